@@ -1,0 +1,51 @@
+# Two commands to know: `make moe` (a tracked run) and `make test`. `make help` lists the rest.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+INSTALLED := $(VENV)/.installed
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# Imports of torch and mlflow take twice as long where byte code is not kept.
+unexport PYTHONDONTWRITEBYTECODE
+
+RUN = mlflow run . --env-manager local
+
+.DEFAULT_GOAL := help
+.PHONY: help install moe moe-extended ui test test-slow lint project clean
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+install: $(INSTALLED)  ## Create .venv with everything (the other targets do so by themselves)
+
+$(INSTALLED): pyproject.toml
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python -r pyproject.toml --extra dev
+	touch $@
+
+moe: $(INSTALLED)  ## Train the mixture of experts and track the run
+	$(RUN) -e moe --experiment-name moe
+
+moe-extended: $(INSTALLED)  ## More experts, a hidden-layer gate, balanced load
+	$(RUN) -e moe_extended --experiment-name moe
+
+ui: $(INSTALLED)  ## Browse the runs at http://localhost:5000
+	mlflow ui
+
+test: $(INSTALLED)  ## Run the tests (under 3 minutes on two cores)
+	python -m pytest -m "not slow and not gpu"
+
+test-slow: $(INSTALLED)  ## Run every test this machine can
+	python -m pytest
+
+lint: $(INSTALLED)  ## Check style and types
+	ruff check .
+	ruff format --check .
+	mypy
+
+project: $(INSTALLED)  ## Write MLproject and conda.yaml from the configurations and pins
+	python -m experiments.harness.project
+
+clean:  ## Remove the environment and caches; tracked runs stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -not -path './mlruns/*' -prune -exec rm -rf {} +

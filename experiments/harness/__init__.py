@@ -1,0 +1,1 @@
+"""What all experiments share: configuration, the training loop, checkpoints, devices, tracking."""

@@ -1,0 +1,39 @@
+"""Batches of tensors that already lie where the arithmetic is."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+
+class TensorBatches:
+    """Iterate over rows of tensors that share their first dimension, shuffled or in order.
+
+    A batch is one indexing operation per tensor; nothing is loaded, copied between devices or
+    looped over by sample. Each pass shuffles anew with torch's global generator, which a
+    checkpoint holds, so a resumed run sees the very same batches.
+
+    Args:
+        tensors: each (N, ...), all on one device.
+        batch_size: rows per batch; the last batch of a pass may be smaller.
+        shuffle: whether each pass has an order of its own.
+
+    """
+
+    def __init__(self, *tensors: Tensor, batch_size: int, shuffle: bool = False):
+        if len({len(tensor) for tensor in tensors}) != 1:
+            raise ValueError(f"tensors of different lengths: {[len(t) for t in tensors]}")
+        self.tensors = tensors
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+
+    def __len__(self) -> int:
+        return -(-len(self.tensors[0]) // self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        if not self.shuffle:
+            yield from zip(*(torch.split(t, self.batch_size) for t in self.tensors), strict=True)
+            return
+        order = torch.randperm(len(self.tensors[0])).to(self.tensors[0].device)
+        for rows in torch.split(order, self.batch_size):
+            yield tuple(tensor[rows] for tensor in self.tensors)

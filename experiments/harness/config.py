@@ -1,0 +1,172 @@
+"""Configuration: a frozen dataclass per experiment, the only place where a default stands.
+
+The dataclass makes the command line (`parse`), the logged parameters (`as_parameters`) and the
+entry point in MLproject (`experiments.harness.project`). pydantic checks types and ranges on
+construction, so a configuration that exists is a valid one.
+"""
+
+import argparse
+import dataclasses
+import difflib
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, Literal, NoReturn, Self, TypeVar, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le
+from pydantic import ConfigDict, ValidationError
+from pydantic.dataclasses import dataclass
+
+from experiments.harness.errors import UserError
+
+STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+Positive = Annotated[float, Gt(0)]
+NotNegative = Annotated[float, Ge(0)]
+Fraction = Annotated[float, Ge(0), Le(1)]
+Count = Annotated[int, Ge(1)]
+CountOrNone = Annotated[int, Ge(0)]
+
+ScheduleName = Literal["constant", "step", "exponential", "cosine", "one_cycle", "plateau"]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class TrainingConfig:
+    """What every experiment can be told; each one adds its own fields to these."""
+
+    architecture: ClassVar[str]
+    """The `architecture` tag, the registered model's name and the MLflow experiment's."""
+    entry_point: ClassVar[str]
+    """Name of the experiment's module in `experiments/` and of its entry point in MLproject."""
+
+    seed: CountOrNone = 0
+    """Seed of data, initialisation and order of batches."""
+    seeds: Count = 1
+    """Repeat with this many seeds, from `seed` upwards, as child runs of one parent."""
+    num_epochs: Count = 40
+    """Passes over the training split."""
+    batch_size: Count = 128
+    """Samples per optimiser step."""
+    learning_rate: Positive = 1e-3
+    """Highest learning rate of the schedule."""
+    lr_schedule: ScheduleName = "one_cycle"
+    """How the learning rate decays."""
+    lr_warmup_fraction: Fraction = 0.0
+    """Part of all steps over which the learning rate first rises linearly (0: none)."""
+    lr_decay_epochs: Count = 10
+    """step: epochs between two decays; plateau: epochs without improvement before one."""
+    lr_decay_factor: Annotated[float, Gt(0), Le(1)] = 0.3
+    """step, plateau: what a decay multiplies the learning rate by."""
+    lr_final_fraction: Annotated[float, Gt(0), Le(1)] = 0.01
+    """exponential, cosine: final learning rate as a part of the highest."""
+    weight_decay: NotNegative = 0.0
+    """Decay of the weights (decoupled from the gradient, as in AdamW)."""
+    gradient_clip_norm: NotNegative = 0.0
+    """Longest gradient, as a Euclidean norm over all parameters (0: no clipping)."""
+    early_stopping_epochs: CountOrNone = 0
+    """Stop after this many epochs without a better validation result (0: never)."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; auto takes the GPU if there is one."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the forward pass; auto is bf16 on a GPU and fp32 elsewhere."""
+    compile: bool = False
+    """Compile the model (torch.compile); pays in long runs on a GPU."""
+    checkpoint_seconds: NotNegative = 10.0
+    """Least time between two checkpoints; one is written at the end of an epoch."""
+    resume: str = ""
+    """Id of an interrupted run to go on with, in the same run and with its configuration."""
+
+    def as_parameters(self) -> dict[str, Any]:
+        """Return every field by name, as MLflow logs them."""
+        return dataclasses.asdict(self)
+
+    def as_command(self) -> str:
+        """Return the shortest command that repeats this run."""
+        changed = [
+            f" --{option(field.name)} {getattr(self, field.name)}"
+            for field in dataclasses.fields(self)
+            if getattr(self, field.name) != field.default and field.name != "resume"
+        ]
+        return f"python -m experiments.{self.entry_point}" + "".join(changed)
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some values changed, validated anew."""
+        return construct(type(self), {**self.as_parameters(), **changes})
+
+
+C = TypeVar("C", bound=TrainingConfig)
+
+
+def option(name: str) -> str:
+    """Return the spelling of a parameter on the command line."""
+    return name.replace("_", "-")
+
+
+def construct(config_class: type[C], values: dict[str, Any]) -> C:
+    """Build a configuration from raw values, such as the strings of a command line.
+
+    Raises:
+        UserError: a value of the wrong type or out of range, or values that contradict each other.
+
+    """
+    try:
+        return config_class(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        reason = first["msg"].removeprefix("Value error, ")
+        if not first["loc"]:  # a check of several fields names them itself
+            raise UserError(reason) from None
+        name = first["loc"][0]
+        raise UserError(f"{name}={first['input']!s}: {reason[0].lower()}{reason[1:]}") from None
+
+
+def describe(config_class: type[TrainingConfig], name: str) -> str:
+    """Return the docstring of a field, from the class that declared it first."""
+    for parent in config_class.__mro__:
+        fields = getattr(parent, "__pydantic_fields__", {})
+        if name in fields and fields[name].description:
+            return str(fields[name].description)
+    raise LookupError(f"{config_class.__name__}.{name} has no docstring")
+
+
+def parse(config_class: type[C], arguments: Sequence[str] | None = None) -> C:
+    """Read a configuration from the command line: `--num-epochs 5` or `--num_epochs 5`.
+
+    Raises:
+        UserError: an unknown parameter, a value of the wrong type or out of range.
+
+    """
+    parser = _Parser(
+        prog=f"python -m experiments.{config_class.entry_point}",
+        description=(config_class.__doc__ or "").strip(),
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    for field in dataclasses.fields(config_class):
+        spellings = dict.fromkeys([f"--{option(field.name)}", f"--{field.name}"])
+        parser.add_argument(
+            *spellings,
+            dest=field.name,
+            metavar=_kind(field.type),
+            help=f"{describe(config_class, field.name)} (default: {field.default!r})",
+        )
+    return construct(config_class, vars(parser.parse_args(arguments)))
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, but an error is one line, with the nearest parameter where one is near."""
+
+    def error(self, message: str) -> NoReturn:
+        _, _, unknown = message.partition("unrecognized arguments: ")
+        if not unknown:
+            raise UserError(message)
+        known = [name for action in self._actions for name in action.option_strings]
+        near = difflib.get_close_matches(unknown.split()[0], known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else "; --help lists them"
+        raise UserError(f"unknown parameter {unknown}{hint}")
+
+
+def _kind(annotation: Any) -> str:
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) is Literal:
+        return "{" + ",".join(get_args(annotation)) + "}"
+    return "{true,false}" if annotation is bool else str(annotation.__name__).upper()

@@ -1,0 +1,74 @@
+"""Where a run computes, in which precision, and from which seed."""
+
+import contextlib
+import platform
+import random
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from experiments.harness.config import TrainingConfig
+from experiments.harness.errors import UserError
+
+M = TypeVar("M", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """The device and the precision of a run."""
+
+    device: torch.device
+    precision: Literal["fp32", "bf16"]
+    compile: bool = False
+
+    @classmethod
+    def choose(cls, config: TrainingConfig) -> "Hardware":
+        """Resolve `auto`, and prefer the faster matrix products of a GPU.
+
+        Raises:
+            UserError: `device=cuda` on a machine without it.
+
+        """
+        available = torch.cuda.is_available()
+        if config.device == "cuda" and not available:
+            raise UserError("device=cuda: no CUDA device here; allowed are cpu and auto")
+        name = "cuda" if available and config.device != "cpu" else "cpu"
+        precision = config.precision
+        if precision == "auto":
+            precision = "bf16" if name == "cuda" else "fp32"
+        if name == "cuda":
+            torch.set_float32_matmul_precision("high")  # TF32
+            torch.backends.cudnn.benchmark = True
+        return cls(torch.device(name), precision, config.compile)
+
+    @property
+    def name(self) -> str:
+        """The name of the GPU, or of the processor with its number of threads."""
+        if self.device.type == "cuda":
+            return torch.cuda.get_device_name(self.device)
+        return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        """Return the context in which the forward pass runs."""
+        if self.precision == "fp32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    def prepare(self, model: M) -> M:
+        """Move the model to the device, in the memory layout that its convolutions like best."""
+        model.to(self.device)
+        if self.device.type == "cuda" and any(p.dim() == 4 for p in model.parameters()):
+            model.to(memory_format=torch.channels_last)
+        if self.compile:
+            model.compile()
+        return model
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and torch, on every device."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    torch.manual_seed(seed)

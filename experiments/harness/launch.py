@@ -1,0 +1,90 @@
+"""From the command line to a tracked run, and from an error to its exit status."""
+
+import ctypes
+import os
+import signal
+import statistics
+import sys
+from collections.abc import Callable
+from types import FrameType
+
+from experiments.harness import tracking
+from experiments.harness.config import C, parse
+from experiments.harness.device import Hardware, seed_everything
+from experiments.harness.errors import UserError
+
+Metrics = dict[str, float]
+Experiment = Callable[[C, Hardware, tracking.Run], Metrics]
+"""Trains as its configuration says, logs to the run, and returns its final metrics."""
+
+
+def launch(experiment: Experiment[C], config_class: type[C]) -> None:
+    """Run an experiment as a command: what `python -m experiments.<name>` does."""
+    _listen_to_signals()
+    try:
+        conduct(experiment, parse(config_class))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    except tracking.Terminated:
+        sys.exit(128 + signal.SIGTERM)
+
+
+def conduct(experiment: Experiment[C], config: C) -> Metrics:
+    """Carry out what `config` asks for as a tracked run, or as one run for each of several seeds.
+
+    Returns:
+        The run's final metrics; over several seeds, the metrics of each seed's run averaged.
+
+    Raises:
+        UserError: the configuration asks for something that is not there.
+
+    """
+    if config.resume:
+        config = tracking.resumed(config)
+    hardware = Hardware.choose(config)
+    with tracking.track(config, hardware.name) as run:
+        if config.seeds == 1:
+            seed_everything(config.seed)
+            return experiment(config, hardware, run)
+        results = run.finished_children()
+        interrupted = run.interrupted_children()
+        for seed in range(config.seed, config.seed + config.seeds):
+            if seed not in results:
+                child = config.replace(seed=seed, seeds=1, resume=interrupted.get(seed, ""))
+                with tracking.track(child, hardware.name, parent=run) as child_run:
+                    seed_everything(seed)
+                    results[seed] = experiment(child, hardware, child_run)
+        return _summarise(results, run)
+
+
+def _summarise(results: dict[int, Metrics], run: tracking.Run) -> Metrics:
+    run.log_spread(results)
+    common = set.intersection(*(set(metrics) for metrics in results.values()))
+    means = {name: statistics.fmean(m[name] for m in results.values()) for name in common}
+    headline = ", ".join(
+        f"{name} {means[name]:.4f} ± {tracking.spread(m[name] for m in results.values()):.4f}"
+        for name in sorted(common)
+        if name.startswith("test/")
+    )
+    run.describe(f"Mean and standard deviation over {len(results)} seeds: {headline}")
+    return means
+
+
+def _listen_to_signals() -> None:
+    """Make SIGTERM and Ctrl-C unwind the stack once, through every open run."""
+
+    def unwind(number: int, frame: FrameType | None) -> None:
+        # What follows, a last checkpoint and the end of each run, is not to be interrupted again.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise KeyboardInterrupt if number == signal.SIGINT else tracking.Terminated
+
+    signal.signal(signal.SIGINT, unwind)
+    signal.signal(signal.SIGTERM, unwind)
+    if "MLFLOW_RUN_ID" in os.environ and sys.platform == "linux":
+        # `mlflow run` passes no signal on to its child: ask the kernel to, when the parent dies.
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)

@@ -1,0 +1,350 @@
+"""The only training loop. It knows batches, a loss function and a schedule, and no task."""
+
+import copy
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from tqdm import tqdm
+
+from experiments.harness import checkpoint
+from experiments.harness.config import TrainingConfig
+from experiments.harness.device import Hardware
+from experiments.harness.schedules import Schedule
+
+if TYPE_CHECKING:
+    from experiments.harness.tracking import Run
+
+
+class Outcome(NamedTuple):
+    """What a loss function says about one batch."""
+
+    loss: Tensor
+    """Scalar, to be differentiated."""
+    metrics: dict[str, Tensor]
+    """Means over the batch, of any shape. `loss` and `accuracy` are those the bar shows."""
+    num_samples: int | Tensor
+    """What the means are over: an epoch's metrics are weighted by it."""
+
+
+class Batches(Protocol):
+    """Any iterable of batches that knows how many there are."""
+
+    def __iter__(self) -> Any: ...
+    def __len__(self) -> int: ...
+
+
+SHOWN_IN_BAR = ("train/loss", "val/loss", "val/accuracy")
+
+LossFunction = Callable[[Any, Any], Outcome]
+Summary = Callable[[dict[str, Tensor]], dict[str, float]]
+
+
+class DivergedError(ArithmeticError):
+    """The loss became NaN or infinite."""
+
+
+@dataclass
+class History:
+    """What was measured, epoch by epoch. Epochs are counted from 1."""
+
+    rows: list[dict[str, float]] = field(default_factory=list)
+    """The logged scalars of each epoch."""
+    raw: list[dict[str, Tensor]] = field(default_factory=list)
+    """The metrics of each epoch as the loss function shapes them, before `summarise`."""
+    best_epoch: int = 0
+
+    @property
+    def best(self) -> dict[str, float]:
+        """The scalars of the best epoch by validation."""
+        return self.rows[self.best_epoch - 1]
+
+    def column(self, name: str) -> np.ndarray:
+        """Return one scalar over the epochs, (epochs,) float64."""
+        return np.array([row[name] for row in self.rows])
+
+    def stacked(self, name: str) -> np.ndarray:
+        """Return one unsummarised metric over the epochs, (epochs, ...)."""
+        return torch.stack([metrics[name] for metrics in self.raw]).numpy()
+
+
+@dataclass
+class Progress:
+    """The state of a training run, as callbacks see it at the end of an epoch."""
+
+    model: nn.Module
+    optimizer: Optimizer
+    schedule: Schedule
+    history: History
+    epoch: int = 0
+    best_value: float = math.inf
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+
+    def close_epoch(
+        self, metrics: dict[str, Tensor], row: dict[str, float], monitor: str, maximise: bool
+    ) -> None:
+        """Record an epoch, and keep the weights if it is the best so far."""
+        self.epoch += 1
+        self.history.raw.append(metrics)
+        self.history.rows.append(row)
+        self.schedule.end_epoch(row["val/loss"])
+        value = -row[monitor] if maximise else row[monitor]
+        if value < self.best_value or self.epoch == 1:
+            self.best_value, self.history.best_epoch = value, self.epoch
+            self.best_weights = copy.deepcopy(self.model.state_dict())
+
+    def state_dict(self) -> checkpoint.State:
+        """Return everything that going on needs."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "rows": self.history.rows,
+            "raw": self.history.raw,
+            "best_epoch": self.history.best_epoch,
+            "epoch": self.epoch,
+            "best_value": self.best_value,
+            "best_weights": self.best_weights,
+            "random": checkpoint.random_state(),
+        }
+
+    def load_state_dict(self, state: checkpoint.State) -> None:
+        """Go on where `state_dict` was taken."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.history.rows, self.history.raw = state["rows"], state["raw"]
+        self.history.best_epoch = state["best_epoch"]
+        self.epoch, self.best_value = state["epoch"], state["best_value"]
+        self.best_weights = state["best_weights"]
+        checkpoint.set_random_state(state["random"])
+
+
+Callback = Callable[[Progress], None]
+"""Called at the end of each epoch: it may record, draw, or raise to end the training."""
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """A callback whose memory belongs in the checkpoint."""
+
+    def __call__(self, progress: Progress, /) -> None: ...  # noqa: D102
+    def state_dict(self) -> checkpoint.State: ...  # noqa: D102
+    def load_state_dict(self, state: checkpoint.State) -> None: ...  # noqa: D102
+
+
+def scalars(metrics: dict[str, Tensor]) -> dict[str, float]:
+    """Turn metrics into named numbers; the entries of a vector are numbered from 1."""
+    summary = {}
+    for name, value in metrics.items():
+        if value.dim() == 0:
+            summary[name] = float(value)
+        else:
+            summary |= {f"{name}_{i}": float(v) for i, v in enumerate(value.flatten(), start=1)}
+    return summary
+
+
+def fit(
+    model: nn.Module,
+    config: TrainingConfig,
+    *,
+    train: Batches,
+    validation: Batches,
+    loss_function: LossFunction,
+    optimizer: Optimizer,
+    hardware: Hardware,
+    monitor: str = "val/loss",
+    maximise: bool = False,
+    summarise: Summary = scalars,
+    clip: Callable[[nn.Module, float], Any] | None = None,
+    callbacks: Sequence[Callback] = (),
+    run: "Run | None" = None,
+    title: str = "training",
+) -> History:
+    """Train `model`, and leave it with its best weights by validation.
+
+    Args:
+        model: trained in place.
+        config: number of epochs, schedule, clipping, early stopping.
+        train: batches of an epoch, on the device.
+        validation: batches of the validation split, on the device.
+        loss_function: maps model and batch to an `Outcome`, in training and in evaluation.
+        optimizer: holds the highest learning rate in its parameter groups.
+        hardware: device and precision.
+        monitor: the scalar that decides which epoch is best.
+        maximise: whether more of it is better.
+        summarise: turns an epoch's metrics into the scalars that are logged.
+        clip: clips the gradients to a norm; by default over all parameters together.
+        callbacks: called at the end of each epoch.
+        run: where epochs are logged and checkpoints kept; None trains untracked.
+        title: what the progress bar says.
+
+    Raises:
+        DivergedError: the loss is NaN or infinite.
+        UserError: the run to be resumed has a damaged checkpoint.
+
+    """
+    clip = clip or (lambda model, norm: nn.utils.clip_grad_norm_(model.parameters(), norm))
+    progress = Progress(model, optimizer, Schedule(optimizer, config, len(train)), History())
+    stateful = [callback for callback in callbacks if isinstance(callback, Stateful)]
+    if run is not None:
+        _go_on(progress, stateful, run)
+    total, done = config.num_epochs * len(train), progress.epoch * len(train)
+    try:
+        # disable=None: silent where stderr is no terminal.
+        with tqdm(desc=title, total=total, initial=done, unit="step", disable=None) as bar:
+            while progress.epoch < config.num_epochs and not _stalled(progress, config):
+                began, rate = time.perf_counter(), progress.schedule.learning_rate
+                trained = _train_epoch(progress, config, train, loss_function, hardware, clip, bar)
+                train_seconds = time.perf_counter() - began
+                validated = evaluate(model, validation, loss_function, hardware)
+                metrics = _named("train/", trained.means()) | _named("val/", validated.means())
+                row = summarise(metrics) | {
+                    "learning_rate": rate,
+                    "epoch_seconds": time.perf_counter() - began,
+                    "samples_per_second": trained.num_samples / train_seconds,
+                }
+                progress.close_epoch(metrics, row, monitor, maximise)
+                for callback in callbacks:
+                    callback(progress)
+                if run is not None:
+                    memories = [callback.state_dict() for callback in stateful]
+                    run.checkpoint.offer({**progress.state_dict(), "callbacks": memories})
+                    run.log_epoch(progress.epoch, row)
+                bar.set_postfix({name: f"{row[name]:.4f}" for name in SHOWN_IN_BAR if name in row})
+    finally:
+        if run is not None:
+            run.checkpoint.flush()
+    model.load_state_dict(progress.best_weights)
+    return progress.history
+
+
+@torch.inference_mode()
+def evaluate(
+    model: nn.Module, batches: Batches, loss_function: LossFunction, hardware: Hardware
+) -> "Totals":
+    """Run `loss_function` over all batches in evaluation mode, and leave the mode as it was."""
+    was_training = model.training
+    model.eval()
+    totals = Totals()
+    for batch in batches:
+        with hardware.autocast():
+            totals.add(loss_function(model, batch))
+    model.train(was_training)
+    return totals
+
+
+class Totals:
+    """Weighted sums of metrics, kept on the device: adding to them waits for nothing."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._num_samples: int | Tensor = 0
+
+    def add(self, outcome: Outcome) -> None:
+        """Add one batch."""
+        self._num_samples = self._num_samples + outcome.num_samples
+        for name, mean in outcome.metrics.items():
+            weighted = mean.detach().double() * outcome.num_samples
+            self._sums[name] = self._sums[name] + weighted if name in self._sums else weighted
+
+    @property
+    def num_samples(self) -> int:
+        """What the means are over."""
+        return int(self._num_samples)
+
+    def means(self) -> dict[str, Tensor]:
+        """Return the mean of each metric, on the CPU, float64."""
+        return {name: (total / self._num_samples).cpu() for name, total in self._sums.items()}
+
+
+class LossWatch:
+    """Finds the first loss that is not finite without waiting for the device at each step.
+
+    On the CPU, where nothing has to be waited for, each loss is looked at as it comes.
+    """
+
+    def __init__(self, epoch: int, interval: int):
+        self.epoch = epoch
+        self.interval = interval
+        self._unseen: list[tuple[int, float, Tensor]] = []
+
+    def look(self, step: int, learning_rate: float, loss: Tensor) -> None:
+        """Remember one loss, and check the remembered ones every `interval` steps."""
+        self._unseen.append((step, learning_rate, loss.detach()))
+        if len(self._unseen) >= self.interval:
+            self.check()
+
+    def check(self) -> None:
+        """Check what was not checked yet.
+
+        Raises:
+            DivergedError: a loss was NaN or infinite.
+
+        """
+        if not self._unseen:
+            return
+        losses = torch.stack([loss for _, _, loss in self._unseen]).tolist()
+        for (step, rate, _), loss in zip(self._unseen, losses, strict=True):
+            if not math.isfinite(loss):
+                where = f"epoch {self.epoch}, step {step}, learning rate {rate:g}"
+                raise DivergedError(f"the loss became {loss} at {where}")
+        self._unseen.clear()
+
+
+def _train_epoch(
+    progress: Progress,
+    config: TrainingConfig,
+    batches: Batches,
+    loss_function: LossFunction,
+    hardware: Hardware,
+    clip: Callable[[nn.Module, float], Any],
+    bar: "tqdm[Any]",
+) -> Totals:
+    """Zero, forward, backward, clip, step: here and nowhere else."""
+    model, optimizer, schedule = progress.model, progress.optimizer, progress.schedule
+    model.train()
+    totals = Totals()
+    watch = LossWatch(progress.epoch + 1, interval=1 if hardware.device.type == "cpu" else 50)
+    for step, batch in enumerate(batches, start=1):
+        optimizer.zero_grad(set_to_none=True)
+        with hardware.autocast():
+            outcome = loss_function(model, batch)
+        watch.look(step, schedule.learning_rate, outcome.loss)
+        outcome.loss.backward()  # type: ignore[no-untyped-call]
+        if config.gradient_clip_norm > 0:
+            clip(model, config.gradient_clip_norm)
+        optimizer.step()
+        schedule.step()
+        totals.add(outcome)
+        bar.update()
+    watch.check()
+    return totals
+
+
+def _stalled(progress: Progress, config: TrainingConfig) -> bool:
+    waited = progress.epoch - progress.history.best_epoch
+    return 0 < config.early_stopping_epochs <= waited
+
+
+def _named(prefix: str, metrics: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {prefix + name: value for name, value in metrics.items()}
+
+
+def _go_on(progress: Progress, stateful: Sequence[Stateful], run: "Run") -> None:
+    """Take up the run's checkpoint, if it has one."""
+    saved = run.checkpoint.load()
+    if saved is None:
+        return
+    progress.load_state_dict(saved)
+    for callback, memory in zip(stateful, saved["callbacks"], strict=True):
+        callback.load_state_dict(memory)
+    # The process may have died after the checkpoint and before the epoch was logged.
+    for epoch, row in enumerate(progress.history.rows, start=1):
+        run.log_epoch(epoch, row)

@@ -1,0 +1,346 @@
+"""MLflow: the only file that opens a run and writes to it."""
+
+import contextlib
+import dataclasses
+import logging
+import os
+import socket
+import statistics
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlparse
+from urllib.request import url2pathname
+
+import filelock
+import matplotlib.pyplot as plt
+import mlflow
+import numpy as np
+import psutil
+from matplotlib.figure import Figure
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model, ModelSignature
+from mlflow.tracking import MlflowClient
+from mlflow.types.schema import Schema, TensorSpec
+
+from experiments.harness.checkpoint import Checkpoint
+from experiments.harness.config import C, TrainingConfig, construct
+from experiments.harness.errors import UserError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import nn
+
+logging.getLogger("mlflow").setLevel(logging.WARNING)
+logging.getLogger("alembic").setLevel(logging.WARNING)
+
+CHECKPOINT = "checkpoint/last.pt"
+CONFIGURATION = "config.json"
+
+
+class Terminated(BaseException):
+    """The process was asked to end (SIGTERM)."""
+
+
+class Run:
+    """One MLflow run, as an experiment sees it."""
+
+    def __init__(self, run_id: str, config: TrainingConfig, last_epoch: int = 0):
+        self.run_id = run_id
+        self.checkpoint = _checkpoint(run_id, config.checkpoint_seconds)
+        self._config = config
+        self._last_epoch = last_epoch
+
+    def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Log the metrics of an epoch, counted from 1, in one call; once only per epoch."""
+        if epoch > self._last_epoch:
+            mlflow.log_metrics(dict(metrics), step=epoch, run_id=self.run_id)
+            self._last_epoch = epoch
+
+    def log_metrics(self, metrics: Mapping[str, float]) -> None:
+        """Log numbers that belong to the whole run."""
+        mlflow.log_metrics(dict(metrics), run_id=self.run_id)
+
+    def log_series(self, name: str, values: Mapping[int, float]) -> None:
+        """Log one metric over something that is no epoch, such as a seed or a number of experts."""
+        for step, value in values.items():
+            mlflow.log_metric(name, value, step=step, run_id=self.run_id)
+
+    def log_figure(self, name: str, figure: Figure) -> None:
+        """Log a picture as `figures/<name>.png`, and close it."""
+        mlflow.log_figure(figure, f"figures/{name}.png")
+        plt.close(figure)
+
+    def log_animation(self, name: str, frames: "list[Image]", milliseconds: int) -> None:
+        """Log a GIF as `figures/<name>.gif`; each frame stays for so many milliseconds."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"{name}.gif"
+            # The last frame, which is what was learnt, stays for longer.
+            durations = [milliseconds] * (len(frames) - 1) + [20 * milliseconds]
+            first, *others = frames
+            first.save(path, save_all=True, append_images=others, duration=durations, loop=0)
+            mlflow.log_artifact(str(path), "figures")
+
+    def log_dataset(self, name: str, split: str, features: np.ndarray, targets: np.ndarray) -> None:
+        """Log what the run was trained on or judged by, with a fingerprint of its values."""
+        from mlflow.data import from_numpy
+
+        mlflow.log_input(from_numpy(features, targets=targets, name=name), context=split)
+
+    def log_model(self, model: "nn.Module", example: np.ndarray) -> None:
+        """Log the model as `model`: a torch.export archive that needs none of this project's code.
+
+        Args:
+            model: on any device and in any mode; exported from the CPU in evaluation mode.
+            example: input of at least two samples; its first dimension is the batch, which may
+                later have any size.
+
+        """
+        import torch
+
+        model = model.cpu().eval()
+        with torch.inference_mode():
+            output = model(torch.from_numpy(example)).numpy()
+        signature = ModelSignature(*(Schema([_any_batch(array)]) for array in (example, output)))
+        Model.log(
+            artifact_path=None,
+            name="model",
+            flavor=_PortableFlavor,
+            flavor_name="pytorch",
+            pytorch_model=model,
+            signature=signature,
+            input_example=example,
+            pip_requirements=_requirements(),
+        )
+
+    def log_spread(self, results: Mapping[int, Mapping[str, float]]) -> None:
+        """Log mean and standard deviation of metrics over seeds, and each value with its seed."""
+        for name in sorted(set.intersection(*(set(metrics) for metrics in results.values()))):
+            values = {seed: metrics[name] for seed, metrics in results.items()}
+            mean = statistics.fmean(values.values())
+            self.log_metrics({f"{name}_mean": mean, f"{name}_std": spread(values.values())})
+            self.log_series(f"seeds/{name}", values)
+
+    def finished_children(self) -> dict[int, dict[str, float]]:
+        """Return the final metrics of this run's finished children, by seed."""
+        return {
+            seed: {k: v for k, v in run.data.metrics.items() if k.startswith(("best/", "test/"))}
+            for seed, run in self._children().items()
+            if run.info.status == "FINISHED"
+        }
+
+    def interrupted_children(self) -> dict[int, str]:
+        """Return the ids of this run's children that have not finished, by seed."""
+        children = self._children().items()
+        return {seed: run.info.run_id for seed, run in children if run.info.status != "FINISHED"}
+
+    def _children(self) -> dict[int, Any]:
+        client = MlflowClient()
+        experiment = client.get_run(self.run_id).info.experiment_id
+        query = f"tags.mlflow.parentRunId = '{self.run_id}'"
+        return {int(r.data.tags["seed"]): r for r in client.search_runs([experiment], query)}
+
+    def describe(self, headline: str) -> None:
+        """Set the description that the MLflow UI shows: the headline, and how to repeat it."""
+        note = f"{headline}\n\n```\n{self._config.as_command()}\n```\n"
+        mlflow.MlflowClient().set_tag(self.run_id, "mlflow.note.content", note)
+
+
+def spread(values: Iterable[float]) -> float:
+    """Return the sample standard deviation, and 0 for a single value."""
+    values = list(values)
+    return statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+class _PortableFlavor:
+    """mlflow.pytorch, but its models also serve on a machine that has a GPU.
+
+    A torch.export archive stays on the device it was exported from, while MLflow's generic
+    loader moves to a GPU wherever it finds one.
+    """
+
+    @staticmethod
+    def save_model(path: str, mlflow_model: Model, **options: Any) -> None:
+        import mlflow.pytorch
+
+        mlflow.pytorch.save_model(
+            path=path, mlflow_model=mlflow_model, serialization_format="pt2", **options
+        )
+        mlflow_model.flavors["python_function"]["config"] = {"device": "cpu"}
+        mlflow_model.save(str(Path(path) / "MLmodel"))
+
+
+def _any_batch(array: np.ndarray) -> TensorSpec:
+    return TensorSpec(array.dtype, (-1, *array.shape[1:]))
+
+
+def _requirements() -> list[str]:
+    """Name what loading a model needs: given rather than inferred, which takes 10 s."""
+    import torch
+
+    torch_version = torch.__version__.split("+")[0]
+    return [f"mlflow=={mlflow.__version__}", f"torch=={torch_version}", f"numpy=={np.__version__}"]
+
+
+@contextlib.contextmanager
+def track(config: TrainingConfig, device_name: str, parent: Run | None = None) -> Iterator[Run]:
+    """Open the run that `config` asks for, and end it with the status it deserves.
+
+    The run is a new one; or the one that `mlflow run` has made for this process; or, with
+    `config.resume`, the interrupted one. With `parent` it is a child of that run. It ends
+    FINISHED; KILLED where the user interrupts it; FAILED on any other exception, with the reason
+    in the tag `failure`. A new run that ends for a `UserError` is deleted: nothing was computed.
+    """
+    inside_mlflow_run = "MLFLOW_RUN_ID" in os.environ
+    run = _open(config, device_name, parent)
+    try:
+        yield run
+    except BaseException as error:
+        interrupted = isinstance(error, KeyboardInterrupt | Terminated)
+        reason = str(error).split("\n")[0] or type(error).__name__
+        mlflow.set_tag("failure", f"{type(error).__name__}: {reason}")
+        mlflow.end_run("KILLED" if interrupted else "FAILED")
+        if isinstance(error, UserError) and not config.resume and not inside_mlflow_run:
+            MlflowClient().delete_run(run.run_id)
+        raise
+    mlflow.end_run("FINISHED")
+
+
+def resumed(config: C) -> C:
+    """Return the configuration of the run that `config.resume` names.
+
+    A resumed run keeps its configuration; only the device may be another. A value on the command
+    line that is neither the default nor what the run has is a mistake worth a word.
+
+    Raises:
+        UserError: no such run, a run of another experiment, one that has ended or still goes on,
+            or a value that contradicts it.
+
+    """
+    run_id = config.resume
+    try:
+        run = MlflowClient().get_run(run_id)
+        stored = mlflow.artifacts.load_dict(f"{run.info.artifact_uri}/{CONFIGURATION}")
+    except MlflowException as error:
+        reason = error.message.split("\n")[0]
+        raise UserError(f"resume={run_id}: no run of this suite has that id ({reason})") from None
+    tags = run.data.tags
+    if tags.get("entry_point") != config.entry_point:
+        started = f"{tags.get('architecture')} (entry point {tags.get('entry_point')})"
+        raise UserError(f"resume={run_id}: that run is of {started}, not of {config.entry_point}")
+    if run.info.status == "FINISHED":
+        raise UserError(f"resume={run_id}: that run has finished; only interrupted ones go on")
+    if process_lives(tags):
+        raise UserError(f"resume={run_id}: process {tags['process_id']} still works on that run")
+    mine = {"device", "resume", "checkpoint_seconds"}
+    for field in dataclasses.fields(config):
+        asked, has = getattr(config, field.name), stored.get(field.name, field.default)
+        if asked not in (field.default, has) and field.name not in mine:
+            raise UserError(f"{field.name}={asked}: run {run_id} has {has}, and resuming keeps it")
+    return construct(type(config), stored | {name: getattr(config, name) for name in mine})
+
+
+def process_lives(tags: Mapping[str, str]) -> bool:
+    """Whether the process that wrote these tags of a run still exists on this machine."""
+    if tags.get("host") != socket.gethostname():
+        return False
+    try:
+        began = psutil.Process(int(tags["process_id"])).create_time()
+    except (psutil.NoSuchProcess, KeyError):
+        return False
+    return f"{began:.2f}" == tags.get("process_started")
+
+
+def _open(config: TrainingConfig, device_name: str, parent: Run | None) -> Run:
+    wrapper = os.environ.get("MLFLOW_RUN_ID")
+    last_epoch = 0
+    with _store_lock():
+        if config.resume:
+            _checkpoint(config.resume, 0).load()  # a damaged one is found before the run is touched
+            os.environ.pop("MLFLOW_RUN_ID", None)
+            active = mlflow.start_run(config.resume, nested=True, log_system_metrics=True)
+            last_epoch = _last_epoch(config.resume)
+            if "failure" in active.data.tags:
+                mlflow.delete_tag("failure")
+        else:
+            if wrapper is None and parent is None:
+                mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", config.architecture))
+            name = config.entry_point if parent is None else f"seed {config.seed}"
+            active = mlflow.start_run(
+                run_name=name if wrapper is None else None,
+                nested=parent is not None,
+                log_system_metrics=True,
+            )
+    if config.resume and wrapper is not None:
+        note = f"Went on with run {config.resume}; see there."
+        MlflowClient().set_tag(wrapper, "mlflow.note.content", note)
+    run_id = active.info.run_id
+    # `mlflow run` has logged the values it was given, as text: 1e-3 is not to be changed to 0.001.
+    known = active.data.params
+    mlflow.log_params({k: v for k, v in config.as_parameters().items() if k not in known})
+    mlflow.log_dict(config.as_parameters(), CONFIGURATION)
+    mlflow.set_tags(
+        {
+            "architecture": config.architecture,
+            "entry_point": config.entry_point,
+            "seed": config.seed,
+            "device": device_name,
+            "host": socket.gethostname(),
+            "process_id": os.getpid(),
+            "process_started": f"{psutil.Process().create_time():.2f}",
+            **_git_tags(),
+        }
+    )
+    return Run(run_id, config, last_epoch)
+
+
+@contextlib.contextmanager
+def _store_lock() -> Iterator[None]:
+    """Let one process at a time open the store: two that create its tables at once break it."""
+    uri = mlflow.get_tracking_uri()
+    if not uri.startswith("sqlite:///"):
+        yield
+        return
+    database = Path(uri.removeprefix("sqlite:///"))
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(f"{database}.lock"):
+        MlflowClient().search_experiments(max_results=1)  # creates the tables
+        yield
+
+
+def _checkpoint(run_id: str, seconds: float) -> Checkpoint:
+    """Return the run's checkpoint: among its artifacts, written in place where they are local."""
+    uri = urlparse(MlflowClient().get_run(run_id).info.artifact_uri)
+    if uri.scheme in ("", "file"):
+        return Checkpoint(Path(url2pathname(uri.path)) / CHECKPOINT, seconds)
+    path = Path(tempfile.mkdtemp(prefix="checkpoint-")) / Path(CHECKPOINT).name
+    with contextlib.suppress(MlflowException):  # there is none yet
+        mlflow.artifacts.download_artifacts(
+            run_id=run_id, artifact_path=CHECKPOINT, dst_path=str(path.parent)
+        )
+        path = path.parent / CHECKPOINT
+    folder = str(Path(CHECKPOINT).parent)
+    return Checkpoint(
+        path, seconds, lambda file: MlflowClient().log_artifact(run_id, str(file), folder)
+    )
+
+
+def _last_epoch(run_id: str) -> int:
+    history = MlflowClient().get_metric_history(run_id, "val/loss")
+    return max((metric.step for metric in history), default=0)
+
+
+def _git_tags() -> dict[str, str]:
+    """Return commit and state of the project's working tree, where it is one."""
+
+    def git(*arguments: str) -> str:
+        root = Path(__file__).parent
+        command = ["git", "-C", str(root), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return {"git_commit": git("rev-parse", "HEAD"), "git_dirty": str(bool(git("status", "-s")))}
+    except (OSError, subprocess.CalledProcessError):
+        return {"git_commit": "unknown", "git_dirty": "unknown"}

@@ -1,0 +1,1 @@
+"""Architectures as torch modules: tensors in, logits out; nothing but torch."""

@@ -1,0 +1,295 @@
+"""Mixture of experts: several linear classifiers and a network that decides whom to trust where.
+
+R. Jacobs, M. Jordan, S. Nowlan, G. Hinton, "Adaptive mixtures of local experts", 1991;
+sparse routing after N. Shazeer et al., "Outrageously large neural networks", 2017.
+
+Letters for dimensions: S a stack of independent copies of the model (often none), B batch,
+D input features, H hidden units, K experts.
+
+Every operation broadcasts over leading axes of the parameters. A model built with
+`stack=(32,)` therefore *is* 32 models with 32 initialisations, trained in one computation.
+"""
+
+import math
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Mixing = Literal["logits", "probabilities"]
+
+
+class StackedLinear(nn.Module):
+    """Affine maps, one for each copy in the stack, initialised as `torch.nn.Linear` is.
+
+    `weight` is (*S, out_features, in_features) and `bias` (*S, out_features), both float32.
+    """
+
+    def __init__(self, in_features: int, out_features: int, stack: tuple[int, ...] = ()):
+        super().__init__()
+        bound = 1 / math.sqrt(in_features)
+        self.weight = nn.Parameter(torch.empty(*stack, out_features, in_features))
+        self.bias = nn.Parameter(torch.empty(*stack, out_features))
+        nn.init.uniform_(self.weight, -bound, bound)
+        nn.init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x, (B, in) or (*S, B, in), to (*S, B, out)."""
+        return x @ self.weight.mT + self.bias.unsqueeze(-2)
+
+
+class Perceptron(nn.Module):
+    """A linear map, or with `hidden_units` > 0 a network with one hidden layer of tanh units.
+
+    The gating network is one, and so are the two baselines that a mixture is held against:
+    with one output, `hidden_units=0` is logistic regression.
+    """
+
+    def __init__(
+        self, in_features: int, hidden_units: int, out_features: int, stack: tuple[int, ...] = ()
+    ):
+        super().__init__()
+        if hidden_units:
+            self.layers: nn.Module = nn.Sequential(
+                StackedLinear(in_features, hidden_units, stack),
+                nn.Tanh(),
+                StackedLinear(hidden_units, out_features, stack),
+            )
+        else:
+            self.layers = StackedLinear(in_features, out_features, stack)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x (B, D) to (*S, B, out_features)."""
+        outputs: Tensor = self.layers(x)
+        return outputs
+
+
+class GatingNetwork(nn.Module):
+    """Says, for each point, how much each expert is to be trusted.
+
+    Args:
+        in_features: D.
+        num_experts: K.
+        hidden_units: units of the gate's hidden layer; 0 makes the gate linear, so that the
+            regions it gives to its experts meet in straight lines.
+        top_k: how many experts each point is routed to; 0 means all of them.
+        routing_noise: standard deviation of the Gaussian noise that is added to the gate's
+            logits in training, so that experts near the cut are tried as well.
+        bias_update_rate: step of the loss-free load balancing (Wang et al. 2024): after each
+            training batch, the selection bias of an expert rises by this much when it was
+            chosen less often than the average and falls when it was chosen more often. The
+            bias counts in choosing experts only, never in weighing them.
+        temperature: divides the gate's logits.
+        stack: leading axes of every parameter.
+
+    """
+
+    selection_bias: Tensor
+
+    def __init__(
+        self,
+        in_features: int,
+        num_experts: int,
+        hidden_units: int = 0,
+        top_k: int = 0,
+        routing_noise: float = 0.0,
+        bias_update_rate: float = 0.0,
+        temperature: float = 1.0,
+        stack: tuple[int, ...] = (),
+    ):
+        super().__init__()
+        if not 0 <= top_k <= num_experts:
+            raise ValueError(f"top_k={top_k} is not between 0 and num_experts={num_experts}")
+        self.scores = Perceptron(in_features, hidden_units, num_experts, stack)
+        self.top_k = top_k
+        self.routing_noise = routing_noise
+        self.bias_update_rate = bias_update_rate
+        self.temperature = temperature
+        self.register_buffer("selection_bias", torch.zeros(*stack, num_experts))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the gate's logits and the logarithm of its probabilities, both (*S, B, K).
+
+        With `top_k`, exactly that many probabilities of a point are not zero (their logarithm
+        is minus infinity), and they sum to one.
+        """
+        logits = self.scores(x) / self.temperature
+        if self.top_k in (0, logits.shape[-1]):
+            return logits, F.log_softmax(logits, dim=-1)
+        if self.training and self.routing_noise > 0:
+            logits = logits + self.routing_noise * torch.randn_like(logits)
+        ranking = logits + self.selection_bias.unsqueeze(-2)
+        best = ranking.topk(self.top_k, dim=-1).indices  # (*S, B, top_k)
+        # A mask, not a gather: it keeps every shape fixed, which torch.export needs.
+        chosen = torch.zeros_like(logits).scatter(-1, best, 1.0) > 0
+        if self.training and self.bias_update_rate > 0:
+            self._balance(chosen)
+        return logits, F.log_softmax(logits.masked_fill(~chosen, -math.inf), dim=-1)
+
+    @torch.no_grad()
+    def _balance(self, chosen: Tensor) -> None:
+        load = chosen.to(self.selection_bias.dtype).mean(-2)  # (*S, K)
+        self.selection_bias += self.bias_update_rate * (load.mean(-1, keepdim=True) - load).sign()
+
+
+class Mixture(NamedTuple):
+    """What the parts of the model said about a batch."""
+
+    gate_logits: Tensor
+    """(*S, B, K), before the routing; what the z-loss keeps small."""
+    log_gate: Tensor
+    """(*S, B, K), logarithm of the gate's probabilities; minus infinity where not routed."""
+    expert_logits: Tensor
+    """(*S, B, K), each expert's own logit of class 1."""
+
+    @property
+    def gate(self) -> Tensor:
+        """The gate's probabilities, (*S, B, K), in [0, 1]; they sum to one over K."""
+        return self.log_gate.exp()
+
+    @property
+    def hard_logit(self) -> Tensor:
+        """Logit of the one expert that the gate trusts most, (*S, B)."""
+        return self.expert_logits.gather(-1, self.log_gate.argmax(-1, keepdim=True)).squeeze(-1)
+
+    def combine(self, mixing: Mixing) -> Tensor:
+        """Logit of P(class 1), (*S, B).
+
+        `logits`: sum_k g_k f_k, one classifier whose line turns with the gate.
+        `probabilities`: P = sum_k g_k sigma(f_k), computed as a difference of two log-sums,
+        which neither overflows nor loses the small probability beside the large one.
+        """
+        if mixing == "logits":
+            return (self.gate * self.expert_logits).sum(-1)
+        log_one = torch.logsumexp(self.log_gate + F.logsigmoid(self.expert_logits), dim=-1)
+        log_zero = torch.logsumexp(self.log_gate + F.logsigmoid(-self.expert_logits), dim=-1)
+        return log_one - log_zero
+
+
+class MixtureOfExperts(nn.Module):
+    """K linear experts and a gating network on points in D dimensions.
+
+    All experts are one affine map: its k-th output is the k-th expert's logit.
+
+    Args:
+        in_features: D.
+        num_experts: K, at least 1.
+        mixing: what the gate averages, the experts' `logits` or their `probabilities`.
+        stack: build this many independent copies, trained and evaluated side by side.
+        temperature: T divides the gate's logits and multiplies the experts'. It leaves the set
+            of functions that the model can compute as it is, and changes where training starts
+            and which way its steps go: from a gate that is soft and experts that are steep.
+            Mixed logits need that. Where the gate is nearly linear, its product with a linear
+            expert is nearly quadratic, and the boundary can be a curve; at T = 1 that region
+            lies at tiny gate weights and huge expert weights, which Adam does not reach.
+        gate_hidden, top_k, routing_noise, bias_update_rate: see `GatingNetwork`.
+
+    Raises:
+        ValueError: `num_experts` below 1, or `top_k` above it.
+
+    """
+
+    def __init__(
+        self,
+        in_features: int = 2,
+        num_experts: int = 2,
+        *,
+        mixing: Mixing = "logits",
+        gate_hidden: int = 0,
+        top_k: int = 0,
+        routing_noise: float = 0.0,
+        bias_update_rate: float = 0.0,
+        temperature: float = 1.0,
+        stack: tuple[int, ...] = (),
+    ):
+        super().__init__()
+        if num_experts < 1:
+            raise ValueError(f"num_experts={num_experts} is below 1")
+        self.mixing: Mixing = mixing
+        self.temperature = temperature
+        self.experts = StackedLinear(in_features, num_experts, stack)
+        self.gate = GatingNetwork(
+            in_features,
+            num_experts,
+            gate_hidden,
+            top_k,
+            routing_noise,
+            bias_update_rate,
+            temperature,
+            stack,
+        )
+
+    def mix(self, x: Tensor) -> Mixture:
+        """Ask gate and experts about x, (B, D) float."""
+        gate_logits, log_gate = self.gate(x)
+        return Mixture(gate_logits, log_gate, self.temperature * self.experts(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logit of P(class 1), (*S, B), for points x, (B, D) float."""
+        return self.mix(x).combine(self.mixing)
+
+
+def select_from_stack(state: dict[str, Tensor], index: int) -> dict[str, Tensor]:
+    """Take the state of one model out of the state of a stack of them."""
+    return {name: tensor[index].clone() for name, tensor in state.items()}
+
+
+def competitive_loss(mixture: Mixture, labels: Tensor) -> Tensor:
+    """-log sum_k g_k p_k(y), the mean over the batch, (*S,); Jacobs et al. 1991, eq. 1.3.
+
+    The experts compete to explain each point, so each one is pushed only as far as it is
+    responsible: they specialise. p_k is the Bernoulli likelihood of expert k, in place of the
+    Gaussian of the paper. `labels` is (B,) float, 0 or 1.
+
+    With `mixing="probabilities"` this equals the binary cross-entropy of the mixture; with
+    `mixing="logits"` it does not.
+    """
+    signed = torch.where(labels.unsqueeze(-1) > 0.5, mixture.expert_logits, -mixture.expert_logits)
+    return -torch.logsumexp(mixture.log_gate + F.logsigmoid(signed), dim=-1).mean(-1)
+
+
+def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean over the batch of -log P(label), (*S,), in nats; logits (*S, B), labels (B,)."""
+    return F.softplus(torch.where(labels > 0.5, -logits, logits)).mean(-1)
+
+
+def load_of_experts(gate: Tensor, top_k: int = 0) -> Tensor:
+    """Share of the routed points that each expert gets, (*S, K), summing to one over K.
+
+    `gate` holds the gate's probabilities, (*S, B, K). A point counts for each of the `top_k`
+    experts it was routed to or, where the gate weighs all of them (0), for the one it trusts most.
+    """
+    best = gate.topk(max(top_k, 1), dim=-1).indices
+    return torch.zeros_like(gate).scatter(-1, best, 1 / max(top_k, 1)).mean(-2)
+
+
+def balance_loss(gate: Tensor, top_k: int = 0) -> Tensor:
+    """K sum_k f_k P_k, (*S,): load times mean probability; Fedus et al. 2021 (Switch), eq. 4.
+
+    It is 1, its minimum over balanced loads, where every expert gets the same share of the points
+    and of the gate's trust, and K where one expert gets everything. `gate` is (*S, B, K).
+    """
+    return gate.shape[-1] * (load_of_experts(gate, top_k) * gate.mean(-2)).sum(-1)
+
+
+def z_loss(gate_logits: Tensor) -> Tensor:
+    """Mean of (log sum_k exp gate_logits_k)^2, (*S,), which keeps the gate's logits small.
+
+    Zoph et al. 2022 (ST-MoE), eq. 5. `gate_logits` is (*S, B, K).
+    """
+    return torch.logsumexp(gate_logits, dim=-1).square().mean(-1)
+
+
+def gate_entropy(gate: Tensor) -> Tensor:
+    """Mean entropy of the gate's decisions in nats, (*S,), between 0 and log K."""
+    entropy: Tensor = torch.special.entr(gate)
+    return entropy.sum(-1).mean(-1)
+
+
+def coefficient_of_variation(load: Tensor) -> Tensor:
+    """Divide the standard deviation of the experts' load by its mean, (*S,); 0 is perfect balance.
+
+    `load` is (*S, K); Shazeer et al. 2017, section 4.
+    """
+    return load.std(-1, correction=0) / load.mean(-1)
