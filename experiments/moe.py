@@ -8,6 +8,7 @@ linear experts each learn a part, and a gating network learns where to trust whi
 """
 
 import math
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -45,6 +46,14 @@ class MoEConfig(TrainingConfig):
 
     architecture: ClassVar[str] = "moe"
     entry_point: ClassVar[str] = "moe"
+    tiny: ClassVar[Mapping[str, Any]] = {
+        "num_epochs": 2,
+        "num_train": 200,
+        "num_validation": 100,
+        "num_test": 100,
+        "num_experts": 2,
+        "restarts": 2,
+    }
 
     num_epochs: Count = 30
     batch_size: Count = 1000

@@ -39,20 +39,16 @@ def train(config: MoEExtendedConfig, hardware: Hardware, run: Run) -> dict[str, 
 
     # The comparison is made on validation: the test split has been read.
     splits = moe.draw(config)
+    counts = [k for k in SWEEP if k < config.num_experts] + [config.num_experts]
     accuracy: dict[str, dict[int, float]] = {}
-    for gate, hidden_units in (
-        ("linear gate", 0),
-        ("gate with a hidden layer", config.gate_hidden),
-    ):
-        mixed = accuracy.setdefault(gate, {})
-        hard = accuracy.setdefault(f"{gate}, routed hard", {})
-        for num_experts in sorted(
-            {k for k in SWEEP if k < config.num_experts} | {config.num_experts}
-        ):
-            sweep = with_experts(config, num_experts, hidden_units)
-            best = moe.learn(sweep, hardware, splits).history.best
+    for gate, units in (("linear gate", 0), ("gate with a hidden layer", config.gate_hidden)):
+        mixed, hard = {}, {}
+        for num_experts in counts:
+            recipe = with_experts(config, num_experts, units)
+            best = moe.learn(recipe, hardware, splits).history.best
             mixed[num_experts] = best["val/accuracy"]
             hard[num_experts] = best["val/hard_routing_accuracy"]
+        accuracy |= {gate: mixed, f"{gate}, routed hard": hard}
     for name, values in accuracy.items():
         key = name.replace(", ", "_").replace(" ", "_")
         run.log_series(f"by_num_experts/{key}", values)

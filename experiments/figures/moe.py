@@ -273,20 +273,22 @@ def accuracy_by_num_experts(by_gate: dict[str, dict[int, float]], *, ring: bool)
     """
     figure, ((axes,),) = style.canvas(height=4.8)
     for index, (name, accuracy) in enumerate(by_gate.items()):
-        look = {"color": style.SERIES[index // 2], "marker": "os"[index // 2]}
+        look: dict[str, Any] = {"color": style.SERIES[index // 2], "marker": "os"[index // 2]}
         axes.plot(*_xy(accuracy), ls=("-", ":")[index % 2], label=name, **look)
     if ring:
         label = "ceiling of K straight segments"
-        shown = {k: v for k, v in RING_CEILINGS.items() if k in next(iter(by_gate.values()))}
-        axes.plot(*_xy(shown), "_", color="black", markersize=24, markeredgewidth=2, label=label)
+        axes.plot(
+            *_xy(RING_CEILINGS), "_", color="black", markersize=24, markeredgewidth=2, label=label
+        )
     axes.set_yscale("logit")  # equal steps for equal factors of the error
     axes.set_yticks([0.5, 0.7, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998])
     axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
     axes.yaxis.set_minor_formatter(NullFormatter())
-    values = [v for accuracy in by_gate.values() for v in accuracy.values()]
-    axes.set_ylim(min(values) - 0.05, 1 - (1 - min(max(values), 0.9995)) * 0.6)
+    shown = [*by_gate.values(), RING_CEILINGS] if ring else list(by_gate.values())
+    values = [value for accuracy in shown for value in accuracy.values()]
+    axes.set_ylim(min(values) - 0.05, 1 - (1 - min(max(values), 0.9995)) * 0.8)
     style.titled(axes, "How many experts does it take?", "experts, K", "validation accuracy")
-    axes.set_xticks(list(next(iter(by_gate.values()))))
+    axes.set_xticks(sorted({k for accuracy in shown for k in accuracy}))
     style.legend(axes)
     return figure
 

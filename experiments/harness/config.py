@@ -8,7 +8,7 @@ construction, so a configuration that exists is a valid one.
 import argparse
 import dataclasses
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, NoReturn, Self, TypeVar, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le
@@ -36,6 +36,8 @@ class TrainingConfig:
     """The `architecture` tag, the registered model's name and the MLflow experiment's."""
     entry_point: ClassVar[str]
     """Name of the experiment's module in `experiments/` and of its entry point in MLproject."""
+    tiny: ClassVar[Mapping[str, Any]]
+    """Values that make a run of seconds, for the tests that try every entry point."""
 
     seed: CountOrNone = 0
     """Seed of data, initialisation and order of batches."""

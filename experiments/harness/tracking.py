@@ -15,7 +15,6 @@ from urllib.parse import urlparse
 from urllib.request import url2pathname
 
 import filelock
-import matplotlib.pyplot as plt
 import mlflow
 import numpy as np
 import psutil
@@ -69,9 +68,8 @@ class Run:
             mlflow.log_metric(name, value, step=step, run_id=self.run_id)
 
     def log_figure(self, name: str, figure: Figure) -> None:
-        """Log a picture as `figures/<name>.png`, and close it."""
+        """Log a picture as `figures/<name>.png`."""
         mlflow.log_figure(figure, f"figures/{name}.png")
-        plt.close(figure)
 
     def log_animation(self, name: str, frames: "list[Image]", milliseconds: int) -> None:
         """Log a GIF as `figures/<name>.gif`; each frame stays for so many milliseconds."""

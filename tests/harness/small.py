@@ -1,0 +1,64 @@
+"""An experiment small enough to see through, for tests of the harness."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from pydantic.dataclasses import dataclass
+from torch import Tensor, nn
+
+from experiments.harness.batches import TensorBatches
+from experiments.harness.config import STRICT, Count, Positive, TrainingConfig
+from experiments.harness.device import Hardware
+from experiments.harness.loop import History, Outcome, fit
+from experiments.harness.tracking import Run
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class SmallConfig(TrainingConfig):
+    """Fit a line."""
+
+    architecture: ClassVar[str] = "small"
+    entry_point: ClassVar[str] = "small"
+    tiny: ClassVar[Mapping[str, Any]] = {}
+
+    num_epochs: Count = 3
+    batch_size: Count = 4
+    learning_rate: Positive = 0.1
+
+
+def squared_error(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Outcome:
+    """Return the mean squared error of a batch."""
+    x, y = batch
+    loss = (model(x).squeeze(-1) - y).square().mean()
+    return Outcome(loss, {"loss": loss, "accuracy": -loss}, len(y))
+
+
+def line(count: int = 10) -> tuple[Tensor, Tensor]:
+    """Return points of a line, with noise that every seed repeats."""
+    x = torch.linspace(-1, 1, count).unsqueeze(1)
+    return x, 3 * x.squeeze(1) + 0.1 * torch.sin(99 * x.squeeze(1))
+
+
+def train_line(config: SmallConfig, run: Run | None = None, **options: Any) -> History:
+    """Fit a line with the loop's defaults unless `options` say otherwise."""
+    model = options.pop("model", None) or nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=config.learning_rate)
+    settings = {
+        "train": TensorBatches(*line(), batch_size=config.batch_size, shuffle=True),
+        "validation": TensorBatches(*line(), batch_size=6),
+        "loss_function": squared_error,
+        "optimizer": optimizer,
+        "hardware": Hardware.choose(config),
+        "run": run,
+        **options,
+    }
+    return fit(model, config, **settings)
+
+
+def experiment(config: SmallConfig, hardware: Hardware, run: Run) -> dict[str, float]:
+    """Fit a line as an experiment of the suite does."""
+    history = train_line(config, run, hardware=hardware)
+    metrics = {"test/loss": history.best["val/loss"]}
+    run.log_metrics(metrics)
+    return metrics

@@ -1,0 +1,108 @@
+"""Configurations: the command line, validation, and what stands in MLproject and conda.yaml."""
+
+import dataclasses
+import subprocess
+import sys
+import tomllib
+from typing import Any
+
+import pytest
+import yaml
+
+from experiments.harness import project
+from experiments.harness.config import TrainingConfig, construct, describe, parse
+from experiments.harness.errors import UserError
+from experiments.moe import MoEConfig
+from tests.conftest import ROOT
+
+CONFIGURATIONS = project.configurations()
+
+
+def test_both_spellings_and_every_type() -> None:
+    line = "--num-epochs 7 --learning_rate 1e-3 --mixing logits --animation false --resume ab"
+    config = parse(MoEConfig, line.split())
+    assert config.num_epochs == 7
+    assert config.learning_rate == 1e-3
+    assert config.mixing == "logits"
+    assert config.animation is False
+    assert config.resume == "ab"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("--num-experts 0", ["num_experts=0", "greater than or equal to 1"]),
+        ("--num-experts two", ["num_experts=two", "integer"]),
+        ("--top-k 3", ["top_k=3", "num_experts=2"]),
+        ("--learning-rate -0.1", ["learning_rate=-0.1", "greater than 0"]),
+        ("--learning-rate nan", ["learning_rate=nan", "finite"]),
+        ("--num-test 0", ["num_test=0", "greater than or equal to 1"]),
+        ("--data bananas", ["data=bananas", "ring", "checkerboard"]),
+        ("--routing-noise 1", ["routing_noise=1.0", "top_k"]),
+        ("--num-expert 3", ["--num-expert", "--num-experts"]),
+        ("--bananas 3", ["--bananas"]),
+        ("--num-experts", ["num-experts", "expected one argument"]),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_parameter_value_and_what_is_allowed(
+    arguments: str, words: list[str]
+) -> None:
+    with pytest.raises(UserError) as caught:
+        parse(MoEConfig, arguments.split())
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def test_a_mistake_on_the_command_line_exits_with_2_and_no_traceback() -> None:
+    command = [sys.executable, "-m", "experiments.moe", "--num-experts", "0"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert "num_experts=0" in done.stderr
+
+
+@pytest.mark.parametrize("config_class", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
+def test_every_parameter_is_documented_and_every_default_valid(
+    config_class: type[TrainingConfig],
+) -> None:
+    assert config_class(**config_class.tiny)
+    for field in dataclasses.fields(config_class):
+        assert len(describe(config_class, field.name)) > 10
+
+
+def test_the_command_repeats_the_run() -> None:
+    config = construct(MoEConfig, {"num_experts": 3, "learning_rate": 0.25, "resume": "x"})
+    command = config.as_command()
+    assert command == "python -m experiments.moe --learning-rate 0.25 --num-experts 3"
+    assert parse(MoEConfig, command.split()[3:]) == config.replace(resume="")
+
+
+def test_replacing_a_value_validates_it() -> None:
+    with pytest.raises(UserError, match="num_experts=0"):
+        MoEConfig().replace(num_experts=0)
+
+
+def test_mlproject_has_names_defaults_and_commands_of_the_configurations() -> None:
+    written = yaml.safe_load((ROOT / "MLproject").read_text())
+    assert written == project.mlproject(), "run `make project`"
+    for name, config_class in CONFIGURATIONS.items():
+        entry: dict[str, Any] = written["entry_points"][name]
+        fields = {field.name: field for field in dataclasses.fields(config_class)}
+        assert set(entry["parameters"]) == set(fields)
+        filled = entry["command"].format(
+            **{key: str(value["default"]) or "''" for key, value in entry["parameters"].items()}
+        )
+        arguments = ["" if word == "''" else word for word in filled.split()[3:]]
+        assert parse(config_class, arguments) == config_class()
+        for key in fields:  # each one reaches the command under its own name
+            assert f"--{key.replace('_', '-')} {{{key}}}" in entry["command"]
+
+
+def test_conda_has_the_pins_of_pyproject() -> None:
+    pins = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    conda = yaml.safe_load((ROOT / "conda.yaml").read_text())
+    assert conda["dependencies"][-1] == {"pip": pins}
+    assert all("==" in pin for pin in pins)

@@ -1,0 +1,133 @@
+"""The training loop against a loop written out by hand."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from experiments.harness.batches import TensorBatches
+from experiments.harness.device import Hardware, seed_everything
+from experiments.harness.loop import DivergedError, Outcome, Progress, evaluate, scalars
+from tests.harness.small import SmallConfig, line, squared_error, train_line
+
+
+def test_equals_gradient_descent_written_out() -> None:
+    config = SmallConfig(num_epochs=2, lr_schedule="constant", gradient_clip_norm=0.5)
+    model = nn.Linear(1, 1)
+    weight, bias = model.weight.item(), model.bias.item()
+    x, y = (t.flatten().double().tolist() for t in line())
+    in_order = TensorBatches(*line(), batch_size=4)
+    history = train_line(config, model=model, train=in_order)
+    losses = []
+    for _ in range(2):
+        total = 0.0
+        for rows in (range(4), range(4, 8), range(8, 10)):
+            residuals = [weight * x[i] + bias - y[i] for i in rows]
+            total += sum(r * r for r in residuals)
+            gradient_w = 2 * sum(r * x[i] for r, i in zip(residuals, rows, strict=True)) / len(rows)
+            gradient_b = 2 * sum(residuals) / len(rows)
+            clip = min(1, 0.5 / math.hypot(gradient_w, gradient_b))
+            weight -= 0.1 * clip * gradient_w
+            bias -= 0.1 * clip * gradient_b
+        losses.append(total / 10)
+    assert model.weight.item() == pytest.approx(weight, rel=1e-4)
+    assert model.bias.item() == pytest.approx(bias, rel=1e-4)
+    assert history.column("train/loss") == pytest.approx(losses, rel=1e-4)
+
+
+def test_same_seed_same_metrics_to_the_last_bit() -> None:
+    histories = []
+    for _ in range(2):
+        seed_everything(5)
+        histories.append(train_line(SmallConfig()))
+    for name in ("train/loss", "val/loss", "learning_rate"):
+        assert (histories[0].column(name) == histories[1].column(name)).all()
+
+
+def test_the_best_weights_by_validation_are_kept() -> None:
+    """The rate rises until training overshoots: the best epoch is not the last."""
+    model = nn.Linear(1, 1)
+    weights: list[Tensor] = []
+
+    def explode(progress: Progress) -> None:
+        weights.append(model.weight.detach().clone())
+        for group in progress.optimizer.param_groups:
+            group["lr"] = 0.1 if progress.epoch < 3 else 5.0
+
+    config = SmallConfig(num_epochs=5, lr_schedule="constant")
+    history = train_line(config, model=model, callbacks=[explode])
+    assert history.best_epoch == int(history.column("val/loss").argmin()) + 1 < 5
+    assert torch.equal(model.weight, weights[history.best_epoch - 1])
+    assert history.best["val/loss"] == history.column("val/loss").min()
+
+
+def test_early_stopping_waits_for_as_long_as_it_is_told() -> None:
+    config = SmallConfig(num_epochs=50, learning_rate=1e-12, early_stopping_epochs=4)
+    history = train_line(config)
+    assert len(history.rows) == history.best_epoch + 4 < 50
+
+
+def test_maximise_keeps_the_highest() -> None:
+    history = train_line(SmallConfig(num_epochs=4), monitor="val/accuracy", maximise=True)
+    assert history.best["val/accuracy"] == history.column("val/accuracy").max()
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_stops_at_once_and_says_where(bad: float) -> None:
+    calls = 0
+
+    def fails_at_the_fifth_step(model: nn.Module, batch: Any) -> Outcome:
+        nonlocal calls
+        calls += model.training
+        outcome = squared_error(model, batch)
+        return outcome._replace(loss=outcome.loss * (bad if calls == 5 else 1))
+
+    with pytest.raises(DivergedError, match=r"epoch 2, step 2, learning rate 0\.1"):
+        train_line(SmallConfig(lr_schedule="constant"), loss_function=fails_at_the_fifth_step)
+    assert calls == 5
+
+
+def test_metrics_are_weighted_by_what_they_are_over() -> None:
+    model = nn.Linear(1, 1)
+    hardware = Hardware(torch.device("cpu"), "fp32")
+    x, y = line()
+    whole = squared_error(model, (x, y)).loss.item()
+    for batch_size in (1, 3, 10):
+        means = evaluate(model, TensorBatches(x, y, batch_size=batch_size), squared_error, hardware)
+        assert means.means()["loss"].item() == pytest.approx(whole)
+
+
+def test_evaluation_leaves_the_mode_as_it_was() -> None:
+    model = nn.Linear(1, 1).train()
+    hardware = Hardware(torch.device("cpu"), "fp32")
+    evaluate(model, TensorBatches(*line(), batch_size=5), squared_error, hardware)
+    assert model.training
+
+
+def test_batches_hold_each_row_once_in_an_order_of_their_own() -> None:
+    rows = torch.arange(10)
+    batches = TensorBatches(rows, 2 * rows, batch_size=4, shuffle=True)
+    first, second = (list(batches) for _ in range(2))
+    assert [len(a) for a, _ in first] == [4, 4, 2]
+    assert len(batches) == 3
+    orders = [torch.cat([a for a, _ in epoch]) for epoch in (first, second)]
+    assert all(torch.equal(order.sort().values, rows) for order in orders)
+    assert not torch.equal(*orders)
+    assert all(torch.equal(b, 2 * a) for a, b in first)
+
+
+def test_vectors_become_numbered_scalars() -> None:
+    summary = scalars({"a": torch.tensor(1.5), "b": torch.tensor([2.0, 3.0])})
+    assert summary == {"a": 1.5, "b_1": 2.0, "b_2": 3.0}
+
+
+@pytest.mark.gpu
+def test_trains_on_the_gpu_in_bf16() -> None:
+    config = SmallConfig(num_epochs=20, device="cuda")
+    x, y = (tensor.cuda() for tensor in line())
+    model = nn.Linear(1, 1).cuda()
+    batches = TensorBatches(x, y, batch_size=4, shuffle=True)
+    history = train_line(config, model=model, train=batches, validation=batches)
+    assert history.best["val/loss"] < 0.1 * history.rows[0]["val/loss"]

@@ -1,0 +1,104 @@
+"""Learning rates against their closed forms, step by step."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from experiments.harness.schedules import Schedule
+from tests.harness.small import SmallConfig
+
+EPOCHS, STEPS = 6, 5
+TOTAL = EPOCHS * STEPS
+
+
+def rates(losses: list[float] | None = None, **options: Any) -> list[float]:
+    config = SmallConfig(num_epochs=EPOCHS, learning_rate=0.4, **options)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=config.learning_rate)
+    schedule = Schedule(optimizer, config, STEPS)
+    seen = []
+    for epoch in range(EPOCHS):
+        for _ in range(STEPS):
+            seen.append(schedule.learning_rate)
+            optimizer.step()
+            schedule.step()
+        schedule.end_epoch(losses[epoch] if losses else 1.0)
+    return seen
+
+
+def cosine_between(start: float, end: float, part: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * part)) / 2
+
+
+def one_cycle(i: int) -> float:
+    peak = 0.3 * TOTAL - 1
+    if i <= peak:
+        return cosine_between(0.4 / 25, 0.4, i / peak)
+    return cosine_between(0.4, 0.4 / 25 / 1e4, (i - peak) / (TOTAL - 1 - peak))
+
+
+CLOSED_FORMS: dict[str, Callable[[int], float]] = {
+    "constant": lambda i: 0.4,
+    "step": lambda i: 0.4 * 0.5 ** (i // (2 * STEPS)),
+    "exponential": lambda i: 0.4 * 0.01 ** (i / TOTAL),
+    "cosine": lambda i: cosine_between(0.4, 0.004, i / TOTAL),
+    "one_cycle": one_cycle,
+}
+
+
+@pytest.mark.parametrize("name", CLOSED_FORMS)
+def test_closed_form(name: str) -> None:
+    seen = rates(lr_schedule=name, lr_decay_epochs=2, lr_decay_factor=0.5)
+    assert seen == pytest.approx([CLOSED_FORMS[name](i) for i in range(TOTAL)], rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["constant", "step", "exponential", "cosine", "plateau"])
+def test_warm_up_rises_linearly_and_reaches_the_highest_rate(name: str) -> None:
+    seen = rates(lr_schedule=name, lr_warmup_fraction=0.2, lr_decay_epochs=6)
+    warm = round(0.2 * TOTAL)
+    assert seen[: warm + 1] == pytest.approx([0.4 * (i + 1) / (warm + 1) for i in range(warm + 1)])
+    assert max(seen) == pytest.approx(0.4)
+
+
+def test_one_cycle_rises_for_as_long_as_it_is_told() -> None:
+    seen = rates(lr_schedule="one_cycle", lr_warmup_fraction=0.5)
+    assert seen.index(max(seen)) == TOTAL // 2 - 1
+
+
+def test_plateau_decays_after_so_many_epochs_without_improvement() -> None:
+    losses = [1.0, 0.5, 0.6, 0.6, 0.4, 0.3]
+    seen = rates(losses, lr_schedule="plateau", lr_decay_epochs=2, lr_decay_factor=0.1)
+    by_epoch = [seen[epoch * STEPS] for epoch in range(EPOCHS)]
+    assert by_epoch == pytest.approx([0.4, 0.4, 0.4, 0.4, 0.04, 0.04])
+
+
+@pytest.mark.parametrize("name", [*CLOSED_FORMS, "plateau"])
+def test_a_restored_schedule_goes_on_as_the_first_would_have(name: str) -> None:
+    config = SmallConfig(
+        num_epochs=EPOCHS, lr_schedule=name, lr_warmup_fraction=0.2, lr_decay_epochs=1
+    )
+
+    def fresh() -> tuple[torch.optim.Optimizer, Schedule]:
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=config.learning_rate)
+        return optimizer, Schedule(optimizer, config, STEPS)
+
+    def run(optimizer: torch.optim.Optimizer, schedule: Schedule, count: int) -> list[float]:
+        seen = []
+        for i in range(count):
+            seen.append(schedule.learning_rate)
+            optimizer.step()
+            schedule.step()
+            if i % STEPS == STEPS - 1:
+                schedule.end_epoch(1.0)
+        return seen
+
+    optimizer, schedule = fresh()
+    run(optimizer, schedule, 2 * STEPS)
+    saved = optimizer.state_dict(), schedule.state_dict()
+    expected = run(optimizer, schedule, TOTAL - 2 * STEPS)
+    optimizer, schedule = fresh()
+    optimizer.load_state_dict(saved[0])
+    schedule.load_state_dict(saved[1])
+    assert run(optimizer, schedule, TOTAL - 2 * STEPS) == expected

@@ -1,0 +1,200 @@
+"""The mixture against arithmetic written out by hand, one point and one expert at a time."""
+
+import itertools
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from models import moe
+from models.moe import Mixing, MixtureOfExperts
+
+VARIANTS: list[dict[str, Any]] = [
+    {"mixing": mixing, "gate_hidden": hidden, "top_k": top_k}
+    for mixing, hidden, top_k in itertools.product(("logits", "probabilities"), (0, 5), (0, 2))
+]
+
+
+@torch.no_grad()
+def by_hand(model: MixtureOfExperts, x: Tensor, mixing: Mixing, top_k: int) -> Tensor:
+    """P(class 1) of each point, with Python loops and double precision."""
+    gate, experts = model.gate.scores.layers, model.experts
+    result = []
+    for point in x.double():
+        hidden = point
+        if isinstance(gate, torch.nn.Sequential):
+            hidden = torch.tanh(gate[0].weight.double() @ point + gate[0].bias.double())
+            last = gate[2]
+        else:
+            last = gate
+        scores = [
+            float(w.double() @ hidden + b.double()) / model.temperature
+            for w, b in zip(last.weight, last.bias, strict=True)
+        ]
+        keep = sorted(range(len(scores)), key=lambda k: -scores[k])[: top_k or len(scores)]
+        total = sum(math.exp(scores[k]) for k in keep)
+        outputs = [
+            model.temperature * float(w.double() @ point + b.double())
+            for w, b in zip(experts.weight, experts.bias, strict=True)
+        ]
+        sigma = lambda z: 1 / (1 + math.exp(-z))  # noqa: E731
+        weights = {k: math.exp(scores[k]) / total for k in keep}
+        if mixing == "logits":
+            result.append(sigma(sum(g * outputs[k] for k, g in weights.items())))
+        else:
+            result.append(sum(g * sigma(outputs[k]) for k, g in weights.items()))
+    return torch.tensor(result, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_equals_the_sum_written_out(variant: dict[str, Any], temperature: float) -> None:
+    torch.manual_seed(0)
+    model = MixtureOfExperts(2, 4, temperature=temperature, **variant).double().eval()
+    x = 3 * torch.randn(20, 2).double()
+    expected = by_hand(model, x, variant["mixing"], variant["top_k"])
+    torch.testing.assert_close(model(x).sigmoid().detach(), expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("mixing", ["logits", "probabilities"])
+def test_a_stack_is_so_many_separate_models(mixing: Mixing) -> None:
+    torch.manual_seed(0)
+    stack = MixtureOfExperts(2, 3, mixing=mixing, gate_hidden=4, stack=(5,))
+    x = torch.randn(7, 2)
+    assert stack(x).shape == (5, 7)
+    for i in range(5):
+        one = MixtureOfExperts(2, 3, mixing=mixing, gate_hidden=4)
+        one.load_state_dict(moe.select_from_stack(stack.state_dict(), i))
+        torch.testing.assert_close(stack(x)[i], one(x))
+
+
+@pytest.mark.parametrize("top_k", [1, 2, 3, 4])
+def test_gate_sums_to_one_over_exactly_k_experts(top_k: int) -> None:
+    torch.manual_seed(0)
+    model = MixtureOfExperts(2, 4, top_k=top_k, routing_noise=1.0)
+    for mode in (model.train(), model.eval()):
+        gate = mode.mix(torch.randn(50, 2)).gate
+        torch.testing.assert_close(gate.sum(-1), torch.ones(50))
+        assert ((gate > 0).sum(-1) == top_k).all()
+
+
+def test_noise_is_of_training_only() -> None:
+    torch.manual_seed(0)
+    model = MixtureOfExperts(2, 4, top_k=1, routing_noise=2.0)
+    x = torch.randn(50, 2)
+    assert torch.equal(model.eval()(x), model(x))
+    assert not torch.equal(model.train()(x), model(x))
+
+
+def test_stable_where_probabilities_vanish() -> None:
+    """The logit of a mixture of two certain experts stays finite, and so does its gradient."""
+    model = MixtureOfExperts(2, 2, mixing="probabilities")
+    x = torch.tensor([[1e4, -1e4]])
+    logit = model(x)
+    logit.sum().backward()
+    assert logit.isfinite().all()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_competitive_loss_is_written_out_and_equals_cross_entropy_of_mixed_probabilities() -> None:
+    torch.manual_seed(0)
+    model = MixtureOfExperts(2, 3, mixing="probabilities").double()
+    x, labels = torch.randn(30, 2).double(), torch.randint(2, (30,)).double()
+    mixture = model.mix(x)
+    p = mixture.expert_logits.sigmoid()
+    likelihood = torch.where(labels[:, None] == 1, p, 1 - p)
+    expected = -(mixture.gate * likelihood).sum(-1).log().mean()
+    competitive = moe.competitive_loss(mixture, labels)
+    torch.testing.assert_close(competitive, expected)
+    torch.testing.assert_close(competitive, moe.binary_cross_entropy(model(x), labels))
+    mixed = moe.binary_cross_entropy(mixture.combine("logits"), labels)
+    assert (competitive - mixed).abs() > 1e-3
+
+
+def test_binary_cross_entropy_is_torchs() -> None:
+    logits, labels = torch.randn(40), torch.randint(2, (40,)).float()
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels)
+    torch.testing.assert_close(moe.binary_cross_entropy(logits, labels), expected)
+
+
+@pytest.mark.parametrize("top_k", [0, 1, 2])
+def test_balance_loss_is_one_in_balance_and_highest_where_one_expert_takes_all(top_k: int) -> None:
+    num_experts, width = 4, max(top_k, 1)
+    balanced = torch.zeros(8, num_experts)
+    for i in range(8):
+        for j in range(width):
+            balanced[i, (i + j) % num_experts] = 1 / width
+    torch.testing.assert_close(moe.balance_loss(balanced, top_k), torch.tensor(1.0))
+    collapsed = torch.zeros(8, num_experts)
+    collapsed[:, :width] = 1 / width
+    expected = torch.tensor(num_experts / width)
+    torch.testing.assert_close(moe.balance_loss(collapsed, top_k), expected)
+
+
+def test_balance_loss_pushes_the_gate_towards_the_idle_expert() -> None:
+    logits = torch.tensor([[2.0, 0.0], [2.0, 0.0]], requires_grad=True)
+    moe.balance_loss(logits.softmax(-1)).backward()
+    assert logits.grad is not None
+    assert (logits.grad[:, 0] > 0).all()
+    assert (logits.grad[:, 1] < 0).all()
+
+
+def test_small_terms_against_their_formulas() -> None:
+    logits = torch.tensor([[0.0, 0.0], [1.0, -1.0]])
+    expected = (math.log(2) ** 2 + math.log(math.e + 1 / math.e) ** 2) / 2
+    torch.testing.assert_close(moe.z_loss(logits), torch.tensor(expected))
+    gate = torch.tensor([[0.5, 0.5], [1.0, 0.0]])
+    torch.testing.assert_close(moe.gate_entropy(gate), torch.tensor(math.log(2) / 2))
+    load = torch.tensor([0.5, 0.25, 0.25])
+    expected = torch.tensor([0.5, 0.25, 0.25]).numpy().std() * 3
+    torch.testing.assert_close(moe.coefficient_of_variation(load).item(), float(expected))
+
+
+def test_loss_free_bias_evens_out_the_load() -> None:
+    torch.manual_seed(1)
+    model = MixtureOfExperts(2, 4, top_k=1, bias_update_rate=0.01)
+    x = torch.randn(400, 2)
+    before = moe.load_of_experts(model.eval().mix(x).gate, 1).max()
+    model.train()
+    for _ in range(300):
+        model(x)
+    after = moe.load_of_experts(model.eval().mix(x).gate, 1).max()
+    assert before > 0.4
+    assert after < 0.3
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_gradients_reach_every_parameter(variant: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    model = MixtureOfExperts(2, 3, **variant)
+    mixture = model.mix(torch.randn(64, 2))
+    labels = torch.randint(2, (64,)).float()
+    moe.binary_cross_entropy(mixture.combine(variant["mixing"]), labels).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_eight_points_can_be_learnt_by_heart(variant: dict[str, Any]) -> None:
+    """Alternating classes on a line: a single straight boundary gets five of the eight right."""
+    torch.manual_seed(0)
+    x = torch.stack([torch.linspace(-2, 2, 8), torch.zeros(8)], dim=1)
+    labels = torch.tensor([0.0, 0, 1, 1, 0, 0, 1, 1])
+    model = MixtureOfExperts(2, 6, stack=(8,), **variant)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    for _ in range(400):
+        optimizer.zero_grad()
+        moe.binary_cross_entropy(model(x), labels).sum().backward()
+        optimizer.step()
+    right = ((model.eval()(x) > 0) == (labels > 0.5)).all(-1)
+    assert right.any()
+
+
+def test_bad_sizes_are_refused() -> None:
+    with pytest.raises(ValueError, match="num_experts=0"):
+        MixtureOfExperts(2, 0)
+    with pytest.raises(ValueError, match="top_k=3 is not between 0 and num_experts=2"):
+        MixtureOfExperts(2, 2, top_k=3)
