@@ -33,7 +33,7 @@ ui: $(INSTALLED)  ## Browse the runs at http://localhost:5000
 	mlflow ui
 
 test: $(INSTALLED)  ## Run the tests (under 3 minutes on two cores)
-	python -m pytest -m "not slow and not gpu"
+	python -m pytest -n 2 --dist loadfile -m "not slow and not gpu"
 
 test-slow: $(INSTALLED)  ## Run every test this machine can
 	python -m pytest

@@ -65,5 +65,5 @@ def legend(axes: Axes, handles: list[Line2D] | None = None, *, below: bool = Fal
 def to_image(figure: Figure) -> Image.Image:
     """Render a figure to a picture, a frame of an animation."""
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # type: ignore[no-untyped-call]
-    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")  # type: ignore[no-untyped-call]
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")

@@ -1,14 +1,11 @@
 """From the command line to a tracked run, and from an error to its exit status."""
 
-import ctypes
-import os
 import signal
 import statistics
 import sys
 from collections.abc import Callable
-from types import FrameType
 
-from experiments.harness import tracking
+from experiments.harness import signals, tracking
 from experiments.harness.config import C, parse
 from experiments.harness.device import Hardware, seed_everything
 from experiments.harness.errors import UserError
@@ -20,7 +17,7 @@ Experiment = Callable[[C, Hardware, tracking.Run], Metrics]
 
 def launch(experiment: Experiment[C], config_class: type[C]) -> None:
     """Run an experiment as a command: what `python -m experiments.<name>` does."""
-    _listen_to_signals()
+    signals.listen()
     try:
         conduct(experiment, parse(config_class))
     except UserError as error:
@@ -28,7 +25,7 @@ def launch(experiment: Experiment[C], config_class: type[C]) -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
-    except tracking.Terminated:
+    except signals.Terminated:
         sys.exit(128 + signal.SIGTERM)
 
 
@@ -71,20 +68,3 @@ def _summarise(results: dict[int, Metrics], run: tracking.Run) -> Metrics:
     )
     run.describe(f"Mean and standard deviation over {len(results)} seeds: {headline}")
     return means
-
-
-def _listen_to_signals() -> None:
-    """Make SIGTERM and Ctrl-C unwind the stack once, through every open run."""
-
-    def unwind(number: int, frame: FrameType | None) -> None:
-        # What follows, a last checkpoint and the end of each run, is not to be interrupted again.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise KeyboardInterrupt if number == signal.SIGINT else tracking.Terminated
-
-    signal.signal(signal.SIGINT, unwind)
-    signal.signal(signal.SIGTERM, unwind)
-    if "MLFLOW_RUN_ID" in os.environ and sys.platform == "linux":
-        # `mlflow run` passes no signal on to its child: ask the kernel to, when the parent dies.
-        set_parent_death_signal = 1
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from tqdm import tqdm
 
-from experiments.harness import checkpoint
+from experiments.harness import checkpoint, signals
 from experiments.harness.config import TrainingConfig
 from experiments.harness.device import Hardware
 from experiments.harness.schedules import Schedule
@@ -313,11 +313,12 @@ def _train_epoch(
     totals = Totals()
     watch = LossWatch(progress.epoch + 1, interval=1 if hardware.device.type == "cpu" else 50)
     for step, batch in enumerate(batches, start=1):
+        signals.check()
         optimizer.zero_grad(set_to_none=True)
         with hardware.autocast():
             outcome = loss_function(model, batch)
         watch.look(step, schedule.learning_rate, outcome.loss)
-        outcome.loss.backward()  # type: ignore[no-untyped-call]
+        outcome.loss.backward()
         if config.gradient_clip_norm > 0:
             clip(model, config.gradient_clip_norm)
         optimizer.step()

@@ -27,20 +27,19 @@ from mlflow.types.schema import Schema, TensorSpec
 from experiments.harness.checkpoint import Checkpoint
 from experiments.harness.config import C, TrainingConfig, construct
 from experiments.harness.errors import UserError
+from experiments.harness.signals import Terminated
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import nn
 
+# What MLflow says of its own doings would stand among the lines that are for the user.
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 logging.getLogger("mlflow").setLevel(logging.WARNING)
 logging.getLogger("alembic").setLevel(logging.WARNING)
 
 CHECKPOINT = "checkpoint/last.pt"
 CONFIGURATION = "config.json"
-
-
-class Terminated(BaseException):
-    """The process was asked to end (SIGTERM)."""
 
 
 class Run:
@@ -230,7 +229,7 @@ def resumed(config: C) -> C:
         raise UserError(f"resume={run_id}: that run is of {started}, not of {config.entry_point}")
     if run.info.status == "FINISHED":
         raise UserError(f"resume={run_id}: that run has finished; only interrupted ones go on")
-    if process_lives(tags):
+    if run.info.status == "RUNNING" and process_lives(tags):
         raise UserError(f"resume={run_id}: process {tags['process_id']} still works on that run")
     mine = {"device", "resume", "checkpoint_seconds"}
     for field in dataclasses.fields(config):

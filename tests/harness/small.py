@@ -22,7 +22,7 @@ class SmallConfig(TrainingConfig):
     entry_point: ClassVar[str] = "small"
     tiny: ClassVar[Mapping[str, Any]] = {}
 
-    num_epochs: Count = 3
+    num_epochs: Count = 5
     batch_size: Count = 4
     learning_rate: Positive = 0.1
 

@@ -76,9 +76,8 @@ def test_plateau_decays_after_so_many_epochs_without_improvement() -> None:
 
 @pytest.mark.parametrize("name", [*CLOSED_FORMS, "plateau"])
 def test_a_restored_schedule_goes_on_as_the_first_would_have(name: str) -> None:
-    config = SmallConfig(
-        num_epochs=EPOCHS, lr_schedule=name, lr_warmup_fraction=0.2, lr_decay_epochs=1
-    )
+    options: dict[str, Any] = {"lr_schedule": name, "lr_warmup_fraction": 0.2, "lr_decay_epochs": 1}
+    config = SmallConfig(num_epochs=EPOCHS, **options)
 
     def fresh() -> tuple[torch.optim.Optimizer, Schedule]:
         optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=config.learning_rate)

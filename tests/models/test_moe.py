@@ -17,10 +17,16 @@ VARIANTS: list[dict[str, Any]] = [
 ]
 
 
+def sigma(z: float) -> float:
+    return 1 / (1 + math.exp(-z))
+
+
 @torch.no_grad()
 def by_hand(model: MixtureOfExperts, x: Tensor, mixing: Mixing, top_k: int) -> Tensor:
     """P(class 1) of each point, with Python loops and double precision."""
-    gate, experts = model.gate.scores.layers, model.experts
+    gate: Any = model.gate.scores.layers
+    experts = model.experts
+    last: Any
     result = []
     for point in x.double():
         hidden = point
@@ -39,7 +45,6 @@ def by_hand(model: MixtureOfExperts, x: Tensor, mixing: Mixing, top_k: int) -> T
             model.temperature * float(w.double() @ point + b.double())
             for w, b in zip(experts.weight, experts.bias, strict=True)
         ]
-        sigma = lambda z: 1 / (1 + math.exp(-z))  # noqa: E731
         weights = {k: math.exp(scores[k]) / total for k in keep}
         if mixing == "logits":
             result.append(sigma(sum(g * outputs[k] for k, g in weights.items())))

@@ -1,0 +1,118 @@
+"""Every entry point of MLproject, found there and run as a user runs it, with its tiny values."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import mlflow.projects
+import numpy as np
+import pytest
+import torch
+import yaml
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+from PIL import Image
+
+from experiments.harness import project
+from tests.conftest import ROOT
+
+ENTRY_POINTS = list(yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"])
+CONFIGURATIONS = project.configurations()
+
+
+def test_every_experiment_is_an_entry_point() -> None:
+    assert set(CONFIGURATIONS) <= set(ENTRY_POINTS)
+
+
+@pytest.fixture(scope="module", params=ENTRY_POINTS)
+def finished(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    empty_database: Path,
+) -> Iterator[Run]:
+    """Run one entry point through `mlflow run` in a store of its own, and return the run."""
+    name = request.param
+    folder = tmp_path_factory.mktemp(name)
+    shutil.copy(empty_database, folder)
+    uri = f"sqlite:///{folder}/mlflow.db"
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(uri)
+    with pytest.MonkeyPatch.context() as patch:
+        # The child is to be this Python, also where its environment is not activated.
+        patch.setenv("PATH", f"{Path(sys.executable).parent}:/usr/bin:/bin")
+        patch.setenv("MLFLOW_TRACKING_URI", uri)
+        experiment = mlflow.create_experiment("smoke", f"file://{folder}/artifacts")
+        submitted = mlflow.projects.run(
+            str(ROOT),
+            entry_point=name,
+            parameters=dict(CONFIGURATIONS[name].tiny),
+            experiment_id=experiment,
+            env_manager="local",
+        )
+        yield MlflowClient().get_run(submitted.run_id)
+    mlflow.set_tracking_uri(before)
+
+
+def test_it_keeps_the_contract(finished: Run) -> None:
+    config_class = CONFIGURATIONS[finished.data.tags["entry_point"]]
+    assert finished.info.status == "FINISHED"
+    config = config_class(**config_class.tiny)
+    # `mlflow run` quotes what it logs, as for a shell: an empty value becomes two quotes.
+    logged = {name: value.strip("'") for name, value in finished.data.params.items()}
+    assert logged == {name: str(value) for name, value in config.as_parameters().items()}
+    tags = finished.data.tags
+    assert tags["architecture"] == config_class.architecture
+    assert {"git_commit", "git_dirty", "device", "seed", "mlflow.note.content"} <= set(tags)
+    per_epoch = {"train/loss", "val/loss", "train/accuracy", "val/accuracy", "learning_rate"}
+    for name in per_epoch | {"epoch_seconds", "samples_per_second"}:
+        history = MlflowClient().get_metric_history(finished.info.run_id, name)
+        assert [metric.step for metric in history] == list(range(1, config.num_epochs + 1))
+    metrics = set(finished.data.metrics)
+    assert "best/epoch" in metrics
+    assert any(name.startswith("test/") for name in metrics)
+    assert {d.tags[0].value for d in finished.inputs.dataset_inputs} >= {"train", "test"}
+
+
+def test_its_pictures_are_readable_and_not_blank(finished: Run) -> None:
+    folder = Path(mlflow.artifacts.download_artifacts(run_id=finished.info.run_id))
+    pictures = list((folder / "figures").iterdir())
+    assert len(pictures) >= 5
+    for path in pictures:
+        with Image.open(path) as picture:
+            assert picture.width <= 900
+            assert np.asarray(picture.convert("L")).std() > 5, path.name
+
+
+def test_its_model_predicts_in_a_clean_process_elsewhere(finished: Run, tmp_path: Path) -> None:
+    """No code of this project, no working directory, no pickle: any batch size."""
+    if finished.data.tags["entry_point"] != finished.data.tags["architecture"]:
+        return  # variants of an architecture log their models by the same lines
+    (output,) = finished.outputs.model_outputs
+    folder = Path(
+        mlflow.artifacts.download_artifacts(f"models:/{output.model_id}", dst_path=str(tmp_path))
+    )
+    example = json.loads((folder / "serving_input_example.json").read_text())["inputs"]
+    script = f"""
+import json, sys
+import mlflow, numpy as np
+model = mlflow.pyfunc.load_model({str(folder)!r})
+row = np.array({example!r}, dtype=model.metadata.signature.inputs.inputs[0].type)[:1]
+print(json.dumps([model.predict(np.repeat(row, n, axis=0)).tolist() for n in (1, 7)]))
+assert not any(name.split(".")[0] in ("experiments", "models", "datasets") for name in sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", script], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    one, seven = json.loads(done.stdout.splitlines()[-1])
+    assert len(one) == 1
+    assert len(seven) == 7
+    loaded: Any = mlflow.pytorch.load_model(str(folder))
+    here = loaded(torch.tensor(example)[:1]).detach().numpy()
+    np.testing.assert_allclose(one, here, rtol=1e-5)
+    np.testing.assert_allclose(seven, np.repeat(here, 7, axis=0), rtol=1e-5)

@@ -1,0 +1,163 @@
+"""The mixture-of-experts experiment: restarts, baselines, and a run that is killed and resumed."""
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+import torch
+from mlflow.tracking import MlflowClient
+
+from experiments import moe
+from experiments.harness.device import Hardware, seed_everything
+from experiments.moe import MoEConfig
+from models.moe import select_from_stack
+from tests.conftest import ERRORS, start
+
+CPU = Hardware(torch.device("cpu"), "fp32")
+
+
+def test_restarts_train_as_they_would_alone() -> None:
+    """Each restart of a stack ends with the weights that it would have reached by itself."""
+    config = MoEConfig(**MoEConfig.tiny).replace(restarts=3, num_epochs=3, gradient_clip_norm=0.1)
+    splits = moe.draw(config)
+    seed_everything(0)
+    stack = moe.build(config, 3)
+    starts = [select_from_stack(stack.state_dict(), i) for i in range(3)]
+    batches = [tuple(t[i : i + 50] for t in splits["train"]) for i in (0, 50, 100)]
+
+    def descend(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+        optimizer = moe.adam(model, config)
+        for points, labels in batches:
+            optimizer.zero_grad()
+            moe.mixture_loss(config, model, (points, labels)).loss.backward()  # type: ignore[arg-type]
+            moe.clip_each_restart(model, config.gradient_clip_norm)
+            optimizer.step()
+        return model.state_dict()
+
+    together = descend(stack)
+    for i, weights in enumerate(starts):
+        alone = moe.build(config, 1)
+        alone.load_state_dict({name: value.unsqueeze(0) for name, value in weights.items()})
+        for name, value in descend(alone).items():
+            torch.testing.assert_close(together[name][i], value[0], rtol=1e-4, atol=1e-6)
+
+
+def test_clipping_is_torchs_for_each_restart() -> None:
+    config = MoEConfig(**MoEConfig.tiny)
+    stack, one = moe.build(config, 2), moe.build(config)
+    for p in stack.parameters():
+        p.grad = torch.randn_like(p)
+    for p, q in zip(one.parameters(), stack.parameters(), strict=True):
+        assert q.grad is not None
+        p.grad = q.grad[1].clone()
+    torch.nn.utils.clip_grad_norm_(one.parameters(), 0.5)
+    moe.clip_each_restart(stack, 0.5)
+    for p, q in zip(one.parameters(), stack.parameters(), strict=True):
+        assert p.grad is not None
+        assert q.grad is not None
+        torch.testing.assert_close(q.grad[1], p.grad)
+
+
+def test_the_best_restart_by_validation_is_the_one_that_is_kept() -> None:
+    config = MoEConfig(**MoEConfig.tiny).replace(restarts=5, num_epochs=4)
+    splits = moe.draw(config)
+    seed_everything(0)
+    learnt = moe.learn(config, CPU, splits)
+    losses = learnt.history.stacked("val/loss")  # (epochs, restarts)
+    epoch, restart = np.unravel_index(losses.argmin(), losses.shape)
+    assert (learnt.history.best_epoch - 1, learnt.restart) == (int(epoch), int(restart))
+    outcome = moe.mixture_loss(config, learnt.model, splits["validation"])
+    assert outcome.loss.item() == pytest.approx(losses.min(), rel=1e-5)
+
+
+def test_two_experts_beat_one_line_and_specialise() -> None:
+    """Half the default's epochs and data already leave the best single line, 0.698, far behind."""
+    config = MoEConfig(
+        num_epochs=15, num_train=10_000, num_validation=5_000, num_test=20_000, animation=False
+    )
+    splits = moe.draw(config)
+    seed_everything(0)
+    metrics = moe.judge(config, CPU, splits, moe.learn(config, CPU, splits))
+    assert metrics["test/accuracy"] > 0.93
+    assert metrics["test/hard_routing_accuracy"] > 0.93
+    assert metrics["test/logistic_regression_accuracy"] == pytest.approx(0.68, abs=0.02)
+    share = [metrics["test/expert_share_1"], metrics["test/expert_share_2"]]
+    assert sum(share) == pytest.approx(1)
+    assert min(share) > 0.3
+
+
+@pytest.mark.parametrize("data", ["moons", "circles", "spirals", "checkerboard"])
+def test_every_data_set_trains(data: str) -> None:
+    config = MoEConfig(**MoEConfig.tiny).replace(data=data, top_k=1, routing_noise=0.1)
+    seed_everything(0)
+    assert len(moe.learn(config, CPU, moe.draw(config)).history.rows) == config.num_epochs
+
+
+SLOW_ENOUGH = "--num-train 2000 --batch-size 10 --num-validation 200 --num-test 500 --restarts 2"
+"""Two hundred steps an epoch: about a third of a second, in which to be killed."""
+
+
+def wait_until(condition: Callable[[], bool], process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + 100
+    while not condition():
+        assert process.poll() is None, "the process has ended"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def only_run(client: MlflowClient) -> mlflow.entities.Run:
+    (run,) = client.search_runs([client.get_experiment_by_name("moe").experiment_id])
+    return run
+
+
+def test_killed_in_mid_epoch_and_resumed_ends_with_the_same_metrics(tmp_path: Path) -> None:
+    """SIGKILL to a real process; then the numbers of one that nobody disturbed."""
+    command = f"-m experiments.moe --num-epochs 6 --checkpoint-seconds 0 {SLOW_ENOUGH}"
+    arguments = [*command.split(), "--animation", "false"]
+    whole, killed = (tmp_path / name for name in ("whole", "killed"))
+    whole.mkdir()
+    killed.mkdir()
+    undisturbed, victim = start(whole, *arguments), start(killed, *arguments)
+    wait_until(lambda: bool(list(killed.rglob("last.pt"))), victim)
+    time.sleep(0.2)  # into the next epoch
+    victim.kill()
+    victim.wait()
+    client = MlflowClient(f"sqlite:///{killed}/mlflow.db")
+    run = only_run(client)
+    assert run.info.status == "RUNNING"  # it had no time to say goodbye
+    assert len(client.get_metric_history(run.info.run_id, "val/loss")) < 6
+
+    resumed = start(killed, "-m", "experiments.moe", "--resume", run.info.run_id)
+    assert resumed.wait() == undisturbed.wait() == 0, (killed / ERRORS).read_text()
+    run = only_run(client)
+    other = MlflowClient(f"sqlite:///{whole}/mlflow.db")
+    reference = only_run(other)
+    assert run.info.status == reference.info.status == "FINISHED"
+    clocks = {"epoch_seconds", "samples_per_second"}
+    names = {n for n in reference.data.metrics if n not in clocks and not n.startswith("system/")}
+    assert len(names) > 20
+    for name in names:
+        histories = [
+            [(m.step, m.value) for m in c.get_metric_history(r.info.run_id, name)]
+            for c, r in ((client, run), (other, reference))
+        ]
+        assert histories[0] == histories[1], name
+
+
+def test_sigterm_ends_the_run_as_killed_after_a_last_checkpoint(tmp_path: Path) -> None:
+    process = start(tmp_path, *f"-m experiments.moe --num-epochs 999 {SLOW_ENOUGH}".split())
+    wait_until(lambda: bool(list(tmp_path.rglob("config.json"))), process)
+    time.sleep(3)  # into the training
+    process.terminate()
+    errors = tmp_path / ERRORS
+    assert process.wait(timeout=30) == 128 + signal.SIGTERM, errors.read_text()
+    run = only_run(MlflowClient(f"sqlite:///{tmp_path}/mlflow.db"))
+    assert run.info.status == "KILLED"
+    assert "Terminated" in run.data.tags["failure"]
+    assert list(tmp_path.rglob("last.pt"))
+    assert errors.read_text() == ""

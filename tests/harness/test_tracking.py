@@ -1,0 +1,275 @@
+"""Runs in MLflow: how they begin, what they hold, how they end."""
+
+import multiprocessing
+import os
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+from mlflow.entities import Run as MlflowRun
+from mlflow.tracking import MlflowClient
+from sqlalchemy import text
+
+from experiments.harness import tracking
+from experiments.harness.device import Hardware
+from experiments.harness.errors import UserError
+from experiments.harness.launch import conduct
+from experiments.harness.loop import Outcome
+from experiments.harness.signals import Terminated
+from experiments.harness.tracking import Run
+from tests.harness.small import SmallConfig, experiment, squared_error, train_line
+
+
+def only_run(name: str = "small") -> MlflowRun:
+    found = MlflowClient().get_experiment_by_name(name)
+    (run,) = MlflowClient().search_runs([found.experiment_id])
+    return run
+
+
+def history(run_id: str, name: str) -> list[tuple[int, float]]:
+    return [(m.step, m.value) for m in MlflowClient().get_metric_history(run_id, name)]
+
+
+def test_a_run_holds_its_configuration_and_its_epochs(store: Path) -> None:
+    config = SmallConfig(num_epochs=4, seed=3)
+    conduct(experiment, config)
+    run = only_run()
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {k: str(v) for k, v in config.as_parameters().items()}
+    stored = mlflow.artifacts.load_dict(f"{run.info.artifact_uri}/config.json")
+    assert stored == config.as_parameters()
+    expected = {"architecture", "entry_point", "git_commit", "git_dirty", "device", "seed"}
+    assert expected <= set(run.data.tags)
+    assert run.data.tags["seed"] == "3"
+    for name in ("train/loss", "val/loss", "learning_rate", "epoch_seconds", "samples_per_second"):
+        assert [step for step, _ in history(run.info.run_id, name)] == [1, 2, 3, 4]
+
+
+def test_values_that_mlflow_run_has_logged_as_text_stay(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mlflow.set_experiment("small")
+    made = MlflowClient().create_run(mlflow.get_experiment_by_name("small").experiment_id)
+    MlflowClient().log_param(made.info.run_id, "learning_rate", "1e-1")
+    monkeypatch.setenv("MLFLOW_RUN_ID", made.info.run_id)
+    conduct(experiment, SmallConfig())
+    run = only_run()
+    assert run.info.run_id == made.info.run_id
+    assert run.info.status == "FINISHED"
+    assert run.data.params["learning_rate"] == "1e-1"
+    assert run.data.params["num_epochs"] == "5"
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (KeyboardInterrupt(), "KILLED"),
+        (Terminated(), "KILLED"),
+        (RuntimeError("a bug"), "FAILED"),
+    ],
+)
+def test_every_open_run_ends_with_the_status_it_deserves(
+    store: Path, error: BaseException, status: str
+) -> None:
+    with (
+        pytest.raises(type(error)),
+        tracking.track(SmallConfig(seeds=2), "cpu") as parent,
+        tracking.track(SmallConfig(), "cpu", parent=parent),
+    ):
+        raise error
+    runs = MlflowClient().search_runs([mlflow.get_experiment_by_name("small").experiment_id])
+    assert [run.info.status for run in runs] == [status, status]
+    assert all(type(error).__name__ in run.data.tags["failure"] for run in runs)
+    assert mlflow.active_run() is None
+
+
+def test_a_loss_that_is_no_number_fails_the_run_and_says_where(store: Path) -> None:
+    with pytest.raises(ArithmeticError):
+        conduct(experiment, SmallConfig(learning_rate=1e30, lr_schedule="constant"))
+    run = only_run()
+    assert run.info.status == "FAILED"
+    for word in ("epoch 1", "step 2", "learning rate 1e+30"):
+        assert word in run.data.tags["failure"]
+
+
+def test_a_users_mistake_leaves_no_run(store: Path) -> None:
+    with pytest.raises(UserError), tracking.track(SmallConfig(), "cpu"):
+        raise UserError("data=nothing.zip: no such file")
+    found = mlflow.get_experiment_by_name("small")
+    assert MlflowClient().search_runs([found.experiment_id]) == []
+
+
+def test_asking_for_a_gpu_that_is_not_there_opens_no_run(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(UserError, match="device=cuda"):
+        conduct(experiment, SmallConfig(device="cuda"))
+    assert mlflow.get_experiment_by_name("small") is None
+
+
+def test_seeds_are_children_and_the_parent_has_mean_and_spread(store: Path) -> None:
+    means = conduct(experiment, SmallConfig(seeds=3, seed=5))
+    runs = MlflowClient().search_runs([mlflow.get_experiment_by_name("small").experiment_id])
+    parent = next(run for run in runs if "mlflow.parentRunId" not in run.data.tags)
+    children = {run.data.tags["seed"]: run for run in runs if run is not parent}
+    assert set(children) == {"5", "6", "7"}
+    values = [children[seed].data.metrics["test/loss"] for seed in "567"]
+    mean = sum(values) / 3
+    deviation = (sum((value - mean) ** 2 for value in values) / 2) ** 0.5
+    assert parent.data.metrics["test/loss_mean"] == pytest.approx(mean) == means["test/loss"]
+    assert parent.data.metrics["test/loss_std"] == pytest.approx(deviation)
+    series = history(parent.info.run_id, "seeds/test/loss")
+    assert series == list(zip((5, 6, 7), values, strict=True))
+
+
+def interrupted(config: SmallConfig, hardware: Hardware, run: Run) -> dict[str, float]:
+    """Be interrupted in the middle of the fourth epoch."""
+    calls = 0
+
+    def loss_function(model: Any, batch: Any) -> Outcome:
+        nonlocal calls
+        calls += model.training
+        if calls == 3 * 3 + 2:
+            raise KeyboardInterrupt
+        return squared_error(model, batch)
+
+    train_line(config, run, hardware=hardware, loss_function=loss_function)
+    raise AssertionError("training was to be interrupted")
+
+
+def interrupted_run(config: SmallConfig) -> str:
+    """Return the id of a run that was interrupted."""
+    with pytest.raises(KeyboardInterrupt):
+        conduct(interrupted, config)
+    return str(only_run().info.run_id)
+
+
+def test_resuming_goes_on_in_the_same_run_with_the_same_numbers(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = SmallConfig(num_epochs=6, seed=1)
+    run_id = interrupted_run(config)
+    assert MlflowClient().get_run(run_id).info.status == "KILLED"
+    assert [step for step, _ in history(run_id, "val/loss")] == [1, 2, 3]
+    conduct(experiment, SmallConfig(resume=run_id))
+    resumed = only_run()
+    assert (resumed.info.run_id, resumed.info.status) == (run_id, "FINISHED")
+    assert "failure" not in resumed.data.tags
+
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "uninterrupted")
+    conduct(experiment, config)
+    whole = only_run("uninterrupted")
+    for name in ("train/loss", "val/loss", "learning_rate"):
+        assert history(run_id, name) == history(whole.info.run_id, name)
+    assert resumed.data.metrics["test/loss"] == whole.data.metrics["test/loss"]
+
+
+def test_an_epoch_that_was_saved_and_not_logged_is_logged_on_resuming(store: Path) -> None:
+    run_id = interrupted_run(SmallConfig(num_epochs=4))
+    with MlflowClient()._tracking_client.store.ManagedSessionMaker() as session:
+        session.execute(text("DELETE FROM metrics WHERE step = 3"))  # died before it was logged
+    conduct(experiment, SmallConfig(resume=run_id))
+    assert [step for step, _ in history(run_id, "val/loss")] == [1, 2, 3, 4]
+
+
+def test_resuming_seeds_repeats_none_that_finished(store: Path) -> None:
+    trained = []
+
+    def second_is_interrupted(config: SmallConfig, hardware: Any, run: Run) -> dict[str, float]:
+        trained.append(config.seed)
+        if trained == [0, 1]:
+            return interrupted(config, hardware, run)
+        return experiment(config, hardware, run)
+
+    with pytest.raises(KeyboardInterrupt):
+        conduct(second_is_interrupted, SmallConfig(num_epochs=5, seeds=3))
+    runs = MlflowClient().search_runs([mlflow.get_experiment_by_name("small").experiment_id])
+    parent = next(run for run in runs if "mlflow.parentRunId" not in run.data.tags)
+    conduct(second_is_interrupted, SmallConfig(resume=parent.info.run_id))
+    assert trained == [0, 1, 1, 2]
+    runs = MlflowClient().search_runs([parent.info.experiment_id])
+    assert len(runs) == 4
+    assert {run.info.status for run in runs} == {"FINISHED"}
+
+
+@pytest.mark.parametrize("case", ["unknown", "other entry point", "finished", "other value"])
+def test_what_cannot_be_resumed_says_why(store: Path, case: str) -> None:
+    run_id = interrupted_run(SmallConfig())
+    config = SmallConfig(resume=run_id)
+    if case == "unknown":
+        config = SmallConfig(resume="0123456789abcdef0123456789abcdef")
+    elif case == "other entry point":
+        MlflowClient().set_tag(run_id, "entry_point", "rnn")
+    elif case == "finished":
+        MlflowClient().set_terminated(run_id)
+    else:
+        config = SmallConfig(resume=run_id, num_epochs=99)
+    word = {
+        "unknown": "no run",
+        "other entry point": "rnn",
+        "finished": "has finished",
+        "other value": "num_epochs=99",
+    }
+    with pytest.raises(UserError, match=word[case]) as caught:
+        conduct(experiment, config)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_whose_process_lives_is_not_resumed(store: Path) -> None:
+    run_id = interrupted_run(SmallConfig())
+    MlflowClient().update_run(run_id, status="RUNNING")
+    with pytest.raises(UserError, match="still works on that run"):
+        conduct(experiment, SmallConfig(resume=run_id))
+
+
+def test_a_damaged_checkpoint_is_said_and_the_run_left_as_it_was(store: Path) -> None:
+    run_id = interrupted_run(SmallConfig())
+    (path,) = store.rglob("last.pt")
+    path.write_bytes(b"damaged")
+    with pytest.raises(UserError, match="damaged"):
+        conduct(experiment, SmallConfig(resume=run_id))
+    assert MlflowClient().get_run(run_id).info.status == "KILLED"
+
+
+def test_a_run_of_mlflow_that_only_resumes_another_says_so(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = interrupted_run(SmallConfig())
+    experiment_id = MlflowClient().get_run(run_id).info.experiment_id
+    wrapper = MlflowClient().create_run(experiment_id).info.run_id
+    monkeypatch.setenv("MLFLOW_RUN_ID", wrapper)
+    conduct(experiment, SmallConfig(resume=run_id))
+    assert MlflowClient().get_run(run_id).info.status == "FINISHED"
+    assert run_id in MlflowClient().get_run(wrapper).data.tags["mlflow.note.content"]
+
+
+def track_twenty_epochs(folder: Path, seed: int) -> None:
+    """Do what each of the eight processes does."""
+    os.chdir(folder)
+    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+    with tracking.track(SmallConfig(seed=seed), "cpu") as run:
+        for epoch in range(1, 21):
+            run.log_epoch(epoch, {"val/loss": epoch + seed, "train/loss": 1.0})
+
+
+def test_eight_processes_at_once_on_a_store_that_does_not_exist(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("forkserver")  # processes that have imported all already
+    context.set_forkserver_preload([__name__, "mlflow.store.tracking.sqlalchemy_store"])
+    processes = [
+        context.Process(target=track_twenty_epochs, args=(tmp_path, seed)) for seed in range(8)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(timeout=120)
+        assert process.exitcode == 0
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("small").experiment_id])
+    assert sorted(int(run.data.tags["seed"]) for run in runs) == list(range(8))
+    for run in runs:
+        assert run.info.status == "FINISHED"
+        seed = int(run.data.tags["seed"])
+        logged = client.get_metric_history(run.info.run_id, "val/loss")
+        assert [(m.step, m.value) for m in logged] == [(e, e + seed) for e in range(1, 21)]
