@@ -13,6 +13,10 @@ import torch
 
 ROOT = Path(__file__).parents[1]
 
+# Several workers share the cores, and so do the processes that tests start.
+os.environ["OMP_NUM_THREADS"] = "1"
+torch.set_num_threads(1)
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave out the tests that need a GPU where there is none."""

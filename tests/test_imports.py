@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "experiments": {"experiments", "models", "datasets"},
     "tuning": FOLDERS - {"tests"},
 }
-FILES = [path for folder in FOLDERS - {"tests"} for path in (ROOT / folder).rglob("*.py")]
+FILES = sorted(path for folder in FOLDERS - {"tests"} for path in (ROOT / folder).rglob("*.py"))
 
 
 def imported(path: Path) -> set[str]:

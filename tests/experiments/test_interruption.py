@@ -1,0 +1,76 @@
+"""A run that is killed, and goes on; a run that is asked to end."""
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import mlflow
+from mlflow.tracking import MlflowClient
+
+from tests.conftest import ERRORS, start
+
+SLOW_ENOUGH = "--num-train 1500 --batch-size 10 --num-validation 200 --num-test 500 --restarts 2"
+"""A hundred and fifty steps an epoch: about a quarter of a second, in which to be killed."""
+
+
+def wait_until(condition: Callable[[], bool], process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + 100
+    while not condition():
+        assert process.poll() is None, "the process has ended"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def only_run(client: MlflowClient) -> mlflow.entities.Run:
+    (run,) = client.search_runs([client.get_experiment_by_name("moe").experiment_id])
+    return run
+
+
+def test_killed_in_mid_epoch_and_resumed_ends_with_the_same_metrics(tmp_path: Path) -> None:
+    """SIGKILL to a real process; then the numbers of one that nobody disturbed."""
+    command = f"-m experiments.moe --num-epochs 5 --checkpoint-seconds 0 {SLOW_ENOUGH}"
+    arguments = [*command.split(), "--animation", "false"]
+    whole, killed = (tmp_path / name for name in ("whole", "killed"))
+    whole.mkdir()
+    killed.mkdir()
+    undisturbed, victim = start(whole, *arguments), start(killed, *arguments)
+    wait_until(lambda: bool(list(killed.rglob("last.pt"))), victim)
+    time.sleep(0.2)  # into the next epoch
+    victim.kill()
+    victim.wait()
+    client = MlflowClient(f"sqlite:///{killed}/mlflow.db")
+    run = only_run(client)
+    assert run.info.status == "RUNNING"  # it had no time to say goodbye
+    assert len(client.get_metric_history(run.info.run_id, "val/loss")) < 5
+
+    resumed = start(killed, "-m", "experiments.moe", "--resume", run.info.run_id)
+    assert resumed.wait() == undisturbed.wait() == 0, (killed / ERRORS).read_text()
+    run = only_run(client)
+    other = MlflowClient(f"sqlite:///{whole}/mlflow.db")
+    reference = only_run(other)
+    assert run.info.status == reference.info.status == "FINISHED"
+    clocks = {"epoch_seconds", "samples_per_second"}
+    names = {n for n in reference.data.metrics if n not in clocks and not n.startswith("system/")}
+    assert len(names) > 20
+    for name in names:
+        histories = [
+            [(m.step, m.value) for m in c.get_metric_history(r.info.run_id, name)]
+            for c, r in ((client, run), (other, reference))
+        ]
+        assert histories[0] == histories[1], name
+
+
+def test_sigterm_ends_the_run_as_killed_after_a_last_checkpoint(tmp_path: Path) -> None:
+    process = start(tmp_path, *f"-m experiments.moe --num-epochs 999 {SLOW_ENOUGH}".split())
+    wait_until(lambda: bool(list(tmp_path.rglob("config.json"))), process)
+    time.sleep(3)  # into the training
+    process.terminate()
+    errors = tmp_path / ERRORS
+    assert process.wait(timeout=30) == 128 + signal.SIGTERM, errors.read_text()
+    run = only_run(MlflowClient(f"sqlite:///{tmp_path}/mlflow.db"))
+    assert run.info.status == "KILLED"
+    assert "Terminated" in run.data.tags["failure"]
+    assert list(tmp_path.rglob("last.pt"))
+    assert errors.read_text() == ""
