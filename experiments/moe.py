@@ -55,8 +55,8 @@ class MoEConfig(TrainingConfig):
         "restarts": 2,
     }
 
-    num_epochs: Count = 30
-    batch_size: Count = 1000
+    num_epochs: Count = 20
+    batch_size: Count = 500
     learning_rate: Positive = 0.1
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
     """Arithmetic of the forward pass; a dozen weights gain nothing from bf16 and lose accuracy."""
@@ -64,7 +64,7 @@ class MoEConfig(TrainingConfig):
     """Which regions of the plane are to be told apart."""
     num_train: Count = 20_000
     """Points to train on."""
-    num_validation: Count = 10_000
+    num_validation: Count = 5_000
     """Points to choose epoch and restart by."""
     num_test: Count = 100_000
     """Points to judge the chosen model by, once."""
@@ -329,7 +329,7 @@ def baseline(config: MoEConfig, hardware: Hardware, splits: Splits, hidden_units
 
     def loss_function(model: Perceptron, batch: tuple[Tensor, Tensor]) -> Outcome:
         points, labels = batch
-        logits = model(points).squeeze(-1)  # (R, B)
+        logits = model(points).squeeze(-2)  # (R, B)
         loss = moe.binary_cross_entropy(logits, labels)
         metrics = {"loss": loss, "accuracy": accuracy(logits, labels)}
         return Outcome(loss.sum(), metrics, len(labels))
@@ -366,9 +366,9 @@ def draw_pictures(
     scene = figures.Scene(plane, truth, points, labels)
     with torch.inference_mode():
         mixture = learnt.model.mix(torch.from_numpy(plane.points))
-        trusted = learnt.model.mix(test.points).gate.argmax(-1).numpy()
+        trusted = learnt.model.mix(test.points).gate.argmax(-2).numpy()
     probability = mixture.combine(config.mixing).sigmoid().numpy()
-    gate, lines = mixture.gate.numpy(), mixture.expert_logits.numpy()
+    gate, lines = mixture.gate.T.numpy(), mixture.expert_logits.T.numpy()
     counts = [np.bincount(trusted[labels == c], minlength=config.num_experts) for c in (0, 1)]
     shares = np.stack([count / count.sum() for count in counts])
     title = f"{config.num_experts} experts: test accuracy {metrics['test/accuracy']:.3f}"

@@ -81,8 +81,8 @@ def test_gate_sums_to_one_over_exactly_k_experts(top_k: int) -> None:
     model = MixtureOfExperts(2, 4, top_k=top_k, routing_noise=1.0)
     for mode in (model.train(), model.eval()):
         gate = mode.mix(torch.randn(50, 2)).gate
-        torch.testing.assert_close(gate.sum(-1), torch.ones(50))
-        assert ((gate > 0).sum(-1) == top_k).all()
+        torch.testing.assert_close(gate.sum(-2), torch.ones(50))
+        assert ((gate > 0).sum(-2) == top_k).all()
 
 
 def test_noise_is_of_training_only() -> None:
@@ -109,8 +109,8 @@ def test_competitive_loss_is_written_out_and_equals_cross_entropy_of_mixed_proba
     x, labels = torch.randn(30, 2).double(), torch.randint(2, (30,)).double()
     mixture = model.mix(x)
     p = mixture.expert_logits.sigmoid()
-    likelihood = torch.where(labels[:, None] == 1, p, 1 - p)
-    expected = -(mixture.gate * likelihood).sum(-1).log().mean()
+    likelihood = torch.where(labels == 1, p, 1 - p)
+    expected = -(mixture.gate * likelihood).sum(-2).log().mean()
     competitive = moe.competitive_loss(mixture, labels)
     torch.testing.assert_close(competitive, expected)
     torch.testing.assert_close(competitive, moe.binary_cross_entropy(model(x), labels))
@@ -127,31 +127,31 @@ def test_binary_cross_entropy_is_torchs() -> None:
 @pytest.mark.parametrize("top_k", [0, 1, 2])
 def test_balance_loss_is_one_in_balance_and_highest_where_one_expert_takes_all(top_k: int) -> None:
     num_experts, width = 4, max(top_k, 1)
-    balanced = torch.zeros(8, num_experts)
+    balanced = torch.zeros(num_experts, 8)
     for i in range(8):
         for j in range(width):
-            balanced[i, (i + j) % num_experts] = 1 / width
+            balanced[(i + j) % num_experts, i] = 1 / width
     torch.testing.assert_close(moe.balance_loss(balanced, top_k), torch.tensor(1.0))
-    collapsed = torch.zeros(8, num_experts)
-    collapsed[:, :width] = 1 / width
+    collapsed = torch.zeros(num_experts, 8)
+    collapsed[:width] = 1 / width
     expected = torch.tensor(num_experts / width)
     torch.testing.assert_close(moe.balance_loss(collapsed, top_k), expected)
 
 
 def test_balance_loss_pushes_the_gate_towards_the_idle_expert() -> None:
-    logits = torch.tensor([[2.0, 0.0], [2.0, 0.0]], requires_grad=True)
-    moe.balance_loss(logits.softmax(-1)).backward()
+    logits = torch.tensor([[2.0, 2.0], [0.0, 0.0]], requires_grad=True)
+    moe.balance_loss(logits.softmax(-2)).backward()
     assert logits.grad is not None
-    assert (logits.grad[:, 0] > 0).all()
-    assert (logits.grad[:, 1] < 0).all()
+    assert (logits.grad[0] > 0).all()
+    assert (logits.grad[1] < 0).all()
 
 
 def test_small_terms_against_their_formulas() -> None:
     logits = torch.tensor([[0.0, 0.0], [1.0, -1.0]])
     expected = (math.log(2) ** 2 + math.log(math.e + 1 / math.e) ** 2) / 2
-    torch.testing.assert_close(moe.z_loss(logits), torch.tensor(expected))
+    torch.testing.assert_close(moe.z_loss(logits.T), torch.tensor(expected))
     gate = torch.tensor([[0.5, 0.5], [1.0, 0.0]])
-    torch.testing.assert_close(moe.gate_entropy(gate), torch.tensor(math.log(2) / 2))
+    torch.testing.assert_close(moe.gate_entropy(gate.T), torch.tensor(math.log(2) / 2))
     load = torch.tensor([0.5, 0.25, 0.25])
     expected = torch.tensor([0.5, 0.25, 0.25]).numpy().std() * 3
     torch.testing.assert_close(moe.coefficient_of_variation(load).item(), float(expected))

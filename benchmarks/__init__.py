@@ -1,0 +1,1 @@
+"""Measurements of speed: both sides in one run, the result a ratio."""
