@@ -1,6 +1,6 @@
 """What 32 restarts cost beside one: both trained in this process, by turns, with the defaults.
 
-    python -m benchmarks.restarts
+python -m benchmarks.restarts
 """
 
 import statistics
@@ -16,7 +16,7 @@ def seconds_per_epoch(restarts: int, num_epochs: int = 4) -> float:
     config = MoEConfig(restarts=restarts, num_epochs=num_epochs, animation=False)
     seed_everything(0)
     learnt = moe.learn(config, Hardware.choose(config), moe.draw(config))
-    return statistics.median(learnt.history.column("epoch_seconds").tolist())
+    return statistics.median(float(s) for s in learnt.history.column("epoch_seconds"))
 
 
 def main() -> None:

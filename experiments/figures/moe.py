@@ -77,9 +77,9 @@ class Scene(NamedTuple):
     labels: np.ndarray
     """(N,), 0 or 1."""
 
-    def draw_boundary(self, axes: Axes, colour: str = "black") -> None:
+    def draw_boundary(self, axes: Axes, colour: str = "black") -> QuadContourSet | None:
         """Draw the true boundary."""
-        _boundary(axes, self.plane.finer(), self.truth, TRUE | {"colors": colour})
+        return _boundary(axes, self.plane.finer(), self.truth, TRUE | {"colors": colour})
 
     def draw_points(self, axes: Axes, count: int, alpha: float) -> None:
         """Draw the first `count` points by class: more of them hide what lies beneath."""
@@ -119,23 +119,30 @@ def decision_surface(scene: Scene, probability: np.ndarray, title: str) -> Figur
 def learning(scene: Scene, surfaces: dict[int, np.ndarray]) -> list[Image]:
     """Draw one frame for each epoch's P(class 1) of the points of `scene.plane.coarser()`.
 
-    The layout is found once and the still parts stay: a frame changes the surface, the learnt
-    boundary and the title.
+    Everything is laid out and drawn once; a frame redraws what changes, in the same place.
     """
     plane = scene.plane.coarser()
     figure, ((axes,),) = style.canvas(width=4.6, height=4.9)
     surface = _surface(axes, plane, np.zeros(len(plane.points)))
-    scene.draw_boundary(axes)
-    _finish(axes, plane, "after epoch 0")
+    _finish(axes, plane, f"after epoch {max(surfaces)}")
     style.legend(axes, [_handle("true boundary", TRUE), _handle("learnt", LEARNT)], below=True)
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+    surface.set_visible(False)
+    axes.title.set_alpha(0)  # invisible, but with room kept for it
+    canvas = style.Canvas(figure)
+    still = canvas.copy_from_bbox(figure.bbox)
+    surface.set_visible(True)
+    axes.title.set_alpha(1)
+    truth = scene.draw_boundary(axes)
     frames = []
     for epoch, probability in surfaces.items():
         surface.set_data(plane.image(probability))
+        axes.title.set_text(f"after epoch {epoch}")
         boundary = _boundary(axes, plane, probability, LEARNT)
-        axes.set_title(f"after epoch {epoch}")
-        frames.append(style.to_image(figure))
+        canvas.restore_region(still)
+        for artist in (surface, truth, boundary, axes.title, *axes.spines.values()):
+            if artist is not None:
+                axes.draw_artist(artist)
+        frames.append(style.to_image(canvas))
         if boundary is not None:
             boundary.remove()
     return frames

@@ -62,8 +62,14 @@ def legend(axes: Axes, handles: list[Line2D] | None = None, *, below: bool = Fal
     axes.legend(**options)
 
 
-def to_image(figure: Figure) -> Image.Image:
-    """Render a figure to a picture, a frame of an animation."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+class Canvas(FigureCanvasAgg):
+    """A canvas on which a figure has been drawn once, to draw parts of it again."""
+
+    def __init__(self, figure: Figure):
+        super().__init__(figure)
+        self.draw()
+
+
+def to_image(canvas: FigureCanvasAgg) -> Image.Image:
+    """Return what is drawn on a canvas, a frame of an animation."""
     return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")

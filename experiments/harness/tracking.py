@@ -142,7 +142,8 @@ class Run:
     def describe(self, headline: str) -> None:
         """Set the description that the MLflow UI shows: the headline, and how to repeat it."""
         note = f"{headline}\n\n```\n{self._config.as_command()}\n```\n"
-        mlflow.MlflowClient().set_tag(self.run_id, "mlflow.note.content", note)
+        MlflowClient().set_tag(self.run_id, "mlflow.note.content", note)
+        print(f"{headline}\nRun {self.run_id}; `mlflow ui` shows its curves and pictures.")
 
 
 def spread(values: Iterable[float]) -> float:
