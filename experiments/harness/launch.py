@@ -64,10 +64,10 @@ def _summarise(results: dict[int, Metrics], run: tracking.Run) -> Metrics:
     run.log_spread(results)
     common = set.intersection(*(set(metrics) for metrics in results.values()))
     means = {name: statistics.fmean(m[name] for m in results.values()) for name in common}
-    headline = ", ".join(
-        f"{name} {means[name]:.4f} ± {tracking.spread(m[name] for m in results.values()):.4f}"
+    rows = [
+        f"| {name} | {means[name]:.4f} | {tracking.spread(m[name] for m in results.values()):.4f} |"
         for name in sorted(common)
-        if name.startswith("test/")
-    )
-    run.describe(f"Mean and standard deviation over {len(results)} seeds: {headline}")
+    ]
+    heading = f"Over {len(results)} seeds:\n\n| metric | mean | standard deviation |\n|---|---|---|"
+    run.describe("\n".join([heading, *rows]))
     return means

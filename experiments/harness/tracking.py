@@ -20,10 +20,9 @@ import numpy as np
 import psutil
 from matplotlib.figure import Figure
 from mlflow.exceptions import MlflowException
-from mlflow.models import Model, ModelSignature
 from mlflow.tracking import MlflowClient
-from mlflow.types.schema import Schema, TensorSpec
 
+from experiments.harness import export
 from experiments.harness.checkpoint import Checkpoint
 from experiments.harness.config import C, TrainingConfig, construct
 from experiments.harness.errors import UserError
@@ -45,11 +44,11 @@ CONFIGURATION = "config.json"
 class Run:
     """One MLflow run, as an experiment sees it."""
 
-    def __init__(self, run_id: str, config: TrainingConfig, last_epoch: int = 0):
+    def __init__(self, run_id: str, config: TrainingConfig):
         self.run_id = run_id
         self.checkpoint = _checkpoint(run_id, config.checkpoint_seconds)
         self._config = config
-        self._last_epoch = last_epoch
+        self._last_epoch = _last_epoch(run_id) if config.resume else 0
 
     def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Log the metrics of an epoch, counted from 1, in one call; once only per epoch."""
@@ -87,30 +86,8 @@ class Run:
         mlflow.log_input(from_numpy(features, targets=targets, name=name), context=split)
 
     def log_model(self, model: "nn.Module", example: np.ndarray) -> None:
-        """Log the model as `model`: a torch.export archive that needs none of this project's code.
-
-        Args:
-            model: on any device and in any mode; exported from the CPU in evaluation mode.
-            example: input of at least two samples; its first dimension is the batch, which may
-                later have any size.
-
-        """
-        import torch
-
-        model = model.cpu().eval()
-        with torch.inference_mode():
-            output = model(torch.from_numpy(example)).numpy()
-        signature = ModelSignature(*(Schema([_any_batch(array)]) for array in (example, output)))
-        Model.log(
-            artifact_path=None,
-            name="model",
-            flavor=_PortableFlavor,
-            flavor_name="pytorch",
-            pytorch_model=model,
-            signature=signature,
-            input_example=example,
-            pip_requirements=_requirements(),
-        )
+        """Log the model as `model`; see `export.log_model`."""
+        export.log_model(model, example)
 
     def log_spread(self, results: Mapping[int, Mapping[str, float]]) -> None:
         """Log mean and standard deviation of metrics over seeds, and each value with its seed."""
@@ -152,36 +129,6 @@ def spread(values: Iterable[float]) -> float:
     return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
-class _PortableFlavor:
-    """mlflow.pytorch, but its models also serve on a machine that has a GPU.
-
-    A torch.export archive stays on the device it was exported from, while MLflow's generic
-    loader moves to a GPU wherever it finds one.
-    """
-
-    @staticmethod
-    def save_model(path: str, mlflow_model: Model, **options: Any) -> None:
-        import mlflow.pytorch
-
-        mlflow.pytorch.save_model(
-            path=path, mlflow_model=mlflow_model, serialization_format="pt2", **options
-        )
-        mlflow_model.flavors["python_function"]["config"] = {"device": "cpu"}
-        mlflow_model.save(str(Path(path) / "MLmodel"))
-
-
-def _any_batch(array: np.ndarray) -> TensorSpec:
-    return TensorSpec(array.dtype, (-1, *array.shape[1:]))
-
-
-def _requirements() -> list[str]:
-    """Name what loading a model needs: given rather than inferred, which takes 10 s."""
-    import torch
-
-    torch_version = torch.__version__.split("+")[0]
-    return [f"mlflow=={mlflow.__version__}", f"torch=={torch_version}", f"numpy=={np.__version__}"]
-
-
 @contextlib.contextmanager
 def track(config: TrainingConfig, device_name: str, parent: Run | None = None) -> Iterator[Run]:
     """Open the run that `config` asks for, and end it with the status it deserves.
@@ -192,16 +139,16 @@ def track(config: TrainingConfig, device_name: str, parent: Run | None = None) -
     in the tag `failure`. A new run that ends for a `UserError` is deleted: nothing was computed.
     """
     inside_mlflow_run = "MLFLOW_RUN_ID" in os.environ
-    run = _open(config, device_name, parent)
+    active = _start(config, parent)
     try:
-        yield run
+        yield _record(active, config, device_name)
     except BaseException as error:
         interrupted = isinstance(error, KeyboardInterrupt | Terminated)
-        reason = str(error).split("\n")[0] or type(error).__name__
+        reason = str(error).split("\n")[0]
         mlflow.set_tag("failure", f"{type(error).__name__}: {reason}")
         mlflow.end_run("KILLED" if interrupted else "FAILED")
         if isinstance(error, UserError) and not config.resume and not inside_mlflow_run:
-            MlflowClient().delete_run(run.run_id)
+            MlflowClient().delete_run(active.info.run_id)
         raise
     mlflow.end_run("FINISHED")
 
@@ -219,7 +166,8 @@ def resumed(config: C) -> C:
     """
     run_id = config.resume
     try:
-        run = MlflowClient().get_run(run_id)
+        with _store_lock():
+            run = MlflowClient().get_run(run_id)
         stored = mlflow.artifacts.load_dict(f"{run.info.artifact_uri}/{CONFIGURATION}")
     except MlflowException as error:
         reason = error.message.split("\n")[0]
@@ -251,30 +199,29 @@ def process_lives(tags: Mapping[str, str]) -> bool:
     return f"{began:.2f}" == tags.get("process_started")
 
 
-def _open(config: TrainingConfig, device_name: str, parent: Run | None) -> Run:
+def _start(config: TrainingConfig, parent: Run | None) -> mlflow.ActiveRun:
+    """Start the run: a new one, the one that `mlflow run` made, or the one to be resumed."""
     wrapper = os.environ.get("MLFLOW_RUN_ID")
-    last_epoch = 0
     with _store_lock():
         if config.resume:
             _checkpoint(config.resume, 0).load()  # a damaged one is found before the run is touched
-            os.environ.pop("MLFLOW_RUN_ID", None)
-            active = mlflow.start_run(config.resume, nested=True, log_system_metrics=True)
-            last_epoch = _last_epoch(config.resume)
-            if "failure" in active.data.tags:
-                mlflow.delete_tag("failure")
-        else:
-            if wrapper is None and parent is None:
-                mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", config.architecture))
-            name = config.entry_point if parent is None else f"seed {config.seed}"
-            active = mlflow.start_run(
-                run_name=name if wrapper is None else None,
-                nested=parent is not None,
-                log_system_metrics=True,
-            )
-    if config.resume and wrapper is not None:
-        note = f"Went on with run {config.resume}; see there."
-        MlflowClient().set_tag(wrapper, "mlflow.note.content", note)
-    run_id = active.info.run_id
+            if wrapper is not None:
+                del os.environ["MLFLOW_RUN_ID"]
+                note = f"Went on with run {config.resume}; see there."
+                MlflowClient().set_tag(wrapper, "mlflow.note.content", note)
+            return mlflow.start_run(config.resume, nested=True, log_system_metrics=True)
+        if wrapper is None and parent is None:
+            mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", config.architecture))
+        name = config.entry_point if parent is None else f"seed {config.seed}"
+        return mlflow.start_run(
+            run_name=name if wrapper is None else None,
+            nested=parent is not None,
+            log_system_metrics=True,
+        )
+
+
+def _record(active: mlflow.ActiveRun, config: TrainingConfig, device_name: str) -> Run:
+    """Log what is known of a run before it begins."""
     # `mlflow run` has logged the values it was given, as text: 1e-3 is not to be changed to 0.001.
     known = active.data.params
     mlflow.log_params({k: v for k, v in config.as_parameters().items() if k not in known})
@@ -291,7 +238,9 @@ def _open(config: TrainingConfig, device_name: str, parent: Run | None) -> Run:
             **_git_tags(),
         }
     )
-    return Run(run_id, config, last_epoch)
+    if "failure" in active.data.tags:
+        mlflow.delete_tag("failure")
+    return Run(active.info.run_id, config)
 
 
 @contextlib.contextmanager
