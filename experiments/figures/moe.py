@@ -93,7 +93,7 @@ class Scene(NamedTuple):
 
 def data(scene: Scene) -> Figure:
     """Draw the data by class, with the true boundary."""
-    figure, ((axes,),) = style.canvas(height=6.2)
+    figure, ((axes,),) = style.canvas(height=5.4)
     scene.draw_points(axes, 1500, alpha=0.8)
     scene.draw_boundary(axes)
     share = scene.labels.mean()
@@ -105,7 +105,7 @@ def data(scene: Scene) -> Figure:
 def decision_surface(scene: Scene, probability: np.ndarray, title: str) -> Figure:
     """Draw P(class 1) of plane.points with the learnt boundary over the true one."""
     plane = scene.plane
-    figure, ((axes,),) = style.canvas(height=6.2)
+    figure, ((axes,),) = style.canvas(height=5.4)
     surface = _surface(axes, plane, probability)
     scene.draw_points(axes, 400, alpha=0.6)
     scene.draw_boundary(axes)
@@ -159,7 +159,7 @@ def experts(
     plane, num_experts = scene.plane, gate.shape[1]
     trusted = gate.argmax(1)
     colours = [style.EXPERTS[k % len(style.EXPERTS)] for k in range(num_experts)]
-    figure, ((axes,),) = style.canvas(height=6.2)
+    figure, ((axes,),) = style.canvas(height=5.4)
     axes.imshow(
         plane.image(trusted),
         ListedColormap(colours),
@@ -190,9 +190,9 @@ def experts(
 def gate(scene: Scene, gate: np.ndarray) -> Figure:
     """Draw the gate's probability of each expert at plane.points, (rows * columns, K)."""
     plane, num_experts = scene.plane, gate.shape[1]
-    columns = min(num_experts, 4)
+    columns = 4 if num_experts > 4 else min(num_experts, 2)
     rows = math.ceil(num_experts / columns)
-    figure, axes = style.canvas(rows, columns, width=7.2, height=1.2 + 7.2 / columns * rows)
+    figure, axes = style.canvas(rows, columns, height=1.8 + 5.8 / columns * rows)
     for k, place in enumerate(axes.flat):
         if k >= num_experts:
             place.set_axis_off()
@@ -263,6 +263,7 @@ def curves(
     draw_curves(
         axes[2, 0], "Load of each expert", "share of points", by_expert, colours=style.EXPERTS
     )
+    axes[2, 0].set_ylim(0, 1)
     if load.shape[1] > 4:  # the colours are those of the picture of the experts
         axes[2, 0].get_legend().remove()
     variation = load.std(1) / load.mean(1)

@@ -80,14 +80,22 @@ class TrainingConfig:
         """Return every field by name, as MLflow logs them."""
         return dataclasses.asdict(self)
 
+    def changes(self) -> dict[str, Any]:
+        """Return the values that are not the default, by name; the experiment's own come first."""
+        shared = {field.name for field in dataclasses.fields(TrainingConfig)}
+        fields = sorted(dataclasses.fields(self), key=lambda field: field.name in shared)
+        values = {field.name: (getattr(self, field.name), field.default) for field in fields}
+        return {name: value for name, (value, default) in values.items() if value != default}
+
+    def as_name(self) -> str:
+        """Return a name that tells this run from others: the entry point and what was changed."""
+        changed = [f"{k}={v}" for k, v in self.changes().items() if k != "resume"]
+        return " ".join([self.entry_point, *changed])
+
     def as_command(self) -> str:
         """Return the shortest command that repeats this run."""
-        changed = [
-            f" --{option(field.name)} {getattr(self, field.name)}"
-            for field in dataclasses.fields(self)
-            if getattr(self, field.name) != field.default and field.name != "resume"
-        ]
-        return f"python -m experiments.{self.entry_point}" + "".join(changed)
+        changed = [f"--{option(k)} {v}" for k, v in self.changes().items() if k != "resume"]
+        return " ".join([f"python -m experiments.{self.entry_point}", *changed])
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some values changed, validated anew."""

@@ -212,12 +212,10 @@ def _start(config: TrainingConfig, parent: Run | None) -> mlflow.ActiveRun:
             return mlflow.start_run(config.resume, nested=True, log_system_metrics=True)
         if wrapper is None and parent is None:
             mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", config.architecture))
-        name = config.entry_point if parent is None else f"seed {config.seed}"
-        return mlflow.start_run(
-            run_name=name if wrapper is None else None,
-            nested=parent is not None,
-            log_system_metrics=True,
-        )
+        active = mlflow.start_run(nested=parent is not None, log_system_metrics=True)
+        name = config.as_name() if parent is None else f"seed {config.seed}"
+        mlflow.set_tag("mlflow.runName", name)  # also in place of the one that `mlflow run` drew
+        return active
 
 
 def _record(active: mlflow.ActiveRun, config: TrainingConfig, device_name: str) -> Run:

@@ -76,8 +76,9 @@ def test_every_parameter_is_documented_and_every_default_valid(
 def test_the_command_repeats_the_run() -> None:
     config = construct(MoEConfig, {"num_experts": 3, "learning_rate": 0.25, "resume": "x"})
     command = config.as_command()
-    assert command == "python -m experiments.moe --learning-rate 0.25 --num-experts 3"
+    assert command == "python -m experiments.moe --num-experts 3 --learning-rate 0.25"
     assert parse(MoEConfig, command.split()[3:]) == config.replace(resume="")
+    assert config.as_name() == "moe num_experts=3 learning_rate=0.25"
 
 
 def test_replacing_a_value_validates_it() -> None:
