@@ -169,7 +169,7 @@ class _Parser(argparse.ArgumentParser):
         if not unknown:
             raise UserError(message)
         known = [name for action in self._actions for name in action.option_strings]
-        near = difflib.get_close_matches(unknown.split()[0], known, n=1)
+        near = difflib.get_close_matches(unknown.split()[0], known, n=1, cutoff=0.75)
         hint = f"; did you mean {near[0]}?" if near else "; --help lists them"
         raise UserError(f"unknown parameter {unknown}{hint}")
 
