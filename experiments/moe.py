@@ -34,7 +34,8 @@ from experiments.harness.config import (
 )
 from experiments.harness.device import Hardware
 from experiments.harness.launch import launch
-from experiments.harness.loop import History, Outcome, Progress, evaluate, fit, scalars
+from experiments.harness.loop import History, Progress, evaluate, fit
+from experiments.harness.metrics import Outcome, scalars
 from experiments.harness.tracking import Run
 from models import moe
 from models.moe import Mixing, Mixture, MixtureOfExperts, Perceptron

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from experiments.harness.batches import TensorBatches
 from experiments.harness.config import STRICT, Count, Positive, TrainingConfig
 from experiments.harness.device import Hardware
-from experiments.harness.loop import History, Outcome, fit
+from experiments.harness.loop import History, fit
+from experiments.harness.metrics import Outcome
 from experiments.harness.tracking import Run
 
 

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from experiments.harness.batches import TensorBatches
 from experiments.harness.device import Hardware, seed_everything
-from experiments.harness.loop import DivergedError, Outcome, Progress, evaluate, scalars
+from experiments.harness.loop import Progress, evaluate
+from experiments.harness.metrics import DivergedError, Outcome, scalars
 from tests.harness.small import SmallConfig, line, squared_error, train_line
 
 

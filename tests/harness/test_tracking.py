@@ -15,7 +15,7 @@ from experiments.harness import tracking
 from experiments.harness.device import Hardware
 from experiments.harness.errors import UserError
 from experiments.harness.launch import conduct
-from experiments.harness.loop import Outcome
+from experiments.harness.metrics import Outcome
 from experiments.harness.signals import Terminated
 from experiments.harness.tracking import Run
 from tests.harness.small import SmallConfig, experiment, squared_error, train_line

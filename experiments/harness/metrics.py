@@ -1,0 +1,91 @@
+"""What is measured while training: by the batch, summed over an epoch, watched for NaN."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Outcome(NamedTuple):
+    """What a loss function says about one batch."""
+
+    loss: Tensor
+    """Scalar, to be differentiated."""
+    metrics: dict[str, Tensor]
+    """Means over the batch, of any shape. `loss` and `accuracy` are those the bar shows."""
+    num_samples: int | Tensor
+    """What the means are over: an epoch's metrics are weighted by it."""
+
+
+class Totals:
+    """Weighted sums of metrics, kept on the device: adding to them waits for nothing."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._num_samples: int | Tensor = 0
+
+    def add(self, outcome: Outcome) -> None:
+        """Add one batch."""
+        self._num_samples = self._num_samples + outcome.num_samples
+        for name, mean in outcome.metrics.items():
+            weighted = mean.detach().double() * outcome.num_samples
+            self._sums[name] = self._sums[name] + weighted if name in self._sums else weighted
+
+    @property
+    def num_samples(self) -> int:
+        """What the means are over."""
+        return int(self._num_samples)
+
+    def means(self) -> dict[str, Tensor]:
+        """Return the mean of each metric, on the CPU, float64."""
+        return {name: (total / self._num_samples).cpu() for name, total in self._sums.items()}
+
+
+class LossWatch:
+    """Finds the first loss that is not finite without waiting for the device at each step.
+
+    On the CPU, where nothing has to be waited for, each loss is looked at as it comes.
+    """
+
+    def __init__(self, epoch: int, interval: int):
+        self.epoch = epoch
+        self.interval = interval
+        self._unseen: list[tuple[int, float, Tensor]] = []
+
+    def look(self, step: int, learning_rate: float, loss: Tensor) -> None:
+        """Remember one loss, and check the remembered ones every `interval` steps."""
+        self._unseen.append((step, learning_rate, loss.detach()))
+        if len(self._unseen) >= self.interval:
+            self.check()
+
+    def check(self) -> None:
+        """Check what was not checked yet.
+
+        Raises:
+            DivergedError: a loss was NaN or infinite.
+
+        """
+        if not self._unseen:
+            return
+        losses = torch.stack([loss for _, _, loss in self._unseen]).tolist()
+        for (step, rate, _), loss in zip(self._unseen, losses, strict=True):
+            if not math.isfinite(loss):
+                where = f"epoch {self.epoch}, step {step}, learning rate {rate:g}"
+                raise DivergedError(f"the loss became {loss} at {where}")
+        self._unseen.clear()
+
+
+class DivergedError(ArithmeticError):
+    """The loss became NaN or infinite."""
+
+
+def scalars(metrics: dict[str, Tensor]) -> dict[str, float]:
+    """Turn metrics into named numbers; the entries of a vector are numbered from 1."""
+    summary = {}
+    for name, value in metrics.items():
+        if value.dim() == 0:
+            summary[name] = float(value)
+        else:
+            summary |= {f"{name}_{i}": float(v) for i, v in enumerate(value.flatten(), start=1)}
+    return summary
