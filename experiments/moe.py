@@ -126,7 +126,7 @@ def train(config: MoEConfig, hardware: Hardware, run: Run) -> dict[str, float]:
     # Evaluation: the test split is read here, and nothing is chosen after it.
     metrics = judge(config, hardware, splits, learnt)
     run.log_metrics(metrics)
-    run.log_model(learnt.model, splits["test"].points[:4].numpy())
+    run.log_model(learnt.model, example=np.array([[-3, 0], [3, 0]], dtype=np.float32))
     run.describe(
         f"{config.num_experts} experts on {config.data}, mixing {config.mixing}: "
         f"test accuracy {metrics['test/accuracy']:.4f}, "
@@ -178,7 +178,7 @@ class Learnt(NamedTuple):
 
 def learn(config: MoEConfig, hardware: Hardware, splits: Splits, run: Run | None = None) -> Learnt:
     """Train `config.restarts` mixtures side by side and pick the best by validation loss."""
-    stack = hardware.prepare(build(config, config.restarts))
+    stack = hardware.prepare(build(config, config.restarts), method="mix")
     snapshots = Snapshots(config.num_epochs if config.animation else 0)
     history = fit(
         stack,
@@ -208,11 +208,11 @@ def batches(split: Points, hardware: Hardware, batch_size: int = 0) -> TensorBat
     )
 
 
-def adam(model: nn.Module, config: MoEConfig, learning_rate: float = 0.0) -> torch.optim.Optimizer:
+def adam(model: nn.Module, config: MoEConfig) -> torch.optim.Optimizer:
     """Return Adam, with decoupled weight decay if there is any."""
     return torch.optim.AdamW(
         model.parameters(),
-        lr=learning_rate or config.learning_rate,
+        lr=config.learning_rate,
         weight_decay=config.weight_decay,
         fused=True,
     )
@@ -407,14 +407,17 @@ def draw_curves_of(learnt: Learnt) -> Figure:
 
 
 def draw_learning(config: MoEConfig, scene: figures.Scene, learnt: Learnt) -> list[Image]:
-    """Draw the chosen restart's surface at each snapshot."""
+    """Draw the chosen restart's surface at each snapshot, up to the weights that were kept."""
     points = torch.from_numpy(scene.plane.coarser().points)
+    best_epoch = learnt.history.best_epoch
     model = build(config).eval()
     surfaces = {}
-    for epoch, weights in learnt.snapshots.weights.items():
-        model.load_state_dict(moe.select_from_stack(weights, learnt.restart))
-        with torch.inference_mode():
-            surfaces[epoch] = model(points).sigmoid().numpy()
+    with torch.inference_mode():
+        for epoch, weights in learnt.snapshots.weights.items():
+            if epoch < best_epoch:
+                model.load_state_dict(moe.select_from_stack(weights, learnt.restart))
+                surfaces[epoch] = model(points).sigmoid().numpy()
+        surfaces[best_epoch] = learnt.model(points).sigmoid().numpy()
     return figures.learning(scene, surfaces)
 
 

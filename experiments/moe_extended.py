@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 
 from experiments import moe
 from experiments.figures import moe as figures
-from experiments.harness.config import STRICT, Count, CountOrNone, NotNegative
+from experiments.harness.config import STRICT, Count, NotNegative
 from experiments.harness.device import Hardware
 from experiments.harness.launch import launch
 from experiments.harness.tracking import Run
@@ -29,7 +29,7 @@ class MoEExtendedConfig(moe.MoEConfig):
     entry_point: ClassVar[str] = "moe_extended"
 
     num_experts: Count = 8
-    gate_hidden: CountOrNone = 16
+    gate_hidden: Count = 16
     balance_loss_weight: NotNegative = 0.01
 
 
@@ -57,19 +57,18 @@ def train(config: MoEExtendedConfig, hardware: Hardware, run: Run) -> dict[str, 
     return metrics
 
 
-def with_experts(
-    config: MoEExtendedConfig, num_experts: int, gate_hidden: int
-) -> MoEExtendedConfig:
+def with_experts(config: MoEExtendedConfig, num_experts: int, gate_hidden: int) -> moe.MoEConfig:
     """Return the recipe for other sizes, routed to all experts where `top_k` is all of them."""
     sparse = 0 < config.top_k < num_experts
-    return config.replace(
-        num_experts=num_experts,
-        gate_hidden=gate_hidden,
-        top_k=config.top_k if sparse else 0,
-        routing_noise=config.routing_noise if sparse else 0.0,
-        bias_update_rate=config.bias_update_rate if sparse else 0.0,
-        animation=False,
-    )
+    changes = {
+        "num_experts": num_experts,
+        "gate_hidden": gate_hidden,
+        "top_k": config.top_k if sparse else 0,
+        "routing_noise": config.routing_noise if sparse else 0.0,
+        "bias_update_rate": config.bias_update_rate if sparse else 0.0,
+        "animation": False,
+    }
+    return moe.MoEConfig(**{**config.as_parameters(), **changes})
 
 
 if __name__ == "__main__":

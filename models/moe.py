@@ -196,8 +196,8 @@ class MixtureOfExperts(nn.Module):
 
     def __init__(
         self,
-        in_features: int = 2,
-        num_experts: int = 2,
+        in_features: int,
+        num_experts: int,
         *,
         mixing: Mixing = "logits",
         gate_hidden: int = 0,
@@ -264,8 +264,9 @@ def load_of_experts(gate: Tensor, top_k: int = 0) -> Tensor:
     `gate` holds the gate's probabilities, (*S, K, B). A point counts for each of the `top_k`
     experts it was routed to or, where the gate weighs all of them (0), for the one it trusts most.
     """
-    best = gate.topk(max(top_k, 1), dim=-2).indices
-    return torch.zeros_like(gate).scatter(-2, best, 1 / max(top_k, 1)).mean(-1)
+    width = top_k if 0 < top_k < gate.shape[-2] else 1
+    best = gate.topk(width, dim=-2).indices
+    return torch.zeros_like(gate).scatter(-2, best, 1 / width).mean(-1)
 
 
 def balance_loss(gate: Tensor, top_k: int = 0) -> Tensor:

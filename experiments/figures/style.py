@@ -18,8 +18,8 @@ SERIES = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, YELLOW, BLACK)
 CLASSES = (BLUE, ORANGE)
 EXPERTS = (GREEN, PURPLE, VERMILION, SKY, YELLOW, BLACK, ORANGE, BLUE)
 """Starts away from the colours of the classes, which stand in the same pictures."""
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
+# For every figure of the process: matplotlib reads these when it draws, not when a figure is made.
 _SETTINGS: dict[Any, Any] = {
     "font.size": 11,
     "axes.titlesize": 12,
@@ -30,6 +30,7 @@ _SETTINGS: dict[Any, Any] = {
     "figure.dpi": 110,
     "savefig.dpi": 110,
 }
+mpl.rcParams.update(_SETTINGS)
 
 
 def canvas(
@@ -37,12 +38,10 @@ def canvas(
 ) -> tuple[Figure, np.ndarray]:
     """Return a figure of `width` x `height` inches (110 pixels each) and its (rows, columns) axes.
 
-    The figure belongs to no window and no global state, so many can be made in any thread.
+    The figure belongs to no window, so nothing has to be closed.
     """
-    with mpl.rc_context(_SETTINGS):
-        figure = Figure(figsize=(width, height), layout="constrained", dpi=110)
-        axes = figure.subplots(rows, columns, squeeze=False)
-    return figure, axes
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
 
 
 def titled(axes: Axes, title: str, x: str, y: str) -> None:

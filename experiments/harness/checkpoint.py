@@ -47,14 +47,14 @@ def load(path: Path) -> State:
 
 
 def random_state() -> State:
-    """Return the state of every random generator: Python's, NumPy's, torch's on each device."""
+    """Return the state of Python's generator, NumPy's, and torch's on CPU and GPU in use."""
     version, internal, gauss = random.getstate()
     _, keys, position, has_gauss, cached_gaussian = np.random.get_state()  # noqa: NPY002
     return {
         "python": (version, internal, gauss),
         "numpy": (torch.from_numpy(np.asarray(keys)), position, has_gauss, cached_gaussian),
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
     }
 
 
@@ -64,8 +64,8 @@ def set_random_state(state: State) -> None:
     keys, *rest = state["numpy"]
     np.random.set_state(("MT19937", keys.numpy(), *rest))  # noqa: NPY002
     torch.set_rng_state(state["torch"])
-    if state["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
+    if state["cuda"] is not None and torch.cuda.is_initialized():
+        torch.cuda.set_rng_state(state["cuda"])
 
 
 def _copy(state: Any) -> Any:

@@ -39,7 +39,7 @@ class TrainingConfig:
     tiny: ClassVar[Mapping[str, Any]]
     """Values that make a run of seconds, for the tests that try every entry point."""
 
-    seed: CountOrNone = 0
+    seed: Annotated[int, Ge(0), Le(2**32 - 1)] = 0
     """Seed of data, initialisation and order of batches."""
     seeds: Count = 1
     """Repeat with this many seeds, from `seed` upwards, as child runs of one parent."""
@@ -52,7 +52,7 @@ class TrainingConfig:
     lr_schedule: ScheduleName = "one_cycle"
     """How the learning rate decays."""
     lr_warmup_fraction: Fraction = 0.0
-    """Part of all steps over which the learning rate first rises linearly (0: none)."""
+    """Part of all steps over which the learning rate first rises (0: none; for one_cycle: 0.3)."""
     lr_decay_epochs: Count = 10
     """step: epochs between two decays; plateau: epochs without improvement before one."""
     lr_decay_factor: Annotated[float, Gt(0), Le(1)] = 0.3
@@ -68,7 +68,7 @@ class TrainingConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; auto takes the GPU if there is one."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the forward pass; auto is bf16 on a GPU and fp32 elsewhere."""
+    """Arithmetic of the forward pass; auto is bf16 (and TF32) on a GPU and fp32 elsewhere."""
     compile: bool = False
     """Compile the model (torch.compile); pays in long runs on a GPU."""
     checkpoint_seconds: NotNegative = 10.0

@@ -40,7 +40,8 @@ class Hardware:
         if precision == "auto":
             precision = "bf16" if name == "cuda" else "fp32"
         if name == "cuda":
-            torch.set_float32_matmul_precision("high")  # TF32
+            tf32 = "highest" if config.precision == "fp32" else "high"
+            torch.set_float32_matmul_precision(tf32)
             torch.backends.cudnn.benchmark = True
         return cls(torch.device(name), precision, config.compile)
 
@@ -57,18 +58,21 @@ class Hardware:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
-    def prepare(self, model: M) -> M:
-        """Move the model to the device, in the memory layout that its convolutions like best."""
+    def prepare(self, model: M, method: str = "forward") -> M:
+        """Move the model to the device, in the memory layout that its convolutions like best.
+
+        `method` is what the loss function calls, and what is compiled if that was asked for.
+        """
         model.to(self.device)
         if self.device.type == "cuda" and any(p.dim() == 4 for p in model.parameters()):
             model.to(memory_format=torch.channels_last)
         if self.compile:
-            model.compile()
+            setattr(model, method, torch.compile(getattr(model, method)))
         return model
 
 
 def seed_everything(seed: int) -> None:
     """Seed Python, NumPy and torch, on every device."""
     random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002
+    np.random.seed(seed % 2**32)  # noqa: NPY002
     torch.manual_seed(seed)

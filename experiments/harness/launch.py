@@ -61,6 +61,10 @@ def conduct(experiment: Experiment[C], config: C) -> Metrics:
 
 
 def _summarise(results: dict[int, Metrics], run: tracking.Run) -> Metrics:
+    results = {
+        seed: {k: v for k, v in metrics.items() if k.startswith(("best/", "test/"))}
+        for seed, metrics in results.items()
+    }
     run.log_spread(results)
     common = set.intersection(*(set(metrics) for metrics in results.values()))
     means = {name: statistics.fmean(m[name] for m in results.values()) for name in common}

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from experiments.harness import checkpoint, signals
 from experiments.harness.config import TrainingConfig
 from experiments.harness.device import Hardware
-from experiments.harness.metrics import LossWatch, Outcome, Totals, scalars
+from experiments.harness.metrics import LossWatch, Outcome, Totals, check_finite, scalars
 from experiments.harness.schedules import Schedule
 
 if TYPE_CHECKING:
@@ -185,6 +185,7 @@ def fit(
                     "epoch_seconds": time.perf_counter() - began,
                     "samples_per_second": trained.num_samples / train_seconds,
                 }
+                check_finite(row["val/loss"], progress.epoch + 1, "after its last step", rate)
                 progress.close_epoch(metrics, row, monitor, maximise)
                 for callback in callbacks:
                     callback(progress)

@@ -70,14 +70,19 @@ class LossWatch:
             return
         losses = torch.stack([loss for _, _, loss in self._unseen]).tolist()
         for (step, rate, _), loss in zip(self._unseen, losses, strict=True):
-            if not math.isfinite(loss):
-                where = f"epoch {self.epoch}, step {step}, learning rate {rate:g}"
-                raise DivergedError(f"the loss became {loss} at {where}")
+            check_finite(loss, self.epoch, f"step {step}", rate)
         self._unseen.clear()
 
 
 class DivergedError(ArithmeticError):
     """The loss became NaN or infinite."""
+
+
+def check_finite(loss: float, epoch: int, step: str, learning_rate: float) -> None:
+    """Raise DivergedError, saying where it happened, if the loss is NaN or infinite."""
+    if not math.isfinite(loss):
+        where = f"epoch {epoch}, {step}, learning rate {learning_rate:g}"
+        raise DivergedError(f"the loss became {loss} at {where}")
 
 
 def scalars(metrics: dict[str, Tensor]) -> dict[str, float]:

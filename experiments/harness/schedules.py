@@ -47,12 +47,14 @@ class Schedule:
                 patience=config.lr_decay_epochs - 1,
             )
         elif config.lr_schedule == "one_cycle":
+            total_steps = max(total, 2)
             self._per_step = [
                 OneCycleLR(
                     optimizer,
                     max_lr=[group["lr"] for group in optimizer.param_groups],
-                    total_steps=max(total, 2),
-                    pct_start=config.lr_warmup_fraction or 0.3,
+                    total_steps=total_steps,
+                    # torch divides by zero where the rise is one step long.
+                    pct_start=max(config.lr_warmup_fraction or 0.3, 2 / total_steps),
                     cycle_momentum=False,
                 )
             ]

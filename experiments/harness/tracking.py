@@ -1,13 +1,14 @@
 """MLflow: the only file that opens a run and writes to it."""
 
 import contextlib
-import dataclasses
 import logging
 import os
+import shutil
 import socket
 import statistics
 import subprocess
 import tempfile
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,7 +81,7 @@ class Run:
             mlflow.log_artifact(str(path), "figures")
 
     def log_dataset(self, name: str, split: str, features: np.ndarray, targets: np.ndarray) -> None:
-        """Log what the run was trained on or judged by, with a fingerprint of its values."""
+        """Log what the run was trained on or judged by, with a fingerprint of its first values."""
         from mlflow.data import from_numpy
 
         mlflow.log_input(from_numpy(features, targets=targets, name=name), context=split)
@@ -98,12 +99,9 @@ class Run:
             self.log_series(f"seeds/{name}", values)
 
     def finished_children(self) -> dict[int, dict[str, float]]:
-        """Return the final metrics of this run's finished children, by seed."""
-        return {
-            seed: {k: v for k, v in run.data.metrics.items() if k.startswith(("best/", "test/"))}
-            for seed, run in self._children().items()
-            if run.info.status == "FINISHED"
-        }
+        """Return the metrics of this run's finished children, by seed."""
+        children = self._children().items()
+        return {s: run.data.metrics for s, run in children if run.info.status == "FINISHED"}
 
     def interrupted_children(self) -> dict[int, str]:
         """Return the ids of this run's children that have not finished, by seed."""
@@ -139,16 +137,20 @@ def track(config: TrainingConfig, device_name: str, parent: Run | None = None) -
     in the tag `failure`. A new run that ends for a `UserError` is deleted: nothing was computed.
     """
     inside_mlflow_run = "MLFLOW_RUN_ID" in os.environ
-    active = _start(config, parent)
+    outer = mlflow.active_run()
     try:
-        yield _record(active, config, device_name)
+        yield _record(_start(config, parent), config, device_name)
     except BaseException as error:
-        interrupted = isinstance(error, KeyboardInterrupt | Terminated)
-        reason = str(error).split("\n")[0]
-        mlflow.set_tag("failure", f"{type(error).__name__}: {reason}")
-        mlflow.end_run("KILLED" if interrupted else "FAILED")
-        if isinstance(error, UserError) and not config.resume and not inside_mlflow_run:
-            MlflowClient().delete_run(active.info.run_id)
+        active = mlflow.active_run()
+        if active is not None and (outer is None or active.info.run_id != outer.info.run_id):
+            interrupted = isinstance(error, KeyboardInterrupt | Terminated)
+            mlflow.end_run("KILLED" if interrupted else "FAILED")
+            mistake = isinstance(error, UserError)
+            with contextlib.suppress(MlflowException):  # the error itself is what matters
+                reason = f"{type(error).__name__}: {error}".split("\n")[0]
+                MlflowClient().set_tag(active.info.run_id, "failure", reason)
+                if mistake and not config.resume and not inside_mlflow_run:
+                    MlflowClient().delete_run(active.info.run_id)
         raise
     mlflow.end_run("FINISHED")
 
@@ -156,8 +158,9 @@ def track(config: TrainingConfig, device_name: str, parent: Run | None = None) -
 def resumed(config: C) -> C:
     """Return the configuration of the run that `config.resume` names.
 
-    A resumed run keeps its configuration; only the device may be another. A value on the command
-    line that is neither the default nor what the run has is a mistake worth a word.
+    A resumed run keeps its configuration; only the device and the time between checkpoints may
+    be others. Another value on the command line that is neither the default nor what the run has
+    is a mistake worth a word.
 
     Raises:
         UserError: no such run, a run of another experiment, one that has ended or still goes on,
@@ -176,16 +179,17 @@ def resumed(config: C) -> C:
     if tags.get("entry_point") != config.entry_point:
         started = f"{tags.get('architecture')} (entry point {tags.get('entry_point')})"
         raise UserError(f"resume={run_id}: that run is of {started}, not of {config.entry_point}")
+    if run.info.lifecycle_stage == "deleted":
+        raise UserError(f"resume={run_id}: that run is deleted; restore it first")
     if run.info.status == "FINISHED":
         raise UserError(f"resume={run_id}: that run has finished; only interrupted ones go on")
     if run.info.status == "RUNNING" and process_lives(tags):
         raise UserError(f"resume={run_id}: process {tags['process_id']} still works on that run")
-    mine = {"device", "resume", "checkpoint_seconds"}
-    for field in dataclasses.fields(config):
-        asked, has = getattr(config, field.name), stored.get(field.name, field.default)
-        if asked not in (field.default, has) and field.name not in mine:
-            raise UserError(f"{field.name}={asked}: run {run_id} has {has}, and resuming keeps it")
-    return construct(type(config), stored | {name: getattr(config, name) for name in mine})
+    for name, asked in config.changes().items():
+        if name not in ("device", "resume", "checkpoint_seconds") and asked != stored.get(name):
+            has = stored.get(name)
+            raise UserError(f"{name}={asked}: run {run_id} has {has}, and resuming keeps it")
+    return construct(type(config), stored | config.changes())
 
 
 def process_lives(tags: Mapping[str, str]) -> bool:
@@ -202,7 +206,7 @@ def process_lives(tags: Mapping[str, str]) -> bool:
 def _start(config: TrainingConfig, parent: Run | None) -> mlflow.ActiveRun:
     """Start the run: a new one, the one that `mlflow run` made, or the one to be resumed."""
     wrapper = os.environ.get("MLFLOW_RUN_ID")
-    with _store_lock():
+    with _store_errors(), _store_lock():
         if config.resume:
             _checkpoint(config.resume, 0).load()  # a damaged one is found before the run is touched
             if wrapper is not None:
@@ -212,7 +216,10 @@ def _start(config: TrainingConfig, parent: Run | None) -> mlflow.ActiveRun:
             return mlflow.start_run(config.resume, nested=True, log_system_metrics=True)
         if wrapper is None and parent is None:
             mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", config.architecture))
-        active = mlflow.start_run(nested=parent is not None, log_system_metrics=True)
+        # The seed is how a parent finds its children, however early one was interrupted.
+        active = mlflow.start_run(
+            nested=parent is not None, log_system_metrics=True, tags={"seed": str(config.seed)}
+        )
         name = config.as_name() if parent is None else f"seed {config.seed}"
         mlflow.set_tag("mlflow.runName", name)  # also in place of the one that `mlflow run` drew
         return active
@@ -242,6 +249,17 @@ def _record(active: mlflow.ActiveRun, config: TrainingConfig, device_name: str) 
 
 
 @contextlib.contextmanager
+def _store_errors() -> Iterator[None]:
+    """Say in one line that the tracking store cannot be used."""
+    try:
+        yield
+    except MlflowException as error:
+        reason = error.message.split("\n")[0]
+        uri = mlflow.get_tracking_uri()
+        raise UserError(f"MLFLOW_TRACKING_URI={uri}: the store cannot be used ({reason})") from None
+
+
+@contextlib.contextmanager
 def _store_lock() -> Iterator[None]:
     """Let one process at a time open the store: two that create its tables at once break it."""
     uri = mlflow.get_tracking_uri()
@@ -260,16 +278,18 @@ def _checkpoint(run_id: str, seconds: float) -> Checkpoint:
     uri = urlparse(MlflowClient().get_run(run_id).info.artifact_uri)
     if uri.scheme in ("", "file"):
         return Checkpoint(Path(url2pathname(uri.path)) / CHECKPOINT, seconds)
-    path = Path(tempfile.mkdtemp(prefix="checkpoint-")) / Path(CHECKPOINT).name
-    with contextlib.suppress(MlflowException):  # there is none yet
+    temporary, folder = tempfile.mkdtemp(prefix="checkpoint-"), str(Path(CHECKPOINT).parent)
+    if any(file.path == CHECKPOINT for file in MlflowClient().list_artifacts(run_id, folder)):
         mlflow.artifacts.download_artifacts(
-            run_id=run_id, artifact_path=CHECKPOINT, dst_path=str(path.parent)
+            run_id=run_id, artifact_path=CHECKPOINT, dst_path=temporary
         )
-        path = path.parent / CHECKPOINT
-    folder = str(Path(CHECKPOINT).parent)
-    return Checkpoint(
-        path, seconds, lambda file: MlflowClient().log_artifact(run_id, str(file), folder)
+    checkpoint = Checkpoint(
+        Path(temporary) / CHECKPOINT,
+        seconds,
+        lambda file: MlflowClient().log_artifact(run_id, str(file), folder),
     )
+    weakref.finalize(checkpoint, shutil.rmtree, temporary, ignore_errors=True)
+    return checkpoint
 
 
 def _last_epoch(run_id: str) -> int:

@@ -90,6 +90,19 @@ def test_a_loss_that_is_no_number_stops_at_once_and_says_where(bad: float) -> No
     assert calls == 5
 
 
+def test_a_validation_loss_that_is_no_number_stops_too() -> None:
+    def loses_validation(model: nn.Module, batch: Any) -> Outcome:
+        outcome = squared_error(model, batch)
+        return (
+            outcome
+            if model.training
+            else outcome._replace(metrics={"loss": torch.tensor(math.nan)})
+        )
+
+    with pytest.raises(DivergedError, match="epoch 1, after its last step"):
+        train_line(SmallConfig(), loss_function=loses_validation)
+
+
 def test_metrics_are_weighted_by_what_they_are_over() -> None:
     model = nn.Linear(1, 1)
     hardware = Hardware(torch.device("cpu"), "fp32")

@@ -67,6 +67,11 @@ def test_one_cycle_rises_for_as_long_as_it_is_told() -> None:
     assert seen.index(max(seen)) == TOTAL // 2 - 1
 
 
+def test_one_cycle_of_a_rise_of_one_step() -> None:
+    seen = rates(lr_schedule="one_cycle", lr_warmup_fraction=1 / TOTAL)
+    assert seen.index(max(seen)) == 1
+
+
 def test_plateau_decays_after_so_many_epochs_without_improvement() -> None:
     losses = [1.0, 0.5, 0.6, 0.6, 0.4, 0.3]
     seen = rates(losses, lr_schedule="plateau", lr_decay_epochs=2, lr_decay_factor=0.1)

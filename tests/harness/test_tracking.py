@@ -84,6 +84,31 @@ def test_every_open_run_ends_with_the_status_it_deserves(
     assert mlflow.active_run() is None
 
 
+def test_a_run_interrupted_while_it_opens_is_killed(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mlflow, "log_params", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        conduct(experiment, SmallConfig())
+    run = only_run()
+    assert run.info.status == "KILLED"
+    assert run.data.tags["seed"] == "0"
+    assert mlflow.active_run() is None
+
+
+def test_a_store_that_cannot_be_used_is_said_in_one_line(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conduct(experiment, SmallConfig())
+    MlflowClient().delete_experiment(mlflow.get_experiment_by_name("small").experiment_id)
+    with pytest.raises(UserError, match="MLFLOW_TRACKING_URI=sqlite") as caught:
+        conduct(experiment, SmallConfig())
+    assert "\n" not in str(caught.value)
+
+
 def test_a_loss_that_is_no_number_fails_the_run_and_says_where(store: Path) -> None:
     with pytest.raises(ArithmeticError):
         conduct(experiment, SmallConfig(learning_rate=1e30, lr_schedule="constant"))
@@ -194,12 +219,16 @@ def test_resuming_seeds_repeats_none_that_finished(store: Path) -> None:
     assert {run.info.status for run in runs} == {"FINISHED"}
 
 
-@pytest.mark.parametrize("case", ["unknown", "other entry point", "finished", "other value"])
+@pytest.mark.parametrize(
+    "case", ["unknown", "deleted", "other entry point", "finished", "other value"]
+)
 def test_what_cannot_be_resumed_says_why(store: Path, case: str) -> None:
     run_id = interrupted_run(SmallConfig())
     config = SmallConfig(resume=run_id)
     if case == "unknown":
         config = SmallConfig(resume="0123456789abcdef0123456789abcdef")
+    elif case == "deleted":
+        MlflowClient().delete_run(run_id)
     elif case == "other entry point":
         MlflowClient().set_tag(run_id, "entry_point", "rnn")
     elif case == "finished":
@@ -208,6 +237,7 @@ def test_what_cannot_be_resumed_says_why(store: Path, case: str) -> None:
         config = SmallConfig(resume=run_id, num_epochs=99)
     word = {
         "unknown": "no run",
+        "deleted": "is deleted",
         "other entry point": "rnn",
         "finished": "has finished",
         "other value": "num_epochs=99",

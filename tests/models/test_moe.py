@@ -138,6 +138,12 @@ def test_balance_loss_is_one_in_balance_and_highest_where_one_expert_takes_all(t
     torch.testing.assert_close(moe.balance_loss(collapsed, top_k), expected)
 
 
+def test_routing_to_all_experts_is_weighing_all_of_them() -> None:
+    gate = torch.tensor([[0.9, 0.8], [0.1, 0.2]])
+    for top_k in (0, 2):
+        assert moe.load_of_experts(gate, top_k).tolist() == [1, 0]
+
+
 def test_balance_loss_pushes_the_gate_towards_the_idle_expert() -> None:
     logits = torch.tensor([[2.0, 2.0], [0.0, 0.0]], requires_grad=True)
     moe.balance_loss(logits.softmax(-2)).backward()
