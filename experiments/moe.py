@@ -8,7 +8,7 @@ linear experts each learn a part, and a gating network learns where to trust whi
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -34,7 +34,14 @@ from experiments.harness.config import (
 )
 from experiments.harness.device import Hardware
 from experiments.harness.launch import launch
-from experiments.harness.loop import History, Progress, evaluate, fit
+from experiments.harness.loop import (
+    Callback,
+    History,
+    LossFunction,
+    Progress,
+    evaluate,
+    fit,
+)
 from experiments.harness.metrics import Outcome, scalars
 from experiments.harness.tracking import Run
 from models import moe
@@ -180,24 +187,42 @@ def learn(config: MoEConfig, hardware: Hardware, splits: Splits, run: Run | None
     """Train `config.restarts` mixtures side by side and pick the best by validation loss."""
     stack = hardware.prepare(build(config, config.restarts), method="mix")
     snapshots = Snapshots(config.num_epochs if config.animation else 0)
+    loss_function = partial(mixture_loss, config)
+    title = f"{config.num_experts} experts"
+    history, restart = fit_restarts(
+        stack, config, hardware, splits, loss_function, title, callbacks=[snapshots], run=run
+    )
+    model = build(config)
+    model.load_state_dict(moe.select_from_stack(stack.state_dict(), restart))
+    return Learnt(model.eval(), history, restart, snapshots)
+
+
+def fit_restarts(
+    stack: nn.Module,
+    config: MoEConfig,
+    hardware: Hardware,
+    splits: Splits,
+    loss_function: LossFunction,
+    title: str,
+    callbacks: Sequence[Callback] = (),
+    run: Run | None = None,
+) -> tuple[History, int]:
+    """Train a stack of restarts; return its history and the best one at the best epoch."""
     history = fit(
         stack,
         config,
         train=batches(splits["train"], hardware, config.batch_size),
         validation=batches(splits["validation"], hardware),
-        loss_function=partial(mixture_loss, config),
+        loss_function=loss_function,
         optimizer=adam(stack, config),
         hardware=hardware,
         summarise=of_best_restart,
         clip=clip_each_restart,
-        callbacks=[snapshots],
+        callbacks=callbacks,
         run=run,
-        title=f"{config.num_experts} experts",
+        title=title,
     )
-    restart = best_restart(history.raw[history.best_epoch - 1])
-    model = build(config)
-    model.load_state_dict(moe.select_from_stack(stack.state_dict(), restart))
-    return Learnt(model.eval(), history, restart, snapshots)
+    return history, best_restart(history.raw[history.best_epoch - 1])
 
 
 def batches(split: Points, hardware: Hardware, batch_size: int = 0) -> TensorBatches:
@@ -335,19 +360,8 @@ def baseline(config: MoEConfig, hardware: Hardware, splits: Splits, hidden_units
         metrics = {"loss": loss, "accuracy": accuracy(logits, labels)}
         return Outcome(loss.sum(), metrics, len(labels))
 
-    history = fit(
-        stack,
-        config,
-        train=batches(splits["train"], hardware, config.batch_size),
-        validation=batches(splits["validation"], hardware),
-        loss_function=loss_function,
-        optimizer=adam(stack, config),
-        hardware=hardware,
-        summarise=of_best_restart,
-        clip=clip_each_restart,
-        title=f"perceptron, {hidden_units} units" if hidden_units else "logistic regression",
-    )
-    restart = best_restart(history.raw[history.best_epoch - 1])
+    title = f"perceptron, {hidden_units} units" if hidden_units else "logistic regression"
+    _, restart = fit_restarts(stack, config, hardware, splits, loss_function, title)
     tested = evaluate(stack, batches(splits["test"], hardware), loss_function, hardware).means()
     return tested["accuracy"][restart].item()
 
@@ -371,7 +385,7 @@ def draw_pictures(
     probability = mixture.combine(config.mixing).sigmoid().numpy()
     gate, lines = mixture.gate.T.numpy(), mixture.expert_logits.T.numpy()
     counts = [np.bincount(trusted[labels == c], minlength=config.num_experts) for c in (0, 1)]
-    shares = np.stack([count / count.sum() for count in counts])
+    shares = np.stack([count / max(count.sum(), 1) for count in counts])
     title = f"{config.num_experts} experts: test accuracy {metrics['test/accuracy']:.3f}"
 
     run.log_figure("data", figures.data(scene))

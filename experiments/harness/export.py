@@ -57,6 +57,6 @@ def _any_batch(array: np.ndarray) -> Schema:
 
 
 def _requirements() -> list[str]:
-    """Name what loading a model needs: given rather than inferred, which takes 10 s."""
+    """Name what loading a model needs; to infer it, MLflow would load it in another process."""
     torch_version = torch.__version__.split("+")[0]
     return [f"mlflow=={mlflow.__version__}", f"torch=={torch_version}", f"numpy=={np.__version__}"]
