@@ -38,7 +38,7 @@ class Plane(NamedTuple):
     def around(cls, points: np.ndarray, resolution: int = 201) -> "Plane":
         """Return the square that holds all but the farthest 0.2 % of points, (N, 2)."""
         low, high = np.quantile(points, [0.001, 0.999], axis=0)
-        centre, reach = (low + high) / 2, (high - low).max() / 2 * 1.04
+        centre, reach = (low + high) / 2, (high - low).max() / 2 * 1.04 or 1.0
         x, y = (np.linspace(c - reach, c + reach, resolution, dtype=np.float32) for c in centre)
         return cls(x, y)
 
@@ -192,7 +192,7 @@ def gate(scene: Scene, gate: np.ndarray) -> Figure:
     plane, num_experts = scene.plane, gate.shape[1]
     columns = 4 if num_experts > 4 else min(num_experts, 2)
     rows = math.ceil(num_experts / columns)
-    figure, axes = style.canvas(rows, columns, height=1.8 + 5.8 / columns * rows)
+    figure, axes = style.canvas(rows, columns, height=2.4 + 6.0 / columns * rows)
     for k, place in enumerate(axes.flat):
         if k >= num_experts:
             place.set_axis_off()
