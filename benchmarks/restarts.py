@@ -15,7 +15,7 @@ def seconds_per_epoch(restarts: int, num_epochs: int = 4) -> float:
     """Train with so many restarts and return the median time of an epoch."""
     config = MoEConfig(restarts=restarts, num_epochs=num_epochs, animation=False)
     seed_everything(0)
-    learnt = moe.learn(config, Hardware.choose(config), moe.draw(config))
+    learnt = moe.learn(config, Hardware.choose(config))
     return statistics.median(float(s) for s in learnt.history.column("epoch_seconds"))
 
 

@@ -7,10 +7,11 @@ Points in the plane belong to one of two classes. One straight line cannot part 
 linear experts each learn a part, and a gating network learns where to trust which.
 """
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from pydantic import model_validator
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from datasets.regions import DataName, Points, Regions, regions
+from datasets.regions import DataName, Points, regions
 from datasets.splits import Split
 from experiments.figures import moe as figures
 from experiments.harness.batches import TensorBatches
@@ -33,6 +34,7 @@ from experiments.harness.config import (
     TrainingConfig,
 )
 from experiments.harness.device import Hardware
+from experiments.harness.experiment import Experiment, Learnt
 from experiments.harness.launch import launch
 from experiments.harness.loop import (
     Callback,
@@ -116,24 +118,65 @@ class MoEConfig(TrainingConfig):
         return self
 
 
-Splits = dict[Split, Points]
+Splits = Mapping[Split, Points]
 
 
-def train(config: MoEConfig, hardware: Hardware, run: Run) -> dict[str, float]:
-    """Train, judge and picture one mixture; return its final metrics."""
-    # Data: three independent draws.
-    data = regions(config.data)
-    splits = draw(config)
-    for split, (points, labels) in splits.items():
-        run.log_dataset(config.data, split, points.numpy(), labels.numpy())
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LearntMixture(Learnt):
+    """The best restart at its best epoch."""
+
+    model: MixtureOfExperts
+    restart: int
+    """Which restart it was."""
+    snapshots: "Snapshots"
+
+
+def learn(
+    config: MoEConfig,
+    hardware: Hardware,
+    run: Run | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> LearntMixture:
+    """Train `config.restarts` mixtures side by side and pick the best by validation loss."""
+    # Data: points of which the classes are known, independent draws for each split.
+    splits: Splits = {
+        "train": draw(config, "train", run),
+        "validation": draw(config, "validation", run),
+    }
+
+    # Model: a stack of restarts, which share no weight.
+    stack = hardware.prepare(build(config, config.restarts), method="mix")
 
     # Training: all restarts at once, of which the best by validation is kept.
-    learnt = learn(config, hardware, splits, run)
+    snapshots = Snapshots(config.num_epochs if config.animation else 0)
+    loss_function = partial(mixture_loss, config)
+    history, restart = fit_restarts(
+        stack,
+        config,
+        hardware,
+        splits,
+        loss_function,
+        title=f"{config.num_experts} experts",
+        callbacks=[snapshots, *callbacks],
+        run=run,
+    )
+    model = build(config)
+    model.load_state_dict(moe.select_from_stack(stack.state_dict(), restart))
+    example = np.array([[-3, 0], [3, 0]], dtype=np.float32)
+    return LearntMixture(
+        model=model.eval(), history=history, example=example, restart=restart, snapshots=snapshots
+    )
 
+
+def judge(
+    config: MoEConfig, hardware: Hardware, learnt: LearntMixture, run: Run
+) -> dict[str, float]:
+    """Measure the chosen mixture on the test split, beside baselines, and picture it."""
     # Evaluation: the test split is read here, and nothing is chosen after it.
-    metrics = judge(config, hardware, splits, learnt)
+    test = draw(config, "test", run)
+    metrics = measure(config, learnt, test)
+    metrics |= baselines(config, hardware, test, round(metrics["num_parameters"]))
     run.log_metrics(metrics)
-    run.log_model(learnt.model, example=np.array([[-3, 0], [3, 0]], dtype=np.float32))
     run.describe(
         f"{config.num_experts} experts on {config.data}, mixing {config.mixing}: "
         f"test accuracy {metrics['test/accuracy']:.4f}, "
@@ -143,18 +186,24 @@ def train(config: MoEConfig, hardware: Hardware, run: Run) -> dict[str, float]:
     )
 
     # Pictures.
-    draw_pictures(config, data, splits["test"], learnt, metrics, run)
+    draw_pictures(config, test, learnt, metrics, run)
     return metrics
 
 
-def draw(config: MoEConfig) -> Splits:
-    """Draw the three splits that the configuration asks for, on the CPU."""
-    data = regions(config.data)
-    return {
-        "train": data.draw(config.num_train, config.seed, "train"),
-        "validation": data.draw(config.num_validation, config.seed, "validation"),
-        "test": data.draw(config.num_test, config.seed, "test"),
+EXPERIMENT = Experiment(MoEConfig, learn, judge)
+
+
+def draw(config: MoEConfig, split: Split, run: Run | None = None) -> Points:
+    """Draw one split, on the CPU, and log it to the run."""
+    counts = {
+        "train": config.num_train,
+        "validation": config.num_validation,
+        "test": config.num_test,
     }
+    drawn = regions(config.data).draw(counts[split], config.seed, split)
+    if run is not None:
+        run.log_dataset(config.data, split, drawn.points.numpy(), drawn.labels.numpy())
+    return drawn
 
 
 def build(config: MoEConfig, restarts: int = 0) -> MixtureOfExperts:
@@ -170,31 +219,6 @@ def build(config: MoEConfig, restarts: int = 0) -> MixtureOfExperts:
         temperature=config.gate_temperature,
         stack=(restarts,) if restarts else (),
     )
-
-
-class Learnt(NamedTuple):
-    """What training left behind."""
-
-    model: MixtureOfExperts
-    """The best restart at its best epoch, on the CPU, in evaluation mode."""
-    history: History
-    restart: int
-    """Which restart it was."""
-    snapshots: "Snapshots"
-
-
-def learn(config: MoEConfig, hardware: Hardware, splits: Splits, run: Run | None = None) -> Learnt:
-    """Train `config.restarts` mixtures side by side and pick the best by validation loss."""
-    stack = hardware.prepare(build(config, config.restarts), method="mix")
-    snapshots = Snapshots(config.num_epochs if config.animation else 0)
-    loss_function = partial(mixture_loss, config)
-    title = f"{config.num_experts} experts"
-    history, restart = fit_restarts(
-        stack, config, hardware, splits, loss_function, title, callbacks=[snapshots], run=run
-    )
-    model = build(config)
-    model.load_state_dict(moe.select_from_stack(stack.state_dict(), restart))
-    return Learnt(model.eval(), history, restart, snapshots)
 
 
 def fit_restarts(
@@ -323,17 +347,13 @@ class Snapshots:
         self.weights = state["weights"]
 
 
-def judge(
-    config: MoEConfig, hardware: Hardware, splits: Splits, learnt: Learnt
-) -> dict[str, float]:
-    """Measure the chosen model on the test split, and two baselines on the same split."""
-    points, labels = splits["test"]
+def measure(config: MoEConfig, learnt: LearntMixture, test: Points) -> dict[str, float]:
+    """Measure the chosen mixture on the test split."""
+    points, labels = test
     with torch.inference_mode():
         mixture = learnt.model.mix(points)
         logits = mixture.combine(config.mixing)
     routing = {f"test/{k}": v for k, v in describe_routing(mixture, config.top_k).items()}
-    num_parameters = sum(p.numel() for p in learnt.model.parameters())
-    hidden_units = math.ceil((num_parameters - 1) / 4)  # a perceptron has 4 weights a unit, and 1
     return {
         "best/val_accuracy": learnt.history.best["val/accuracy"],
         "best/val_loss": learnt.history.best["val/loss"],
@@ -342,9 +362,23 @@ def judge(
         "test/loss": moe.binary_cross_entropy(logits, labels).item(),
         "test/hard_routing_accuracy": accuracy(mixture.hard_logit, labels).item(),
         **scalars(routing),
+        "num_parameters": sum(p.numel() for p in learnt.model.parameters()),
+    }
+
+
+def baselines(
+    config: MoEConfig, hardware: Hardware, test: Points, num_parameters: int
+) -> dict[str, float]:
+    """Train a line, and a perceptron of so many weights, and measure them on the test split."""
+    hidden_units = math.ceil((num_parameters - 1) / 4)  # a perceptron has 4 weights a unit, and 1
+    splits: Splits = {
+        "train": draw(config, "train"),
+        "validation": draw(config, "validation"),
+        "test": test,
+    }
+    return {
         "test/logistic_regression_accuracy": baseline(config, hardware, splits, hidden_units=0),
         "test/perceptron_accuracy": baseline(config, hardware, splits, hidden_units),
-        "num_parameters": num_parameters,
     }
 
 
@@ -368,16 +402,15 @@ def baseline(config: MoEConfig, hardware: Hardware, splits: Splits, hidden_units
 
 def draw_pictures(
     config: MoEConfig,
-    data: Regions,
     test: Points,
-    learnt: Learnt,
+    learnt: LearntMixture,
     metrics: dict[str, float],
     run: Run,
 ) -> None:
     """Log every picture of the model that was chosen."""
     points, labels = (tensor.numpy() for tensor in test)
     plane = figures.Plane.around(points)
-    truth = data.label(torch.from_numpy(plane.finer().points)).numpy()
+    truth = regions(config.data).label(torch.from_numpy(plane.finer().points)).numpy()
     scene = figures.Scene(plane, truth, points, labels)
     with torch.inference_mode():
         mixture = learnt.model.mix(torch.from_numpy(plane.points))
@@ -399,7 +432,7 @@ def draw_pictures(
         run.log_animation("learning", draw_learning(config, scene, learnt), milliseconds=120)
 
 
-def draw_curves_of(learnt: Learnt) -> Figure:
+def draw_curves_of(learnt: LearntMixture) -> Figure:
     """Draw the training of the chosen restart, the losses of the others behind it."""
     history, restart = learnt.history, learnt.restart
     losses = history.stacked("val/loss")  # (epochs, R)
@@ -420,7 +453,7 @@ def draw_curves_of(learnt: Learnt) -> Figure:
     )
 
 
-def draw_learning(config: MoEConfig, scene: figures.Scene, learnt: Learnt) -> list[Image]:
+def draw_learning(config: MoEConfig, scene: figures.Scene, learnt: LearntMixture) -> list[Image]:
     """Draw the chosen restart's surface at each snapshot, up to the weights that were kept."""
     points = torch.from_numpy(scene.plane.coarser().points)
     best_epoch = learnt.history.best_epoch
@@ -436,4 +469,4 @@ def draw_learning(config: MoEConfig, scene: figures.Scene, learnt: Learnt) -> li
 
 
 if __name__ == "__main__":
-    launch(train, MoEConfig)
+    launch(EXPERIMENT)

@@ -15,6 +15,7 @@ from experiments import moe
 from experiments.figures import moe as figures
 from experiments.harness.config import STRICT, Count, NotNegative
 from experiments.harness.device import Hardware
+from experiments.harness.experiment import Experiment
 from experiments.harness.launch import launch
 from experiments.harness.tracking import Run
 
@@ -33,19 +34,20 @@ class MoEExtendedConfig(moe.MoEConfig):
     balance_loss_weight: NotNegative = 0.01
 
 
-def train(config: MoEExtendedConfig, hardware: Hardware, run: Run) -> dict[str, float]:
-    """Train the large mixture, then one for each smaller number of experts."""
-    metrics = moe.train(config, hardware, run)
+def judge(
+    config: MoEExtendedConfig, hardware: Hardware, learnt: moe.LearntMixture, run: Run
+) -> dict[str, float]:
+    """Judge the large mixture, then train one for each smaller number of experts."""
+    metrics = moe.judge(config, hardware, learnt, run)
 
     # The comparison is made on validation: the test split has been read.
-    splits = moe.draw(config)
     counts = [k for k in SWEEP if k < config.num_experts] + [config.num_experts]
     accuracy: dict[str, dict[int, float]] = {}
     for gate, units in (("linear gate", 0), ("gate with a hidden layer", config.gate_hidden)):
         mixed, hard = {}, {}
         for num_experts in counts:
             recipe = with_experts(config, num_experts, units)
-            best = moe.learn(recipe, hardware, splits).history.best
+            best = moe.learn(recipe, hardware).history.best
             mixed[num_experts] = best["val/accuracy"]
             hard[num_experts] = best["val/hard_routing_accuracy"]
         accuracy |= {gate: mixed, f"{gate}, routed hard": hard}
@@ -55,6 +57,9 @@ def train(config: MoEExtendedConfig, hardware: Hardware, run: Run) -> dict[str, 
     ring = config.data == "ring"
     run.log_figure("accuracy_by_num_experts", figures.accuracy_by_num_experts(accuracy, ring=ring))
     return metrics
+
+
+EXPERIMENT = Experiment(MoEExtendedConfig, moe.learn, judge)
 
 
 def with_experts(config: MoEExtendedConfig, num_experts: int, gate_hidden: int) -> moe.MoEConfig:
@@ -72,4 +77,4 @@ def with_experts(config: MoEExtendedConfig, num_experts: int, gate_hidden: int) 
 
 
 if __name__ == "__main__":
-    launch(train, MoEExtendedConfig)
+    launch(EXPERIMENT)

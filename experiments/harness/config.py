@@ -1,4 +1,4 @@
-"""Configuration: a frozen dataclass per experiment, the only place where a default stands.
+"""Configuration: a frozen dataclass per command, the only place where a default stands.
 
 The dataclass makes the command line (`parse`), the logged parameters (`as_parameters`) and the
 entry point in MLproject (`experiments.harness.project`). pydantic checks types and ranges on
@@ -8,7 +8,8 @@ construction, so a configuration that exists is a valid one.
 import argparse
 import dataclasses
 import difflib
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, NoReturn, Self, TypeVar, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le
@@ -29,13 +30,52 @@ ScheduleName = Literal["constant", "step", "exponential", "cosine", "one_cycle",
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class TrainingConfig:
-    """What every experiment can be told; each one adds its own fields to these."""
+class Configuration:
+    """What a command can be told."""
+
+    entry_point: ClassVar[str]
+    """Name of the entry point in MLproject."""
+    positional: ClassVar[tuple[str, ...]] = ()
+    """Parameters that the command line takes without their name."""
+
+    @classmethod
+    def module(cls) -> str:
+        """Return the module that `python -m` runs."""
+        raise NotImplementedError
+
+    def as_parameters(self) -> dict[str, Any]:
+        """Return every field by name, as MLflow logs them."""
+        return dataclasses.asdict(self)
+
+    def changes(self) -> dict[str, Any]:
+        """Return the values that are not the default, by name."""
+        values = [(field, getattr(self, field.name)) for field in dataclasses.fields(self)]
+        return {field.name: value for field, value in values if value != field.default}
+
+    def as_command(self) -> str:
+        """Return the shortest command that repeats this."""
+        words = ["python", "-m", self.module()]
+        for name, value in self.changes().items():
+            if name == "resume":
+                continue
+            if name not in self.positional:
+                words.append(f"--{option(name)}")
+            words += map(str, value) if isinstance(value, tuple) else [str(value)]
+        return shlex.join(words)
+
+
+K = TypeVar("K", bound=Configuration)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class TrainingConfig(Configuration):
+    """What every experiment can be told; each one adds its own fields to these.
+
+    The entry point bears the name of the experiment's module in `experiments/`.
+    """
 
     architecture: ClassVar[str]
     """The `architecture` tag, the registered model's name and the MLflow experiment's."""
-    entry_point: ClassVar[str]
-    """Name of the experiment's module in `experiments/` and of its entry point in MLproject."""
     tiny: ClassVar[Mapping[str, Any]]
     """Values that make a run of seconds, for the tests that try every entry point."""
 
@@ -76,26 +116,19 @@ class TrainingConfig:
     resume: str = ""
     """Id of an interrupted run to go on with, in the same run and with its configuration."""
 
-    def as_parameters(self) -> dict[str, Any]:
-        """Return every field by name, as MLflow logs them."""
-        return dataclasses.asdict(self)
+    @classmethod
+    def module(cls) -> str:  # noqa: D102
+        return f"experiments.{cls.entry_point}"
 
     def changes(self) -> dict[str, Any]:
-        """Return the values that are not the default, by name; the experiment's own come first."""
+        """Return the values that are not the default; the experiment's own come first."""
         shared = {field.name for field in dataclasses.fields(TrainingConfig)}
-        fields = sorted(dataclasses.fields(self), key=lambda field: field.name in shared)
-        values = {field.name: (getattr(self, field.name), field.default) for field in fields}
-        return {name: value for name, (value, default) in values.items() if value != default}
+        return dict(sorted(super().changes().items(), key=lambda item: item[0] in shared))
 
     def as_name(self) -> str:
         """Return a name that tells this run from others: the entry point and what was changed."""
         changed = [f"{k}={v}" for k, v in self.changes().items() if k != "resume"]
         return " ".join([self.entry_point, *changed])
-
-    def as_command(self) -> str:
-        """Return the shortest command that repeats this run."""
-        changed = [f"--{option(k)} {v}" for k, v in self.changes().items() if k != "resume"]
-        return " ".join([f"python -m experiments.{self.entry_point}", *changed])
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some values changed, validated anew."""
@@ -110,7 +143,7 @@ def option(name: str) -> str:
     return name.replace("_", "-")
 
 
-def construct(config_class: type[C], values: dict[str, Any]) -> C:
+def construct(config_class: type[K], values: Mapping[str, Any]) -> K:
     """Build a configuration from raw values, such as the strings of a command line.
 
     Raises:
@@ -125,10 +158,13 @@ def construct(config_class: type[C], values: dict[str, Any]) -> C:
         if not first["loc"]:  # a check of several fields names them itself
             raise UserError(reason) from None
         name = first["loc"][0]
+        if first["type"] == "unexpected_keyword_argument":
+            known = [field.name for field in dataclasses.fields(config_class)]
+            raise UserError(f"{name}: no such parameter{nearest(str(name), known)}") from None
         raise UserError(f"{name}={first['input']!s}: {reason[0].lower()}{reason[1:]}") from None
 
 
-def describe(config_class: type[TrainingConfig], name: str) -> str:
+def describe(config_class: type[Configuration], name: str) -> str:
     """Return the docstring of a field, from the class that declared it first."""
     for parent in config_class.__mro__:
         fields = getattr(parent, "__pydantic_fields__", {})
@@ -137,7 +173,7 @@ def describe(config_class: type[TrainingConfig], name: str) -> str:
     raise LookupError(f"{config_class.__name__}.{name} has no docstring")
 
 
-def parse(config_class: type[C], arguments: Sequence[str] | None = None) -> C:
+def parse(config_class: type[K], arguments: Sequence[str] | None = None) -> K:
     """Read a configuration from the command line: `--num-epochs 5` or `--num_epochs 5`.
 
     Raises:
@@ -145,20 +181,32 @@ def parse(config_class: type[C], arguments: Sequence[str] | None = None) -> C:
 
     """
     parser = _Parser(
-        prog=f"python -m experiments.{config_class.entry_point}",
+        prog=f"python -m {config_class.module()}",
         description=(config_class.__doc__ or "").strip(),
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
     for field in dataclasses.fields(config_class):
+        text = describe(config_class, field.name)
+        if field.name in config_class.positional:
+            parser.add_argument(field.name, help=text)
+            continue
         spellings = dict.fromkeys([f"--{option(field.name)}", f"--{field.name}"])
+        several: dict[str, Any] = {"nargs": "*", "action": "extend"}
         parser.add_argument(
             *spellings,
             dest=field.name,
             metavar=_kind(field.type),
-            help=f"{describe(config_class, field.name)} (default: {field.default!r})",
+            help=f"{text} (default: {field.default!r})",
+            **(several if get_origin(field.type) is tuple else {}),
         )
     return construct(config_class, vars(parser.parse_args(arguments)))
+
+
+def nearest(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """Return a hint at the known name nearest to `name`, or `otherwise`."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.75)
+    return f"; did you mean {near[0]}?" if near else otherwise
 
 
 class _Parser(argparse.ArgumentParser):
@@ -169,14 +217,15 @@ class _Parser(argparse.ArgumentParser):
         if not unknown:
             raise UserError(message)
         known = [name for action in self._actions for name in action.option_strings]
-        near = difflib.get_close_matches(unknown.split()[0], known, n=1, cutoff=0.75)
-        hint = f"; did you mean {near[0]}?" if near else "; --help lists them"
+        hint = nearest(unknown.split()[0], known, otherwise="; --help lists them")
         raise UserError(f"unknown parameter {unknown}{hint}")
 
 
 def _kind(annotation: Any) -> str:
     if get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
+    if get_origin(annotation) is tuple:
+        return "TEXT"
     if get_origin(annotation) is Literal:
-        return "{" + ",".join(get_args(annotation)) + "}"
+        return "{" + ",".join(map(str, get_args(annotation))) + "}"
     return "{true,false}" if annotation is bool else str(annotation.__name__).upper()

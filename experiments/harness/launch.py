@@ -5,22 +5,25 @@ import signal
 import statistics
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from experiments.harness import signals, tracking
 from experiments.harness.config import C, parse
 from experiments.harness.device import Hardware, seed_everything
 from experiments.harness.errors import UserError
-
-Metrics = dict[str, float]
-Experiment = Callable[[C, Hardware, tracking.Run], Metrics]
-"""Trains as its configuration says, logs to the run, and returns its final metrics."""
+from experiments.harness.experiment import Experiment, Metrics
 
 
-def launch(experiment: Experiment[C], config_class: type[C]) -> None:
+def launch(experiment: Experiment[C, Any]) -> None:
     """Run an experiment as a command: what `python -m experiments.<name>` does."""
     signals.listen()
+    run_command(lambda: conduct(experiment, parse(experiment.config_class)))
+
+
+def run_command(command: Callable[[], object]) -> None:
+    """Run a command, and give its errors the exit status and the words that a user needs."""
     try:
-        conduct(experiment, parse(config_class))
+        command()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -32,7 +35,7 @@ def launch(experiment: Experiment[C], config_class: type[C]) -> None:
     gc.freeze()
 
 
-def conduct(experiment: Experiment[C], config: C) -> Metrics:
+def conduct(experiment: Experiment[C, Any], config: C) -> Metrics:
     """Carry out what `config` asks for as a tracked run, or as one run for each of several seeds.
 
     Returns:
@@ -47,17 +50,25 @@ def conduct(experiment: Experiment[C], config: C) -> Metrics:
     hardware = Hardware.choose(config)
     with tracking.track(config, hardware.name) as run:
         if config.seeds == 1:
-            seed_everything(config.seed)
-            return experiment(config, hardware, run)
+            return complete(experiment, config, hardware, run)
         results = run.finished_children()
         interrupted = run.interrupted_children()
         for seed in range(config.seed, config.seed + config.seeds):
             if seed not in results:
                 child = config.replace(seed=seed, seeds=1, resume=interrupted.get(seed, ""))
-                with tracking.track(child, hardware.name, parent=run) as child_run:
-                    seed_everything(seed)
-                    results[seed] = experiment(child, hardware, child_run)
+                with tracking.track(child, hardware.name, parent_id=run.run_id) as child_run:
+                    results[seed] = complete(experiment, child, hardware, child_run)
         return _summarise(results, run)
+
+
+def complete(
+    experiment: Experiment[C, Any], config: C, hardware: Hardware, run: tracking.Run
+) -> Metrics:
+    """Train in `run`, log the model, judge it. What an earlier process has done is not repeated."""
+    seed_everything(config.seed)
+    learnt = experiment.learn(config, hardware, run)
+    run.log_model(learnt.model, learnt.example)
+    return experiment.judge(config, hardware, learnt, run)
 
 
 def _summarise(results: dict[int, Metrics], run: tracking.Run) -> Metrics:

@@ -2,39 +2,55 @@
 
     python -m experiments.harness.project        write both (`make project`)
 
-Every module in `experiments/` that defines a `TrainingConfig` is an entry point.
+Every `Configuration` defined in a module of these packages is an entry point.
 """
 
 import dataclasses
 import importlib
 import pkgutil
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import yaml
 
-import experiments
-from experiments.harness.config import TrainingConfig, option
+from experiments.harness.config import Configuration, option
+from experiments.harness.experiment import Experiment
 
 ROOT = Path(__file__).parents[2]
+PACKAGES = ("experiments", "tuning")
 
 
-def configurations() -> dict[str, type[TrainingConfig]]:
-    """Return the configuration class of every entry point that trains, by its name."""
+def experiments() -> dict[str, Experiment[Any, Any]]:
+    """Return every experiment by the name of its entry point."""
     found = {}
-    for module_info in pkgutil.iter_modules(experiments.__path__):
-        if module_info.ispkg:
-            continue
-        module = importlib.import_module(f"experiments.{module_info.name}")
-        for value in vars(module).values():
-            if (
-                isinstance(value, type)
-                and issubclass(value, TrainingConfig)
-                and value.__module__ == module.__name__
-            ):
-                found[value.entry_point] = value
+    for module in _modules("experiments"):
+        experiment = getattr(module, "EXPERIMENT", None)
+        if experiment is not None and experiment.config_class.__module__ == module.__name__:
+            found[experiment.name] = experiment
     return found
+
+
+def configurations() -> dict[str, type[Configuration]]:
+    """Return the configuration class of every entry point, by its name."""
+    return {
+        value.entry_point: value
+        for package in PACKAGES
+        for module in _modules(package)
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and issubclass(value, Configuration)
+        and value.__module__ == module.__name__
+    }
+
+
+def _modules(package: str) -> Iterator[ModuleType]:
+    """Import the modules of a package, those of its folders and the one it runs as excepted."""
+    for info in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        if not info.ispkg and info.name != "__main__":
+            yield importlib.import_module(f"{package}.{info.name}")
 
 
 def mlproject() -> dict[str, Any]:
@@ -58,16 +74,23 @@ def conda_environment() -> dict[str, Any]:
     }
 
 
-def _entry_point(config_class: type[TrainingConfig]) -> dict[str, Any]:
-    parameters = {}
-    options = []
+def _entry_point(config_class: type[Configuration]) -> dict[str, Any]:
+    parameters: dict[str, dict[str, Any]] = {}
+    words = ["python", "-m", config_class.module()]
     for field in dataclasses.fields(config_class):
         number = isinstance(field.default, int | float) and not isinstance(field.default, bool)
-        default = field.default if number else str(field.default)
-        parameters[field.name] = {"type": "float" if number else "string", "default": default}
-        options.append(f"--{option(field.name)} {{{field.name}}}")
-    module = f"python -m experiments.{config_class.entry_point}"
-    return {"parameters": parameters, "command": " ".join([module, *options])}
+        parameters[field.name] = {"type": "float" if number else "string"}
+        if field.default is not dataclasses.MISSING:
+            default = field.default if number else _as_text(field.default)
+            parameters[field.name]["default"] = default
+        if field.name not in config_class.positional:
+            words.append(f"--{option(field.name)}")
+        words.append(f"{{{field.name}}}")
+    return {"parameters": parameters, "command": " ".join(words)}
+
+
+def _as_text(default: Any) -> str:
+    return " ".join(default) if isinstance(default, tuple) else str(default)
 
 
 def _project_table() -> dict[str, Any]:

@@ -22,20 +22,21 @@ from experiments.harness import project
 from tests.conftest import ROOT
 
 ENTRY_POINTS = list(yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"])
-CONFIGURATIONS = project.configurations()
+EXPERIMENTS = project.experiments()
 
 
 def test_every_experiment_is_an_entry_point() -> None:
-    assert set(CONFIGURATIONS) <= set(ENTRY_POINTS)
+    assert set(EXPERIMENTS) <= set(ENTRY_POINTS)
+    assert len(EXPERIMENTS) >= 2
 
 
-@pytest.fixture(scope="module", params=ENTRY_POINTS)
+@pytest.fixture(scope="module", params=list(EXPERIMENTS))
 def finished(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
     empty_database: Path,
 ) -> Iterator[Run]:
-    """Run one entry point through `mlflow run` in a store of its own, and return the run."""
+    """Run one experiment through `mlflow run` in a store of its own, and return the run."""
     name = request.param
     folder = tmp_path_factory.mktemp(name)
     shutil.copy(empty_database, folder)
@@ -50,7 +51,7 @@ def finished(
         submitted = mlflow.projects.run(
             str(ROOT),
             entry_point=name,
-            parameters=dict(CONFIGURATIONS[name].tiny),
+            parameters=dict(EXPERIMENTS[name].config_class.tiny),
             experiment_id=experiment,
             env_manager="local",
         )
@@ -59,7 +60,7 @@ def finished(
 
 
 def test_it_keeps_the_contract(finished: Run) -> None:
-    config_class = CONFIGURATIONS[finished.data.tags["entry_point"]]
+    config_class = EXPERIMENTS[finished.data.tags["entry_point"]].config_class
     assert finished.info.status == "FINISHED"
     config = config_class(**config_class.tiny)
     # `mlflow run` quotes what it logs, as for a shell: an empty value becomes two quotes.

@@ -15,11 +15,11 @@ CPU = Hardware(torch.device("cpu"), "fp32")
 def test_restarts_train_as_they_would_alone() -> None:
     """Each restart of a stack ends with the weights that it would have reached by itself."""
     config = MoEConfig(**MoEConfig.tiny).replace(restarts=3, num_epochs=3, gradient_clip_norm=0.1)
-    splits = moe.draw(config)
+    train = moe.draw(config, "train")
     seed_everything(0)
     stack = moe.build(config, 3)
     starts = [select_from_stack(stack.state_dict(), i) for i in range(3)]
-    batches = [tuple(t[i : i + 50] for t in splits["train"]) for i in (0, 50, 100)]
+    batches = [tuple(t[i : i + 50] for t in train) for i in (0, 50, 100)]
 
     def descend(model: torch.nn.Module) -> dict[str, torch.Tensor]:
         optimizer = moe.adam(model, config)
@@ -56,13 +56,12 @@ def test_clipping_is_torchs_for_each_restart() -> None:
 
 def test_the_best_restart_by_validation_is_the_one_that_is_kept() -> None:
     config = MoEConfig(**MoEConfig.tiny).replace(restarts=5, num_epochs=4)
-    splits = moe.draw(config)
     seed_everything(0)
-    learnt = moe.learn(config, CPU, splits)
+    learnt = moe.learn(config, CPU)
     losses = learnt.history.stacked("val/loss")  # (epochs, restarts)
     epoch, restart = np.unravel_index(losses.argmin(), losses.shape)
     assert (learnt.history.best_epoch - 1, learnt.restart) == (int(epoch), int(restart))
-    outcome = moe.mixture_loss(config, learnt.model, splits["validation"])
+    outcome = moe.mixture_loss(config, learnt.model, moe.draw(config, "validation"))
     assert outcome.loss.item() == pytest.approx(losses.min(), rel=1e-5)
 
 
@@ -71,9 +70,9 @@ def test_two_experts_beat_one_line_and_specialise() -> None:
     config = MoEConfig(
         num_epochs=15, num_train=10_000, num_validation=5_000, num_test=20_000, animation=False
     )
-    splits = moe.draw(config)
     seed_everything(0)
-    metrics = moe.judge(config, CPU, splits, moe.learn(config, CPU, splits))
+    learnt, test = moe.learn(config, CPU), moe.draw(config, "test")
+    metrics = moe.measure(config, learnt, test) | moe.baselines(config, CPU, test, 12)
     assert metrics["test/accuracy"] > 0.93
     assert metrics["test/hard_routing_accuracy"] > 0.93
     assert metrics["test/logistic_regression_accuracy"] == pytest.approx(0.68, abs=0.02)
@@ -86,4 +85,4 @@ def test_two_experts_beat_one_line_and_specialise() -> None:
 def test_every_data_set_trains(data: str) -> None:
     config = MoEConfig(**MoEConfig.tiny).replace(data=data, top_k=1, routing_noise=0.1)
     seed_everything(0)
-    assert len(moe.learn(config, CPU, moe.draw(config)).history.rows) == config.num_epochs
+    assert len(moe.learn(config, CPU).history.rows) == config.num_epochs

@@ -13,7 +13,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from experiments.harness.launch import conduct
-from tests.harness.small import SmallConfig, experiment
+from tests.harness.small import EXPERIMENT, SmallConfig
 from tests.harness.test_tracking import history, interrupted_run
 
 pytestmark = pytest.mark.slow
@@ -48,7 +48,7 @@ def server(store: Path) -> Iterator[str]:
 def test_a_run_on_a_server_is_interrupted_and_goes_on(server: str, tmp_path: Path) -> None:
     run_id = interrupted_run(SmallConfig(num_epochs=6))
     assert list((tmp_path / "artifacts").rglob("last.pt"))
-    conduct(experiment, SmallConfig(resume=run_id))
+    conduct(EXPERIMENT, SmallConfig(resume=run_id))
     run = MlflowClient().get_run(run_id)
     assert run.info.status == "FINISHED"
     assert run.info.artifact_uri.startswith("mlflow-artifacts:")

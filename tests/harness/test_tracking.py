@@ -14,11 +14,18 @@ from sqlalchemy import text
 from experiments.harness import tracking
 from experiments.harness.device import Hardware
 from experiments.harness.errors import UserError
+from experiments.harness.experiment import Experiment, Learnt
 from experiments.harness.launch import conduct
 from experiments.harness.metrics import Outcome
 from experiments.harness.signals import Terminated
 from experiments.harness.tracking import Run
-from tests.harness.small import SmallConfig, experiment, squared_error, train_line
+from tests.harness.small import EXPERIMENT, SmallConfig, judge, learn, squared_error, train_line
+
+
+@pytest.fixture(autouse=True)
+def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Log no models here: the tests of the entry points do, and it takes seconds."""
+    monkeypatch.setattr("experiments.harness.export.log_model", lambda model, example: None)
 
 
 def only_run(name: str = "small") -> MlflowRun:
@@ -33,7 +40,7 @@ def history(run_id: str, name: str) -> list[tuple[int, float]]:
 
 def test_a_run_holds_its_configuration_and_its_epochs(store: Path) -> None:
     config = SmallConfig(num_epochs=4, seed=3)
-    conduct(experiment, config)
+    conduct(EXPERIMENT, config)
     run = only_run()
     assert run.info.status == "FINISHED"
     assert run.data.params == {k: str(v) for k, v in config.as_parameters().items()}
@@ -53,7 +60,7 @@ def test_values_that_mlflow_run_has_logged_as_text_stay(
     made = MlflowClient().create_run(mlflow.get_experiment_by_name("small").experiment_id)
     MlflowClient().log_param(made.info.run_id, "learning_rate", "1e-1")
     monkeypatch.setenv("MLFLOW_RUN_ID", made.info.run_id)
-    conduct(experiment, SmallConfig())
+    conduct(EXPERIMENT, SmallConfig())
     run = only_run()
     assert run.info.run_id == made.info.run_id
     assert run.info.status == "FINISHED"
@@ -75,7 +82,7 @@ def test_every_open_run_ends_with_the_status_it_deserves(
     with (
         pytest.raises(type(error)),
         tracking.track(SmallConfig(seeds=2), "cpu") as parent,
-        tracking.track(SmallConfig(), "cpu", parent=parent),
+        tracking.track(SmallConfig(), "cpu", parent_id=parent.run_id),
     ):
         raise error
     runs = MlflowClient().search_runs([mlflow.get_experiment_by_name("small").experiment_id])
@@ -92,7 +99,7 @@ def test_a_run_interrupted_while_it_opens_is_killed(
 
     monkeypatch.setattr(mlflow, "log_params", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        conduct(experiment, SmallConfig())
+        conduct(EXPERIMENT, SmallConfig())
     run = only_run()
     assert run.info.status == "KILLED"
     assert run.data.tags["seed"] == "0"
@@ -102,16 +109,16 @@ def test_a_run_interrupted_while_it_opens_is_killed(
 def test_a_store_that_cannot_be_used_is_said_in_one_line(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    conduct(experiment, SmallConfig())
+    conduct(EXPERIMENT, SmallConfig())
     MlflowClient().delete_experiment(mlflow.get_experiment_by_name("small").experiment_id)
     with pytest.raises(UserError, match="MLFLOW_TRACKING_URI=sqlite") as caught:
-        conduct(experiment, SmallConfig())
+        conduct(EXPERIMENT, SmallConfig())
     assert "\n" not in str(caught.value)
 
 
 def test_a_loss_that_is_no_number_fails_the_run_and_says_where(store: Path) -> None:
     with pytest.raises(ArithmeticError):
-        conduct(experiment, SmallConfig(learning_rate=1e30, lr_schedule="constant"))
+        conduct(EXPERIMENT, SmallConfig(learning_rate=1e30, lr_schedule="constant"))
     run = only_run()
     assert run.info.status == "FAILED"
     for word in ("epoch 1", "step 2", "learning rate 1e+30"):
@@ -130,12 +137,12 @@ def test_asking_for_a_gpu_that_is_not_there_opens_no_run(
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(UserError, match="device=cuda"):
-        conduct(experiment, SmallConfig(device="cuda"))
+        conduct(EXPERIMENT, SmallConfig(device="cuda"))
     assert mlflow.get_experiment_by_name("small") is None
 
 
 def test_seeds_are_children_and_the_parent_has_mean_and_spread(store: Path) -> None:
-    means = conduct(experiment, SmallConfig(seeds=3, seed=5))
+    means = conduct(EXPERIMENT, SmallConfig(seeds=3, seed=5))
     runs = MlflowClient().search_runs([mlflow.get_experiment_by_name("small").experiment_id])
     parent = next(run for run in runs if "mlflow.parentRunId" not in run.data.tags)
     children = {run.data.tags["seed"]: run for run in runs if run is not parent}
@@ -149,7 +156,9 @@ def test_seeds_are_children_and_the_parent_has_mean_and_spread(store: Path) -> N
     assert series == list(zip((5, 6, 7), values, strict=True))
 
 
-def interrupted(config: SmallConfig, hardware: Hardware, run: Run) -> dict[str, float]:
+def interrupted(
+    config: SmallConfig, hardware: Hardware, run: Run | None = None, callbacks: Any = ()
+) -> Learnt:
     """Be interrupted in the middle of the fourth epoch."""
     calls = 0
 
@@ -167,7 +176,7 @@ def interrupted(config: SmallConfig, hardware: Hardware, run: Run) -> dict[str, 
 def interrupted_run(config: SmallConfig) -> str:
     """Return the id of a run that was interrupted."""
     with pytest.raises(KeyboardInterrupt):
-        conduct(interrupted, config)
+        conduct(Experiment(SmallConfig, interrupted, judge), config)
     return str(only_run().info.run_id)
 
 
@@ -178,13 +187,13 @@ def test_resuming_goes_on_in_the_same_run_with_the_same_numbers(
     run_id = interrupted_run(config)
     assert MlflowClient().get_run(run_id).info.status == "KILLED"
     assert [step for step, _ in history(run_id, "val/loss")] == [1, 2, 3]
-    conduct(experiment, SmallConfig(resume=run_id))
+    conduct(EXPERIMENT, SmallConfig(resume=run_id))
     resumed = only_run()
     assert (resumed.info.run_id, resumed.info.status) == (run_id, "FINISHED")
     assert "failure" not in resumed.data.tags
 
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "uninterrupted")
-    conduct(experiment, config)
+    conduct(EXPERIMENT, config)
     whole = only_run("uninterrupted")
     for name in ("train/loss", "val/loss", "learning_rate"):
         assert history(run_id, name) == history(whole.info.run_id, name)
@@ -195,24 +204,27 @@ def test_an_epoch_that_was_saved_and_not_logged_is_logged_on_resuming(store: Pat
     run_id = interrupted_run(SmallConfig(num_epochs=4))
     with MlflowClient()._tracking_client.store.ManagedSessionMaker() as session:
         session.execute(text("DELETE FROM metrics WHERE step = 3"))  # died before it was logged
-    conduct(experiment, SmallConfig(resume=run_id))
+    conduct(EXPERIMENT, SmallConfig(resume=run_id))
     assert [step for step, _ in history(run_id, "val/loss")] == [1, 2, 3, 4]
 
 
 def test_resuming_seeds_repeats_none_that_finished(store: Path) -> None:
     trained = []
 
-    def second_is_interrupted(config: SmallConfig, hardware: Any, run: Run) -> dict[str, float]:
+    def second_is_interrupted(
+        config: SmallConfig, hardware: Hardware, run: Run | None = None, callbacks: Any = ()
+    ) -> Learnt:
         trained.append(config.seed)
         if trained == [0, 1]:
             return interrupted(config, hardware, run)
-        return experiment(config, hardware, run)
+        return learn(config, hardware, run)
 
+    experiment = Experiment(SmallConfig, second_is_interrupted, judge)
     with pytest.raises(KeyboardInterrupt):
-        conduct(second_is_interrupted, SmallConfig(num_epochs=5, seeds=3))
+        conduct(experiment, SmallConfig(num_epochs=5, seeds=3))
     runs = MlflowClient().search_runs([mlflow.get_experiment_by_name("small").experiment_id])
     parent = next(run for run in runs if "mlflow.parentRunId" not in run.data.tags)
-    conduct(second_is_interrupted, SmallConfig(resume=parent.info.run_id))
+    conduct(experiment, SmallConfig(resume=parent.info.run_id))
     assert trained == [0, 1, 1, 2]
     runs = MlflowClient().search_runs([parent.info.experiment_id])
     assert len(runs) == 4
@@ -243,7 +255,7 @@ def test_what_cannot_be_resumed_says_why(store: Path, case: str) -> None:
         "other value": "num_epochs=99",
     }
     with pytest.raises(UserError, match=word[case]) as caught:
-        conduct(experiment, config)
+        conduct(EXPERIMENT, config)
     assert "\n" not in str(caught.value)
 
 
@@ -251,7 +263,7 @@ def test_a_run_whose_process_lives_is_not_resumed(store: Path) -> None:
     run_id = interrupted_run(SmallConfig())
     MlflowClient().update_run(run_id, status="RUNNING")
     with pytest.raises(UserError, match="still works on that run"):
-        conduct(experiment, SmallConfig(resume=run_id))
+        conduct(EXPERIMENT, SmallConfig(resume=run_id))
 
 
 def test_a_damaged_checkpoint_is_said_and_the_run_left_as_it_was(store: Path) -> None:
@@ -259,7 +271,7 @@ def test_a_damaged_checkpoint_is_said_and_the_run_left_as_it_was(store: Path) ->
     (path,) = store.rglob("last.pt")
     path.write_bytes(b"damaged")
     with pytest.raises(UserError, match="damaged"):
-        conduct(experiment, SmallConfig(resume=run_id))
+        conduct(EXPERIMENT, SmallConfig(resume=run_id))
     assert MlflowClient().get_run(run_id).info.status == "KILLED"
 
 
@@ -270,7 +282,7 @@ def test_a_run_of_mlflow_that_only_resumes_another_says_so(
     experiment_id = MlflowClient().get_run(run_id).info.experiment_id
     wrapper = MlflowClient().create_run(experiment_id).info.run_id
     monkeypatch.setenv("MLFLOW_RUN_ID", wrapper)
-    conduct(experiment, SmallConfig(resume=run_id))
+    conduct(EXPERIMENT, SmallConfig(resume=run_id))
     assert MlflowClient().get_run(run_id).info.status == "FINISHED"
     assert run_id in MlflowClient().get_run(wrapper).data.tags["mlflow.note.content"]
 

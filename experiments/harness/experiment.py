@@ -1,0 +1,59 @@
+"""What an experiment is to the machinery that runs it: a configuration and two functions."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+import numpy as np
+from torch import nn
+
+from experiments.harness.config import C, TrainingConfig
+from experiments.harness.device import Hardware
+from experiments.harness.loop import Callback, History
+from experiments.harness.tracking import Run
+
+Metrics = dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learnt:
+    """What training leaves behind; an experiment adds to it what its pictures need."""
+
+    model: nn.Module
+    """The best by validation, on the CPU, in evaluation mode."""
+    history: History
+    example: np.ndarray
+    """Two samples of input, which give the logged model its signature."""
+
+
+L = TypeVar("L", bound=Learnt)
+C_contra = TypeVar("C_contra", bound=TrainingConfig, contravariant=True)
+L_co = TypeVar("L_co", bound=Learnt, covariant=True)
+
+
+class Learn(Protocol[C_contra, L_co]):
+    """Trains as the configuration says and keeps the best by validation; reads no test split."""
+
+    def __call__(  # noqa: D102
+        self,
+        config: C_contra,
+        hardware: Hardware,
+        run: Run | None = None,
+        callbacks: Sequence[Callback] = (),
+        /,
+    ) -> L_co: ...
+
+
+@dataclass(frozen=True)
+class Experiment(Generic[C, L]):
+    """One architecture, as commands, tests and the tuner know it."""
+
+    config_class: type[C]
+    learn: Learn[C, L]
+    judge: Callable[[C, Hardware, L, Run], Metrics]
+    """Reads the test split, once; logs metrics, pictures and description; returns the metrics."""
+
+    @property
+    def name(self) -> str:
+        """The entry point."""
+        return self.config_class.entry_point
