@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 RUN = mlflow run . --env-manager local
 
 .DEFAULT_GOAL := help
-.PHONY: help install moe moe-extended ui test test-slow lint project clean
+.PHONY: help install moe moe-extended tune ui test test-slow lint project clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -28,6 +28,12 @@ moe: $(INSTALLED)  ## Train the mixture of experts and track the run
 
 moe-extended: $(INSTALLED)  ## More experts, a hidden-layer gate, balanced load
 	$(RUN) -e moe_extended --experiment-name moe
+
+EXPERIMENT ?= moe
+TRIALS ?= 50
+WORKERS ?= 2
+tune: $(INSTALLED)  ## Tune EXPERIMENT (default moe) with TRIALS on WORKERS; register the best model
+	python -m tuning $(EXPERIMENT) --trials $(TRIALS) --workers $(WORKERS)
 
 ui: $(INSTALLED)  ## Browse the runs at http://localhost:5000
 	mlflow ui

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, NoReturn, Self, TypeVar, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le
-from pydantic import ConfigDict, ValidationError
+from pydantic import AfterValidator, ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass
 
 from experiments.harness.errors import UserError
@@ -26,6 +26,14 @@ Fraction = Annotated[float, Ge(0), Le(1)]
 Count = Annotated[int, Ge(1)]
 CountOrNone = Annotated[int, Ge(0)]
 
+
+def _split(words: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(word for text in words for word in text.split())
+
+
+Words = Annotated[tuple[str, ...], AfterValidator(_split)]
+"""Several words, separated by blanks or given one by one."""
+
 ScheduleName = Literal["constant", "step", "exponential", "cosine", "one_cycle", "plateau"]
 
 
@@ -34,7 +42,7 @@ class Configuration:
     """What a command can be told."""
 
     entry_point: ClassVar[str]
-    """Name of the entry point in MLproject."""
+    """Name of the entry point in MLproject; empty for a command that is none."""
     positional: ClassVar[tuple[str, ...]] = ()
     """Parameters that the command line takes without their name."""
 
@@ -189,16 +197,18 @@ def parse(config_class: type[K], arguments: Sequence[str] | None = None) -> K:
     for field in dataclasses.fields(config_class):
         text = describe(config_class, field.name)
         if field.name in config_class.positional:
-            parser.add_argument(field.name, help=text)
+            required = field.default is dataclasses.MISSING
+            parser.add_argument(field.name, help=text, nargs=None if required else "?")
             continue
-        spellings = dict.fromkeys([f"--{option(field.name)}", f"--{field.name}"])
         several: dict[str, Any] = {"nargs": "*", "action": "extend"}
+        switch: dict[str, Any] = {"nargs": "?", "const": "true"}
+        kind = base_type(field.type)
         parser.add_argument(
-            *spellings,
+            *dict.fromkeys([f"--{option(field.name)}", f"--{field.name}"]),
             dest=field.name,
-            metavar=_kind(field.type),
+            metavar=_placeholder(kind),
             help=f"{text} (default: {field.default!r})",
-            **(several if get_origin(field.type) is tuple else {}),
+            **(several if get_origin(kind) is tuple else switch if kind is bool else {}),
         )
     return construct(config_class, vars(parser.parse_args(arguments)))
 
@@ -221,11 +231,14 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"unknown parameter {unknown}{hint}")
 
 
-def _kind(annotation: Any) -> str:
-    if get_origin(annotation) is Annotated:
-        annotation = get_args(annotation)[0]
-    if get_origin(annotation) is tuple:
+def base_type(annotation: Any) -> Any:
+    """Return the type of a field without what limits it: `int` of `Annotated[int, Ge(1)]`."""
+    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+
+
+def _placeholder(kind: Any) -> str:
+    if get_origin(kind) is tuple:
         return "TEXT"
-    if get_origin(annotation) is Literal:
-        return "{" + ",".join(map(str, get_args(annotation))) + "}"
-    return "{true,false}" if annotation is bool else str(annotation.__name__).upper()
+    if get_origin(kind) is Literal:
+        return "{" + ",".join(map(str, get_args(kind))) + "}"
+    return "{true,false}" if kind is bool else str(kind.__name__).upper()

@@ -1,14 +1,16 @@
 """What an experiment is to the machinery that runs it: a configuration and two functions."""
 
+import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from torch import nn
 
 from experiments.harness.config import C, TrainingConfig
 from experiments.harness.device import Hardware
+from experiments.harness.errors import UserError
 from experiments.harness.loop import Callback, History
 from experiments.harness.tracking import Run
 
@@ -57,3 +59,18 @@ class Experiment(Generic[C, L]):
     def name(self) -> str:
         """The entry point."""
         return self.config_class.entry_point
+
+
+def find(entry_point: str) -> Experiment[Any, Any]:
+    """Return the experiment of an entry point.
+
+    Raises:
+        UserError: there is none.
+
+    """
+    try:
+        module = importlib.import_module(f"experiments.{entry_point}")
+        experiment: Experiment[Any, Any] = module.EXPERIMENT
+    except (ModuleNotFoundError, AttributeError):
+        raise UserError(f"entry_point={entry_point}: no experiment of that name") from None
+    return experiment

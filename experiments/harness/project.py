@@ -43,6 +43,7 @@ def configurations() -> dict[str, type[Configuration]]:
         if isinstance(value, type)
         and issubclass(value, Configuration)
         and value.__module__ == module.__name__
+        and value.entry_point
     }
 
 

@@ -4,6 +4,7 @@ import ctypes
 import os
 import signal
 import sys
+from collections.abc import Callable
 from types import FrameType
 
 
@@ -14,14 +15,20 @@ class Terminated(BaseException):
 _received: type[BaseException] | None = None
 
 
-def listen() -> None:
+def listen(gently: Callable[[], None] | None = None) -> None:
     """Turn the first SIGTERM or SIGINT into `Terminated` or KeyboardInterrupt, and ignore more.
 
     What follows the first, a last checkpoint and the end of each run, is not to be interrupted.
+    With `gently`, the first SIGINT calls that instead, and it takes a second one to unwind.
     """
 
     def unwind(number: int, frame: FrameType | None) -> None:
+        nonlocal gently
         global _received
+        if gently is not None and number == signal.SIGINT:
+            first, gently = gently, None
+            first()
+            return
         if _received is None:
             _received = KeyboardInterrupt if number == signal.SIGINT else Terminated
             raise _received

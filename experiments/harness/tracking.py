@@ -174,18 +174,27 @@ def track(
     FINISHED; KILLED where the user interrupts it; FAILED on any other exception, with the reason
     in the tag `failure`. A new run that ends for a `UserError` is deleted: nothing was computed.
     """
-    inside_mlflow_run = "MLFLOW_RUN_ID" in os.environ
-    outer = mlflow.active_run()
-    run = None
-    try:
+    with deserved_end(delete_mistakes=not config.resume):
         active = _start(config, parent_id, name or _name(config, parent_id), tags)
-        run = _record(active, config, device_name)
-        yield run
-        run.flush()
-    except BaseException as error:
-        if run is not None:
+        record(active, config.as_parameters(), _tags(config, device_name))
+        run = Run(active.info.run_id, config)
+        try:
+            yield run
+        except BaseException:
             with contextlib.suppress(MlflowException):
                 run.flush()
+            raise
+        run.flush()
+
+
+@contextlib.contextmanager
+def deserved_end(*, delete_mistakes: bool) -> Iterator[None]:
+    """End the run that is started within with the status it deserves; see `track`."""
+    inside_mlflow_run = "MLFLOW_RUN_ID" in os.environ
+    outer = mlflow.active_run()
+    try:
+        yield
+    except BaseException as error:
         active = mlflow.active_run()
         if active is not None and (outer is None or active.info.run_id != outer.info.run_id):
             interrupted = isinstance(error, KeyboardInterrupt | Terminated)
@@ -194,7 +203,7 @@ def track(
             with contextlib.suppress(MlflowException):  # the error itself is what matters
                 reason = f"{type(error).__name__}: {error}".split("\n")[0]
                 MlflowClient().set_tag(active.info.run_id, "failure", reason)
-                if mistake and not config.resume and not inside_mlflow_run:
+                if mistake and delete_mistakes and not inside_mlflow_run:
                     MlflowClient().delete_run(active.info.run_id)
         raise
     mlflow.end_run("FINISHED")
@@ -214,7 +223,7 @@ def resumed(config: C) -> C:
     """
     run_id = config.resume
     try:
-        with _store_lock():
+        with store_lock():
             run = MlflowClient().get_run(run_id)
         stored = mlflow.artifacts.load_dict(f"{run.info.artifact_uri}/{CONFIGURATION}")
     except MlflowException as error:
@@ -248,6 +257,11 @@ def process_lives(tags: Mapping[str, str]) -> bool:
     return f"{began:.2f}" == tags.get("process_started")
 
 
+def process_gone(tags: Mapping[str, str]) -> bool:
+    """Whether the process that wrote these tags was one of this machine, and is no more."""
+    return tags.get("host") == socket.gethostname() and not process_lives(tags)
+
+
 def _name(config: TrainingConfig, parent_id: str | None) -> str:
     return config.as_name() if parent_id is None else f"seed {config.seed}"
 
@@ -256,54 +270,78 @@ def _start(
     config: TrainingConfig, parent_id: str | None, name: str, tags: Mapping[str, str]
 ) -> mlflow.ActiveRun:
     """Start the run: a new one, the one that `mlflow run` made, or the one to be resumed."""
-    wrapper = os.environ.get("MLFLOW_RUN_ID")
-    with _store_errors(), _store_lock():
+    with store_errors(), store_lock():
         if config.resume:
             _checkpoint(config.resume, 0).load()  # a damaged one is found before the run is touched
-            if wrapper is not None:
-                del os.environ["MLFLOW_RUN_ID"]
-                note = f"Went on with run {config.resume}; see there."
-                MlflowClient().set_tag(wrapper, "mlflow.note.content", note)
+            leave_wrapper(config.resume)
             return mlflow.start_run(config.resume, nested=True, log_system_metrics=True)
-        if wrapper is None and parent_id is None:
-            mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", config.architecture))
+        choose_mlflow_experiment(config.architecture, parent_id)
         # The seed is how a parent finds its children, however early one was interrupted.
         active = mlflow.start_run(
             nested=parent_id is not None,
             parent_run_id=parent_id,
             log_system_metrics=True,
-            tags={"seed": str(config.seed), **tags},
+            tags={"seed": str(config.seed), **process_tags(), **tags},
         )
         mlflow.set_tag("mlflow.runName", name)  # also in place of the one that `mlflow run` drew
         return active
 
 
-def _record(active: mlflow.ActiveRun, config: TrainingConfig, device_name: str) -> Run:
+def leave_wrapper(run_id: str) -> None:
+    """Leave a note in the run that `mlflow run` has made, where another one goes on instead."""
+    wrapper = os.environ.pop("MLFLOW_RUN_ID", None)
+    if wrapper is not None:
+        note = f"Went on with run {run_id}; see there."
+        MlflowClient().set_tag(wrapper, "mlflow.note.content", note)
+
+
+def choose_mlflow_experiment(architecture: str, parent_id: str | None = None) -> None:
+    """Let new runs go beside their parent, or where the user wants them, or by architecture."""
+    if parent_id is not None:
+        mlflow.set_experiment(experiment_id=MlflowClient().get_run(parent_id).info.experiment_id)
+    elif "MLFLOW_RUN_ID" not in os.environ:
+        mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", architecture))
+
+
+def record(
+    active: mlflow.ActiveRun, parameters: Mapping[str, Any], tags: Mapping[str, Any]
+) -> None:
     """Log what is known of a run before it begins."""
     # `mlflow run` has logged the values it was given, as text: 1e-3 is not to be changed to 0.001.
     known = active.data.params
-    mlflow.log_params({k: v for k, v in config.as_parameters().items() if k not in known})
-    mlflow.log_dict(config.as_parameters(), CONFIGURATION)
-    mlflow.set_tags(
-        {
-            "architecture": config.architecture,
-            "entry_point": config.entry_point,
-            "seed": config.seed,
-            "device": device_name,
-            "host": socket.gethostname(),
-            "process_id": os.getpid(),
-            "process_started": f"{psutil.Process().create_time():.2f}",
-            **_git_tags(),
-        }
-    )
+    mlflow.log_params({k: v for k, v in parameters.items() if k not in known})
+    mlflow.log_dict(dict(parameters), CONFIGURATION)
+    mlflow.set_tags({**tags, **process_tags(), **git_tags()})
     if "failure" in active.data.tags:
         mlflow.delete_tag("failure")
-    return Run(active.info.run_id, config)
+
+
+def _tags(config: TrainingConfig, device_name: str) -> dict[str, str]:
+    return {
+        "architecture": config.architecture,
+        "entry_point": config.entry_point,
+        "seed": str(config.seed),
+        "device": device_name,
+    }
+
+
+def process_tags() -> dict[str, str]:
+    """Return what tells this process from any other, as `process_lives` reads it."""
+    return {
+        "host": socket.gethostname(),
+        "process_id": str(os.getpid()),
+        "process_started": f"{psutil.Process().create_time():.2f}",
+    }
 
 
 @contextlib.contextmanager
-def _store_errors() -> Iterator[None]:
-    """Say in one line that the tracking store cannot be used."""
+def store_errors() -> Iterator[None]:
+    """Say in one line that the tracking store cannot be used.
+
+    Raises:
+        UserError: in place of MLflow's own error.
+
+    """
     try:
         yield
     except MlflowException as error:
@@ -313,7 +351,7 @@ def _store_errors() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _store_lock() -> Iterator[None]:
+def store_lock() -> Iterator[None]:
     """Let one process at a time open the store: two that create its tables at once break it."""
     uri = mlflow.get_tracking_uri()
     if not uri.startswith("sqlite:///"):
@@ -350,7 +388,7 @@ def _last_epoch(run_id: str) -> int:
     return max((metric.step for metric in history), default=0)
 
 
-def _git_tags() -> dict[str, str]:
+def git_tags() -> dict[str, str]:
     """Return commit and state of the project's working tree, where it is one."""
 
     def git(*arguments: str) -> str:

@@ -10,12 +10,25 @@ import pytest
 import yaml
 
 from experiments.harness import project
-from experiments.harness.config import TrainingConfig, construct, describe, parse
+from experiments.harness.config import (
+    Configuration,
+    TrainingConfig,
+    construct,
+    describe,
+    option,
+    parse,
+)
 from experiments.harness.errors import UserError
 from experiments.moe import MoEConfig
 from tests.conftest import ROOT
 
 CONFIGURATIONS = project.configurations()
+
+
+def needed(config_class: type[Configuration]) -> dict[str, Any]:
+    """Return a value for each parameter that has no default."""
+    fields = dataclasses.fields(config_class)
+    return {field.name: "moe" for field in fields if field.default is dataclasses.MISSING}
 
 
 def test_both_spellings_and_every_type() -> None:
@@ -66,9 +79,11 @@ def test_a_mistake_on_the_command_line_exits_with_2_and_no_traceback() -> None:
 
 @pytest.mark.parametrize("config_class", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
 def test_every_parameter_is_documented_and_every_default_valid(
-    config_class: type[TrainingConfig],
+    config_class: type[Configuration],
 ) -> None:
-    assert config_class(**config_class.tiny)
+    assert config_class(**needed(config_class))
+    if issubclass(config_class, TrainingConfig):
+        assert config_class(**config_class.tiny)
     for field in dataclasses.fields(config_class):
         assert len(describe(config_class, field.name)) > 10
 
@@ -94,12 +109,13 @@ def test_mlproject_has_names_defaults_and_commands_of_the_configurations() -> No
         fields = {field.name: field for field in dataclasses.fields(config_class)}
         assert set(entry["parameters"]) == set(fields)
         filled = entry["command"].format(
-            **{key: str(value["default"]) or "''" for key, value in entry["parameters"].items()}
+            **{k: str(v.get("default", "moe")) or "''" for k, v in entry["parameters"].items()}
         )
         arguments = ["" if word == "''" else word for word in filled.split()[3:]]
-        assert parse(config_class, arguments) == config_class()
+        assert parse(config_class, arguments) == config_class(**needed(config_class))
         for key in fields:  # each one reaches the command under its own name
-            assert f"--{key.replace('_', '-')} {{{key}}}" in entry["command"]
+            word = f"{{{key}}}" if key in config_class.positional else f"--{option(key)} {{{key}}}"
+            assert word in entry["command"]
 
 
 def test_conda_has_the_pins_of_pyproject() -> None:

@@ -1,0 +1,162 @@
+"""Search spaces: what they suggest, refuse and remember."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from experiments.harness.errors import UserError
+from tests.tuning.lines import SPACE
+from tuning import spaces
+from tuning.space import Space, choice, learning_rate_decay, numbers
+
+SPACES = {name: spaces.find(name) for name in spaces.names()}
+NUMBERS = FloatDistribution | IntDistribution
+
+
+@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+def test_every_space_makes_configurations_with_and_without_optuna(space: Space) -> None:
+    space.check()
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    seen = set()
+    for _ in range(100):
+        trial = study.ask()
+        values = space.suggest(trial)
+        assert values == trial.params
+        config = space.configuration(values)
+        assert {name: getattr(config, name) for name in values} == values
+        assert space.configuration(json.loads(json.dumps(values))) == config
+        assert config.lr_schedule in ("step", "plateau") or "lr_decay_factor" not in values
+        seen |= set(values)
+    assert seen == set(space.parameters)
+    assert {"learning_rate", "lr_schedule", "lr_decay_factor", "lr_final_fraction"} <= seen
+
+
+@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+def test_every_space_holds_the_default_or_its_neighbour(space: Space) -> None:
+    point, default = space.default_point(), space.configuration({})
+    assert point
+    for name, value in point.items():
+        distribution = space.parameters[name].distribution
+        if isinstance(distribution, CategoricalDistribution):
+            assert value == getattr(default, name)
+        elif isinstance(distribution, NUMBERS):
+            inside = distribution.low <= getattr(default, name) <= distribution.high
+            assert value == getattr(default, name) if inside else True
+            assert distribution.low <= value <= distribution.high
+
+
+def test_a_parameter_is_searched_only_where_its_condition_holds() -> None:
+    space = Space(SPACE.experiment, learning_rate_decay(num_epochs=20))
+    study = optuna.create_study()
+    for kind, expected in {
+        "constant": set(),
+        "one_cycle": set(),
+        "step": {"lr_decay_epochs", "lr_decay_factor"},
+        "plateau": {"lr_decay_epochs", "lr_decay_factor"},
+        "cosine": {"lr_final_fraction"},
+        "exponential": {"lr_final_fraction"},
+    }.items():
+        study.enqueue_trial({"lr_schedule": kind})
+        values = space.suggest(study.ask())
+        assert set(values) - {"lr_schedule", "lr_warmup_fraction"} == expected
+        fixed = space.fix({"lr_schedule": kind}).suggest(study.ask())
+        assert set(fixed) - {"lr_warmup_fraction"} == expected
+
+
+def test_fixed_parameters_are_typed_and_no_longer_searched() -> None:
+    space = SPACE.fix({"learning_rate": "0.25", "batch_size": "7"})
+    assert not space.parameters
+    config = space.configuration({})
+    assert (config.learning_rate, config.batch_size, config.num_epochs) == (0.25, 7, 4)
+
+
+def test_values_near_an_edge_are_noticed_on_the_scale_of_the_search() -> None:
+    # On the logarithmic scale of 1e-4 to 0.5, 5 % from the ends are 1.53e-4 and 0.327.
+    assert SPACE.near_edge({"learning_rate": 1.6e-4, "batch_size": 2}) == {}
+    assert "low end of 0.0001 to 0.5" in SPACE.near_edge({"learning_rate": 1.5e-4})["learning_rate"]
+    assert "high end" in SPACE.near_edge({"learning_rate": 0.33})["learning_rate"]
+    assert SPACE.near_edge({"learning_rate": 0.32}) == {}
+
+
+def test_a_file_narrows_widens_fixes_and_conditions(tmp_path: Path) -> None:
+    path = tmp_path / "space.yaml"
+    path.write_text(
+        """
+        learning_rate: {low: 0.01, high: 1}
+        batch_size: [5]
+        lr_final_fraction: [1e-3, 0.1]
+        num_epochs: 9
+        weight_decay: {low: 1e-6, high: 1e-2, log: true, when: {batch_size: [5]}}
+        """
+    )
+    space = SPACE.changed_by(path)
+    space.check()
+    assert space.parameters["learning_rate"] == numbers(0.01, 1.0)
+    assert space.parameters["batch_size"] == choice(5)
+    assert space.parameters["weight_decay"] == numbers(1e-6, 1e-2, log=True, batch_size=(5,))
+    assert space.parameters["lr_final_fraction"] == choice(0.001, 0.1)
+    assert space.fixed == {"num_epochs": 9}
+    path.write_text("replace: true\nlearning_rate: [0.1, 0.2]\n")
+    assert set(SPACE.changed_by(path).parameters) == {"learning_rate"}
+    assert SPACE.changed_by(path).fixed == {"num_epochs": 4}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("learning_rates: [0.1]", ["no parameter learning_rates", "did you mean learning_rate?"]),
+        ("learning_rate: {low: 1}", ["learning_rate", "low and high"]),
+        ("learning_rate: {low: 2, high: 1}", ["learning_rate"]),
+        ("learning_rate: {low: 0, high: 1, log: true}", ["learning_rate"]),
+        ("learning_rate: {bottom: 1, high: 2}", ["learning_rate", "bottom"]),
+        ("learning_rate: [-1.0, 0.1]", ["learning_rate=-1.0", "greater than 0"]),
+        ("learning_rate: {low: -1, high: 0.1}", ["learning_rate=-1.0", "greater than 0"]),
+        ("batch_size: [4, many]", ["batch_size=many", "integer"]),
+        ("num_epochs: 0", ["num_epochs=0", "greater than or equal to 1"]),
+        ("seed: [1, 2]", ["seed", "belongs to the study"]),
+        ("batch_size: []", ["batch_size"]),
+        ("batch_size: {choices: [2], when: {sizes: 1}}", ["sizes"]),
+        ("batch_size: {choices: [2], when: 3}", ["batch_size"]),
+        ("- learning_rate", ["has to name parameters"]),
+        ("learning_rate: {", ["cannot be read"]),
+    ],
+)
+def test_a_bad_file_is_refused_in_one_line(tmp_path: Path, text: str, words: list[str]) -> None:
+    path = tmp_path / "space.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as caught:
+        SPACE.changed_by(path).check()
+    assert "\n" not in str(caught.value)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_values_that_contradict_each_other_are_found_before_any_trial() -> None:
+    """Eight experts are needed for `top_k=8`, and the space would also try two."""
+    moe: Any = SPACES["moe"]
+    contradictory = Space(moe.experiment, {"num_experts": numbers(2, 8), "top_k": choice(0, 8)})
+    with pytest.raises(UserError, match=r"top_k=8: exceeds num_experts="):
+        contradictory.check()
+    conditional = {"num_experts": numbers(2, 8), "top_k": choice(0, 8, num_experts=(8,))}
+    Space(moe.experiment, conditional).check()
+
+
+def test_equal_spaces_are_equal_as_text_and_others_say_where() -> None:
+    assert SPACE.difference(SPACE.as_text()) == ""
+    wider = SPACE.fix({"batch_size": 4}).judged_by("val/accuracy", maximise=True)
+    changed = wider.difference(SPACE.as_text())
+    assert set(changed.split(", ")) == {
+        "metric",
+        "direction",
+        "choice of fixed parameters",
+        "batch_size",
+    }
+
+
+def test_an_experiment_without_space_is_said_with_those_that_have_one() -> None:
+    with pytest.raises(UserError, match=r"experiment=meo: .* allowed are .*moe"):
+        spaces.find("meo")

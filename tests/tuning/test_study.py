@@ -1,0 +1,314 @@
+"""Studies: what a trial may do, what is tracked, what survives."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import optuna
+import pytest
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+from optuna.pruners import MedianPruner
+
+from experiments.harness.device import Hardware, seed_everything
+from experiments.harness.errors import UserError
+from tests.tuning.lines import SPACE
+from tuning import figures, storage, study
+from tuning.search import TrialBugError
+from tuning.space import Space, choice
+from tuning.study import StudyConfig, prepare, tune
+
+QUICK: dict[str, Any] = {"experiment": "line", "finalists": 0, "pruner": "none"}
+
+
+def conduct(space: Space = SPACE, **options: Any) -> study.Outcome:
+    return tune(StudyConfig(**{**QUICK, **options}), space)
+
+
+def enqueue(space: Space, points: list[dict[str, Any]], **options: Any) -> StudyConfig:
+    """Make a study in which these points wait, and return how to go on with it."""
+    config = StudyConfig(**{**QUICK, "study_name": "queued", "trials": len(points), **options})
+    opened = study.open_study(config, space, storage.open_storage(config.storage))
+    for point in points:
+        opened.enqueue_trial(point)
+    return StudyConfig(**{**config.as_parameters(), "resume": True})
+
+
+def children(outcome: study.Outcome) -> dict[int, Run]:
+    experiment = MlflowClient().get_run(outcome.parent_id).info.experiment_id
+    query = f"tags.mlflow.parentRunId = '{outcome.parent_id}'"
+    runs = MlflowClient().search_runs([experiment], query)
+    return {int(run.data.tags["optuna.trial_number"]): run for run in runs}
+
+
+def states(outcome: study.Outcome) -> list[str]:
+    return [trial.state.name for trial in outcome.study.get_trials()]
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw nothing: the pictures have tests of their own, and take seconds."""
+    monkeypatch.setattr(study, "draw", lambda *arguments: {})
+
+
+def test_three_trials_of_which_one_is_pruned(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two that learn, then one so slow that after its first epoch it is behind both."""
+    monkeypatch.setattr(study, "pruner", lambda *arguments: MedianPruner(n_startup_trials=2))
+    points = [{"learning_rate": rate, "batch_size": 2} for rate in (0.1, 0.2, 1e-4)]
+    outcome = tune(enqueue(SPACE, points), SPACE)
+    assert states(outcome) == ["COMPLETE", "COMPLETE", "PRUNED"]
+
+    parent, runs = MlflowClient().get_run(outcome.parent_id), children(outcome)
+    assert parent.info.run_name == "small-study"
+    assert parent.info.status == "FINISHED"
+    assert parent.data.tags["optuna.study_name"] == "queued"
+    assert parent.data.metrics["trials/complete"] == 2
+    assert parent.data.metrics["trials/pruned"] == 1
+    assert [runs[n].info.status for n in range(3)] == ["FINISHED", "FINISHED", "KILLED"]
+    for number, trial in enumerate(outcome.study.get_trials()):
+        tags = runs[number].data.tags
+        assert tags["architecture"] == "small"
+        assert tags["optuna.study_name"] == "queued"
+        assert tags["optuna.trial_state"] == trial.state.name
+        assert runs[number].data.params["learning_rate"] == str(points[number]["learning_rate"])
+        assert runs[number].data.params["num_epochs"] == "4"
+        history = MlflowClient().get_metric_history(runs[number].info.run_id, "val/loss")
+        assert {m.step: m.value for m in history} == trial.intermediate_values
+    assert len(outcome.study.get_trials()[2].intermediate_values) == 1
+
+    best = min(outcome.study.get_trials()[:2], key=lambda trial: trial.values)
+    assert runs[best.number].data.metrics["best/val_loss"] == best.value
+    assert best.value == min(best.intermediate_values.values())
+    assert parent.data.metrics["best/val_loss"] == best.value
+    assert (
+        f"--learning-rate {best.params['learning_rate']}" in parent.data.tags["mlflow.note.content"]
+    )
+
+
+def test_a_trial_gives_what_its_configuration_gives_by_itself(store: Path) -> None:
+    """The tuner adds nothing and takes nothing away."""
+    outcome = conduct(trials=2, seed=5)
+    for trial in outcome.study.get_trials():
+        config = SPACE.configuration({**trial.params, "seed": 5})
+        seed_everything(5)
+        history = SPACE.experiment.learn(config, Hardware.choose(config), None, ()).history
+        assert trial.value == pytest.approx(history.best["val/loss"], rel=1e-6)
+
+
+def test_same_seed_same_trials_and_another_seed_others(store: Path) -> None:
+    def trials(seed: int) -> list[tuple[dict[str, Any], float | None]]:
+        outcome = conduct(trials=14, seed=seed, pruner="median")
+        return [(trial.params, trial.value) for trial in outcome.study.get_trials()]
+
+    first = trials(0)
+    assert trials(0) == first
+    assert trials(1)[1:] != first[1:]
+    assert first[0][0] == SPACE.default_point()
+
+
+def test_two_workers_share_a_study(store: Path) -> None:
+    outcome = conduct(trials=8, workers=2)
+    trials = outcome.study.get_trials()
+    assert [trial.number for trial in trials] == list(range(8))
+    assert set(states(outcome)) == {"COMPLETE"}
+    assert {trial.user_attrs["worker"] for trial in trials} == {0, 1}
+    assert len(children(outcome)) == 8
+    first, second = trials[:2]
+    assert second.datetime_start is not None
+    assert first.datetime_complete is not None
+    assert second.datetime_start < first.datetime_complete
+
+
+def test_a_resumed_study_goes_on_and_repeats_nothing(store: Path) -> None:
+    first = conduct(trials=5, study_name="mine", sampler="random")
+    before = first.study.get_trials()
+    again = conduct(trials=9, study_name="mine", sampler="random", resume=True)
+    trials = again.study.get_trials()
+    assert again.parent_id == first.parent_id
+    assert len(trials) == 9
+    assert trials[:5] == before
+    assert len({trial.params["learning_rate"] for trial in trials}) == 9
+    assert len(children(again)) == 9
+    assert MlflowClient().get_run(first.parent_id).info.status == "FINISHED"
+
+
+def test_a_worker_that_is_killed_loses_its_trial_only_and_that_is_done_again(store: Path) -> None:
+    """SIGKILL to a real worker in the second of four trials."""
+    space = with_behaviours("fit", "die once")
+    points = [
+        {"learning_rate": 0.1 + i / 100, "batch_size": 4, "behaviour": behaviour}
+        for i, behaviour in enumerate(["fit", "die once", "fit", "fit"])
+    ]
+    outcome = tune(enqueue(space, points), space)
+    trials, runs = outcome.study.get_trials(), children(outcome)
+    assert states(outcome) == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
+    assert "killed (exit status -9)" in trials[1].user_attrs["failure"]
+    assert trials[4].params == trials[1].params == points[1]
+    assert runs[1].info.status == "FAILED"
+    assert runs[1].data.tags["failure"] == trials[1].user_attrs["failure"]
+    assert runs[4].info.status == "FINISHED"
+    metrics = MlflowClient().get_run(outcome.parent_id).data.metrics
+    assert (metrics["trials/failed"], metrics["trials/put_back"]) == (0, 1)
+
+
+def with_behaviours(*behaviours: str) -> Space:
+    parameters = {**SPACE.parameters, "behaviour": choice(*behaviours)}
+    return Space(SPACE.experiment, parameters, "val/loss", maximise=False, fixed=SPACE.fixed)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "reason"), [("diverge", "DivergedError"), ("memory", "can't allocate memory")]
+)
+def test_a_trial_with_bad_luck_fails_and_the_study_goes_on(
+    store: Path, behaviour: str, reason: str
+) -> None:
+    space = with_behaviours("fit", behaviour)
+    unlucky = {"learning_rate": 0.1, "batch_size": 4, "behaviour": behaviour}
+    points = [unlucky] * 4 + [{**unlucky, "behaviour": "fit"}]
+    outcome = tune(enqueue(space, points), space)
+    assert states(outcome) == ["FAIL"] * 4 + ["COMPLETE"]
+    failed = children(outcome)[0]
+    assert failed.info.status == "FAILED"
+    assert reason in failed.data.tags["failure"]
+
+
+def test_the_same_bug_three_times_ends_the_study_with_its_traceback(store: Path) -> None:
+    space = with_behaviours("fit", "bug")
+    buggy = {"learning_rate": 0.1, "batch_size": 4, "behaviour": "bug"}
+    points = [buggy, {**buggy, "behaviour": "fit"}, *[buggy] * 5]
+    with pytest.raises(TrialBugError, match=r"(?s)3 trials.*Traceback.*in learn.*KeyError"):
+        tune(enqueue(space, points), space)
+    loaded = optuna.load_study(study_name="queued", storage=storage.open_storage("optuna.journal"))
+    finished = [t.state.name for t in loaded.get_trials() if t.state.is_finished()]
+    assert finished == ["FAIL", "COMPLETE", "FAIL", "FAIL"]
+    parent = MlflowClient().get_run(loaded.user_attrs["parent_id"])
+    assert parent.info.status == "FAILED"
+    assert "TrialBugError" in parent.data.tags["failure"]
+
+
+def test_what_a_trial_finds_wrong_with_the_users_values_ends_the_study(store: Path) -> None:
+    space = with_behaviours("mistake")
+    with pytest.raises(UserError, match=r"^data=nothing.zip: no such file$"):
+        conduct(space, trials=3)
+    runs = MlflowClient().search_runs([mlflow.get_experiment_by_name("small").experiment_id])
+    assert {run.info.status for run in runs} == {"FAILED"}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"experiment": "meo"}, ["experiment=meo", "moe"]),
+        ({"set": ["learning_rat=1"]}, ["learning_rat", "did you mean learning_rate?"]),
+        ({"set": ["learning_rate=-1"]}, ["learning_rate=-1", "greater than 0"]),
+        ({"set": ["learning_rate"]}, ["set=learning_rate", "name=value"]),
+        ({"set": ["device=cuda"]}, ["device=cuda"]),
+        ({"space": "nowhere.yaml"}, ["space=nowhere.yaml", "No such file"]),
+        ({"storage": "sqlite:///study.db"}, ["storage=sqlite", "journal", "postgresql"]),
+        ({"storage": "bananas://host/x"}, ["storage=bananas"]),
+        ({"storage": "."}, ["storage=."]),
+        ({"resume": True, "study_name": "nothing"}, ["study_name=nothing", "no such study"]),
+        ({"resume": True}, ["has no study of moe"]),
+        ({"metric": "val/beauty", "trials": 1}, ["metric=val/beauty", "val/accuracy"]),
+    ],
+)
+def test_a_mistake_is_said_in_one_line_before_any_trial(
+    store: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], words: list[str]
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    tiny = ["num_train=50", "num_validation=20", "num_epochs=1", "restarts=1"]
+    values = {**QUICK, "experiment": "moe", "set": tiny, **options}
+    with pytest.raises(UserError) as caught:
+        tune(StudyConfig(**values))
+    assert "\n" not in str(caught.value)
+    for word in words:
+        assert word in str(caught.value)
+    if "metric" not in options:
+        assert mlflow.search_runs(search_all_experiments=True).empty
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, ["study_name=mine", "--resume"]),
+        ({"resume": True, "direction": "maximize"}, ["another direction"]),
+        ({"resume": True, "metric": "train/loss"}, ["another metric"]),
+        ({"resume": True, "set": ["batch_size=2"]}, ["another", "batch_size"]),
+        ({"resume": True, "other": True}, ["is a study of line, not of moe"]),
+        ({"other": True}, ["is a study of line, not of moe"]),
+    ],
+)
+def test_a_study_is_not_gone_on_with_as_another(
+    store: Path, options: dict[str, Any], words: list[str]
+) -> None:
+    config = StudyConfig(**QUICK, study_name="mine")
+    study.open_study(config, prepare(config, SPACE), storage.open_storage(config.storage))
+    other = options.pop("other", False)
+    values = {**QUICK, "study_name": "mine", "experiment": "moe", **options}
+    with pytest.raises(UserError) as caught:
+        tune(StudyConfig(**values), None if other else SPACE)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_a_timeout_starts_no_further_trial(store: Path) -> None:
+    outcome = conduct(trials=1000, timeout_seconds=1.5)
+    assert 1 <= len(outcome.study.get_trials()) < 1000
+    assert set(states(outcome)) == {"COMPLETE"}
+
+
+def test_a_best_value_at_the_edge_is_warned_of(store: Path) -> None:
+    points = [{"learning_rate": rate, "batch_size": 4} for rate in (1e-4, 1.1e-4)]
+    outcome = tune(enqueue(SPACE, points), SPACE)
+    note = MlflowClient().get_run(outcome.parent_id).data.tags["mlflow.note.content"]
+    assert "Warning" in note
+    assert "learning_rate=0.00011 is at the low end of 0.0001 to 0.5" in note
+
+
+def test_every_picture_of_a_study_is_drawn(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    monkeypatch.chdir(store)
+    made = optuna.create_study(direction="minimize", sampler=optuna.samplers.RandomSampler(seed=0))
+
+    def objective(trial: optuna.Trial) -> float:
+        values = SPACE.suggest(trial)
+        trial.report(1.0, 1)
+        return float((values["learning_rate"] - 0.1) ** 2 + values["batch_size"] / 100)
+
+    made.optimize(objective, n_trials=20)
+    pictures = study.draw(made, SPACE, {})
+    expected = {
+        "history",
+        "importance",
+        "slices",
+        "parallel_coordinates",
+        "contour",
+        "intermediate_values",
+        "timeline",
+    }
+    assert set(pictures) == expected
+    assert figures.finalists({"trial 1": {1: 0.5}}, figures.Objective("val/loss", False))
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_importance_of_too_few_trials_is_not_guessed(count: int) -> None:
+    made = optuna.create_study()
+    made.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=count)
+    assert study.importance(made) == {}
+
+
+def test_a_half_written_line_of_the_journal_is_cut_off(store: Path) -> None:
+    before = conduct(trials=2, study_name="mine").study.get_trials()
+    path = Path("optuna.journal")
+    path.write_bytes(path.read_bytes() + b'{"op_code": 4, "worker_id": "x')
+    again = conduct(trials=3, study_name="mine", resume=True)
+    assert again.study.get_trials()[:2] == before
+    assert len(again.study.get_trials()) == 3
+
+
+def test_a_database_that_does_not_answer_is_said_within_ten_seconds(store: Path) -> None:
+    began = time.monotonic()
+    with pytest.raises(UserError, match=r"storage=postgresql.*cannot be reached") as caught:
+        conduct(storage="postgresql://someone:secret@127.0.0.1:1/nothing")
+    assert time.monotonic() - began < 10
+    assert "secret" not in str(caught.value)
