@@ -14,6 +14,7 @@ import json
 import math
 import statistics
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import mlflow
@@ -177,14 +178,21 @@ def promote(
         client.set_registered_model_alias(name, PREVIOUS, former.version)
     client.set_registered_model_alias(name, CHAMPION, number)
     note_decision(name, number, Decision(True, reason))
-    return write_card(name, number)
+    return client.get_model_version(name, number)
 
 
 def note_decision(name: str, number: str, decision: Decision) -> None:
-    """Tag a version with what was decided about it."""
+    """Tag a version with what was decided about it, and write it into the card's history."""
     client = MlflowClient()
-    client.set_model_version_tag(name, number, "promoted", str(decision.promoted))
-    client.set_model_version_tag(name, number, "promotion", decision.reason)
+    history = client.get_model_version(name, number).tags.get("promotion_history", "")
+    entry = f"- {datetime.now():%Y-%m-%d %H:%M}: {decision.reason}\n"
+    tags = {
+        "promoted": str(decision.promoted),
+        "promotion": decision.reason,
+        "promotion_history": history + entry,
+    }
+    for key, value in tags.items():
+        client.set_model_version_tag(name, number, key, value)
     write_card(name, number)
 
 
@@ -201,10 +209,10 @@ def rollback(name: str) -> tuple[str, str]:
     client = MlflowClient()
     client.set_registered_model_alias(name, CHAMPION, previous.version)
     client.set_registered_model_alias(name, PREVIOUS, champion.version)
-    client.set_model_version_tag(name, champion.version, "promoted", "False")
-    client.set_model_version_tag(
-        name, champion.version, "promotion", f"rolled back to version {previous.version} by hand"
-    )
+    back = f"champion again, in place of version {champion.version}, by hand"
+    note_decision(name, previous.version, Decision(True, back))
+    gone = f"rolled back to version {previous.version}, by hand"
+    note_decision(name, champion.version, Decision(False, gone))
     return str(previous.version), str(champion.version)
 
 
@@ -246,7 +254,7 @@ def card(tags: Mapping[str, str]) -> str:
         "",
         "## Promotion",
         "",
-        tags.get("promotion", "Not decided yet."),
+        tags.get("promotion_history", "Not decided yet.").strip(),
         "",
         "## Test split",
         "",

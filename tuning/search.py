@@ -108,7 +108,7 @@ class Search:
                 self._look_after_others()
                 while (worker := pool.idle()) and self._may_start():
                     self._start(worker)
-                if not self._running:
+                if not self._running and not self._others_run():
                     break
                 for worker, message in pool.listen(seconds=1.0):
                     self._hear(worker, message)
@@ -124,12 +124,17 @@ class Search:
         again = storage.replaced(trials)
         return [t for t in trials if t.state != TrialState.WAITING and t.number not in again]
 
+    def _others_run(self) -> bool:
+        """Whether other processes are at trials of this study, whose results are worth a wait."""
+        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return any(storage.is_alive(self.study, trial) for trial in running)
+
     def _may_start(self) -> bool:
         return time.monotonic() < self.deadline and len(self.counted()) < self.num_trials
 
     def _start(self, worker: Worker) -> None:
         """Ask for a trial and hand it to a worker; then track it, while the worker is at work."""
-        trial = self.study.ask()
+        trial = storage.ask(self.study)
         trial.set_user_attr("process", tracking.process_tags())
         trial.set_user_attr("worker", worker.number)
         values = {**self.space.suggest(trial), "seed": self.seed}

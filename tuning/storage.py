@@ -14,8 +14,9 @@ from optuna.storages import (
     RDBStorage,
     RetryHeartbeatStaleTrialCallback,
 )
+from optuna.storages._heartbeat import BaseHeartbeat
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -123,11 +124,32 @@ def _open_database(url: URL) -> BaseStorage:
         )
 
 
+def ask(study: optuna.Study) -> Trial:
+    """Ask for a trial."""
+    with warnings.catch_warnings():
+        # Its heart is kept beating by `beat`, where Optuna would do so in `Study.optimize` only.
+        warnings.filterwarnings("ignore", "Heartbeat of storage", UserWarning)
+        return study.ask()
+
+
+def close(opened: BaseStorage) -> None:
+    """Give the connections to a database back."""
+    if isinstance(opened, RDBStorage):
+        opened.remove_session()
+        opened.engine.dispose()
+
+
 def beat(study: optuna.Study, trial_ids: Iterable[int]) -> None:
     """Say that these trials go on, where the storage wants to hear it."""
-    if isinstance(study._storage, RDBStorage):
+    if isinstance(study._storage, BaseHeartbeat):
         for trial_id in trial_ids:
             study._storage.record_heartbeat(trial_id)
+
+
+def is_alive(study: optuna.Study, trial: FrozenTrial) -> bool:
+    """Whether a trial that is said to run does so, as far as can be known from here."""
+    lives = tracking.process_lives(trial.user_attrs.get("process", {}))
+    return lives or isinstance(study._storage, BaseHeartbeat)
 
 
 def put_back_the_dead(study: optuna.Study) -> list[FrozenTrial]:
@@ -141,10 +163,9 @@ def put_back_the_dead(study: optuna.Study) -> list[FrozenTrial]:
         if tracking.process_gone(trial.user_attrs.get("process", {})):
             put_back(study, trial, "its process was killed")
             dead.append(trial)
-    if isinstance(study._storage, RDBStorage):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            optuna.storages.fail_stale_trials(study)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        optuna.storages.fail_stale_trials(study)
     return dead
 
 

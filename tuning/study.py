@@ -153,6 +153,20 @@ def tune(
     torch.set_num_threads(max(1, available_cores() // config.workers))
     hardware = Hardware.choose(space.configuration({}))
     opened = storage.open_storage(config.storage)
+    try:
+        return _carry_out(config, space, opened, hardware, stopper)
+    finally:
+        storage.close(opened)
+
+
+def _carry_out(
+    config: StudyConfig,
+    space: Space,
+    opened: BaseStorage,
+    hardware: Hardware,
+    stopper: "Stopper",
+) -> Outcome:
+    """Search, picture, hold the finals, register: in the study's parent run."""
     study = open_study(config, space, opened)
     parameters = {**config.as_parameters(), "storage": storage.hidden(config.storage)}
     with _parent(study, space, parameters) as (parent_id, is_ours):
@@ -405,10 +419,10 @@ def importance(study: optuna.Study) -> dict[str, float]:
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if len({trial.value for trial in complete}) < 4:
         return {}
-    try:
+    with warnings.catch_warnings():
+        # A parameter that few trials had is estimated roughly, which is no news.
+        warnings.filterwarnings("ignore", "Some regimes", UserWarning)
         return dict(optuna.importance.get_param_importances(study))
-    except (ValueError, RuntimeError):
-        return {}
 
 
 def crown(

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -137,6 +138,8 @@ class Pool:
     def listen(self, seconds: float) -> Iterator[tuple[Worker, Message]]:
         """Yield what busy workers say, after waiting for at most `seconds` for the first."""
         busy = {worker.connection: worker for worker in self.workers if worker.task is not None}
+        if not busy:
+            time.sleep(seconds)
         for connection in wait(list(busy), timeout=seconds):
             worker = busy[connection]  # type: ignore[index]  # none of the other kinds was given
             try:

