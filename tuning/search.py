@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -43,8 +43,19 @@ class Running:
     sent: float = field(default_factory=time.monotonic)
 
 
-def train(experiment: Experiment[Any, Any], config: TrainingConfig, report: Report) -> Any:
-    """Train one configuration in a worker: return the metrics of its best epoch, and which."""
+class Trained(NamedTuple):
+    """What came of a trial."""
+
+    best: dict[str, float]
+    """The metrics of the epoch that was kept."""
+    best_epoch: int
+    seconds: float
+    """Time that training took, data and validation included."""
+
+
+def train(experiment: Experiment[Any, Any], config: TrainingConfig, report: Report) -> Trained:
+    """Train one configuration in a worker."""
+    began = time.perf_counter()
     seed_everything(config.seed)
     hardware = Hardware.choose(config)
 
@@ -52,7 +63,7 @@ def train(experiment: Experiment[Any, Any], config: TrainingConfig, report: Repo
         report(progress.epoch, progress.history.rows[-1])
 
     history = experiment.learn(config, hardware, None, (tell,)).history
-    return history.best, history.best_epoch
+    return Trained(history.best, history.best_epoch, time.perf_counter() - began)
 
 
 class Search:
@@ -151,12 +162,12 @@ class Search:
         running = self._running.pop(worker)
         number, summary = running.trial.number, {}
         match message:
-            case Done((best, best_epoch)) if math.isfinite(best[self.space.metric]):
-                self.study.tell(number, best[self.space.metric])
+            case Done(Trained(best, best_epoch, seconds)) if math.isfinite(self._value(best)):
+                self.study.tell(number, self._value(best))
                 summary = {f"best/{_short(name)}": best[name] for name in best if "val/" in name}
-                summary["best/epoch"] = best_epoch
-            case Done((best, _)):
-                self._fail(running, f"{self.space.metric} is {best[self.space.metric]}")
+                summary |= {"best/epoch": best_epoch, "train_seconds": seconds}
+            case Done(Trained(best)):
+                self._fail(running, f"{self.space.metric} is {self._value(best)}")
             case Pruned():
                 self.study.tell(number, state=TrialState.PRUNED)
             case Failed(reason=reason):
@@ -178,6 +189,9 @@ class Search:
         running.unsent[epoch.number] = epoch.row
         if time.monotonic() - running.sent > SECONDS_BETWEEN_CALLS:
             self._send(running)
+
+    def _value(self, row: dict[str, float]) -> float:
+        return row[self.space.metric]
 
     def _fail(self, running: Running, reason: str) -> None:
         running.trial.set_user_attr("failure", reason)

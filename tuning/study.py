@@ -42,7 +42,7 @@ from tuning.registry import Decision, Score
 from tuning.runs import StudyRuns, open_parent
 from tuning.search import Search
 from tuning.space import Space
-from tuning.workers import Pool, available_cores
+from tuning.workers import Pool, threads_each
 
 MINIMISED = ("loss", "error", "bits", "perplexity")
 """Words in the name of a metric of which less is better."""
@@ -63,6 +63,8 @@ class StudyConfig(Configuration):
     """Start no trial after so many seconds (0: no limit); those that run then are finished."""
     workers: Count = 1
     """Processes that train at the same time; they share the cores, and the GPUs."""
+    threads: CountOrNone = 0
+    """Threads of all workers together (0: as many as there are cores)."""
     sampler: Literal["tpe", "gp", "random"] = "tpe"
     """How configurations are chosen: tree-structured Parzen estimator, Gaussian process, chance."""
     pruner: Literal["median", "hyperband", "none"] = "median"
@@ -150,7 +152,7 @@ def tune(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     stopper = stopper or Stopper()
     space = prepare(config, space)
-    torch.set_num_threads(max(1, available_cores() // config.workers))
+    torch.set_num_threads(threads_each(config.workers, config.threads))
     hardware = Hardware.choose(space.configuration({}))
     opened = storage.open_storage(config.storage)
     try:
@@ -177,7 +179,7 @@ def _carry_out(
         runs.close_orphans(study.get_trials(deepcopy=False))
         print(f"Study {study.study_name}; `mlflow ui` shows it as run {parent_id}.")
         try:
-            with Pool(config.workers) as pool:
+            with Pool(config.workers, config.threads) as pool:
                 search_space(config, space, study, runs, pool, stopper)
         finally:
             report(study, space, runs)
@@ -187,7 +189,7 @@ def _carry_out(
         stopper.finals()
         version, decision = None, None
         if config.finalists:
-            with Pool(config.workers) as pool:
+            with Pool(config.workers, config.threads) as pool:
                 version, decision = crown(config, space, study, runs, pool)
     return Outcome(study, parent_id, version, decision)
 

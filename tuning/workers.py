@@ -117,11 +117,16 @@ class Pool:
     """So many worker processes, which share the processors and the GPUs.
 
     A worker that dies is replaced when its death is noticed.
+
+    Args:
+        size: number of workers.
+        threads: of all of them together (0: as many as there are cores).
+
     """
 
-    def __init__(self, size: int):
+    def __init__(self, size: int, threads: int = 0):
         self.size = size
-        self.threads = max(1, available_cores() // size)
+        self.threads = threads_each(size, threads)
         self._context = forks.context()
         self.workers = [self._start(number) for number in range(size)]
 
@@ -173,9 +178,11 @@ class Pool:
         return Worker(number, process, here)
 
 
-def available_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def threads_each(workers: int, threads: int = 0) -> int:
+    """Return how many threads each worker computes with: together, no more than there are cores."""
+    known = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
+    return max(1, (threads or cores) // workers)
 
 
 class _Place(NamedTuple):

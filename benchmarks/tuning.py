@@ -1,0 +1,73 @@
+"""What a study costs beyond its training, and what a second worker gains.
+
+python -m benchmarks.tuning [TRIALS]
+"""
+
+import math
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from mlflow.tracking import MlflowClient
+
+from tuning import forks
+from tuning.study import Outcome, StudyConfig, tune
+
+
+def study(name: str, **options: object) -> tuple[float, float, int]:
+    """Carry out a study of the default mixture of experts.
+
+    Returns:
+        Seconds from the first trial's start to the last one's end, seconds that the trials
+        trained, and how many there were.
+
+    """
+    settings = {"finalists": 0, "pruner": "none", "storage": f"{name}.journal", **options}
+    outcome = tune(StudyConfig(experiment="moe", study_name=name, **settings))  # type: ignore[arg-type]
+    trials = outcome.study.get_trials()
+    began = min(trial.datetime_start for trial in trials if trial.datetime_start)
+    ended = max(trial.datetime_complete for trial in trials if trial.datetime_complete)
+    return (ended - began).total_seconds(), trained_seconds(outcome), len(trials)
+
+
+def trained_seconds(outcome: Outcome) -> float:
+    """Return how long all the trials of a study trained."""
+    client = MlflowClient()
+    experiment = client.get_run(outcome.parent_id).info.experiment_id
+    query = f"tags.mlflow.parentRunId = '{outcome.parent_id}'"
+    runs = client.search_runs([experiment], query)
+    return math.fsum(run.data.metrics["train_seconds"] for run in runs)
+
+
+def main(num_trials: int) -> None:
+    """Print overhead per trial, and trials per minute with one and with two workers."""
+    whole, trained, count = study("tpe", trials=num_trials)
+    print(
+        f"tpe, 1 worker: {count} trials in {whole:.1f} s, of which training {trained:.1f} s: "
+        f"overhead {(whole - trained) / count:.3f} s a trial"
+    )
+    rates = {}
+    for workers, threads in ((1, 1), (1, 2), (2, 2)):
+        whole, _, count = study(
+            f"random-{workers}-{threads}",
+            trials=num_trials,
+            sampler="random",
+            workers=workers,
+            threads=threads,
+        )
+        rates[workers, threads] = 60 * count / whole
+        print(f"{workers} workers, {threads} threads: {60 * count / whole:.1f} trials a minute")
+    two = rates[2, 2]
+    print(
+        f"two workers of one thread: {two / rates[1, 1]:.2f} times the trials a minute of one such, "
+        f"{two / rates[1, 2]:.2f} times those of one with both cores"
+    )
+
+
+if __name__ == "__main__":
+    forks.start()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{Path(folder)}/mlflow.db"
+        main(int(sys.argv[1]) if len(sys.argv) > 1 else 50)
