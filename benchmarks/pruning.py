@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 from tuning import forks
-from tuning.study import StudyConfig, tune
+from tuning.config import StudyConfig
+from tuning.study import tune
 
 
 def study(seed: int, num_trials: int, pruner: Literal["none", "median"]) -> tuple[float, int]:

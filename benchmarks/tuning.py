@@ -12,7 +12,8 @@ from pathlib import Path
 from mlflow.tracking import MlflowClient
 
 from tuning import forks
-from tuning.study import Outcome, StudyConfig, tune
+from tuning.config import StudyConfig
+from tuning.study import Outcome, tune
 
 
 def study(name: str, **options: object) -> tuple[float, float, int]:
@@ -60,7 +61,7 @@ def main(num_trials: int) -> None:
         print(f"{workers} workers, {threads} threads: {60 * count / whole:.1f} trials a minute")
     two = rates[2, 2]
     print(
-        f"two workers of one thread: {two / rates[1, 1]:.2f} times the trials a minute of one such, "
+        f"two workers of one thread: {two / rates[1, 1]:.2f} times the trials of one such, "
         f"{two / rates[1, 2]:.2f} times those of one with both cores"
     )
 

@@ -8,7 +8,8 @@ if __name__ == "__main__":  # workers import this file, too, and need none of wh
     from experiments.harness import signals
     from experiments.harness.config import parse
     from experiments.harness.launch import run_command
-    from tuning.study import Stopper, StudyConfig, tune
+    from tuning.config import StudyConfig
+    from tuning.study import Stopper, tune
 
     stopper = Stopper()
     signals.listen(gently=stopper.stop)

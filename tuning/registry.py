@@ -38,6 +38,7 @@ from experiments.harness.device import Hardware
 from experiments.harness.errors import UserError
 from experiments.harness.experiment import Experiment, find
 from experiments.harness.launch import complete, run_command
+from tuning import cards
 from tuning.finals import Finalist
 
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
@@ -126,7 +127,7 @@ def register(
     return write_card(name, version.version)
 
 
-def registered(name: str, study_name: str, run_id: str) -> ModelVersion | None:
+def find_version(name: str, study_name: str, run_id: str) -> ModelVersion | None:
     """Return the version that this study has registered from this run already, if it has."""
     for version in versions(name):
         if (version.tags.get("study_name"), version.tags.get("run_id")) == (study_name, run_id):
@@ -237,65 +238,7 @@ def write_card(name: str, number: str) -> ModelVersion:
     """Write a version's model card, from its tags, as its description."""
     client = MlflowClient()
     version = client.get_model_version(name, number)
-    return client.update_model_version(name, number, card(version.tags))
-
-
-def card(tags: Mapping[str, str]) -> str:
-    """Return the model card, in Markdown, of a version that has these tags."""
-    by_seed = json.loads(tags["metric_by_seed"])
-    values = json.loads(tags["configuration"])
-    tested = {name: value for name, value in tags.items() if name.startswith("test/")}
-    lines = [
-        f"# {tags['architecture']}",
-        "",
-        f"`{tags['metric']}` {score_text(tags)}, mean ± standard deviation over seeds "
-        f"{', '.join(by_seed)} that the search had not seen. "
-        f"This model is that of seed {values['seed']}.",
-        "",
-        "## Promotion",
-        "",
-        tags.get("promotion_history", "Not decided yet.").strip(),
-        "",
-        "## Test split",
-        "",
-        *(
-            ["Read once, when the model was promoted.", "", "| metric | value |", "|---|---|"]
-            + [f"| {name} | {float(value):.4f} |" for name, value in sorted(tested.items())]
-            if tested
-            else ["Not read: only a champion is judged by it."]
-        ),
-        "",
-        "## Where it comes from",
-        "",
-        f"- Study `{tags.get('study_name', '')}` ({tags.get('search', 'no search')}), "
-        f"run `{tags['run_id']}`",
-        f"- Commit `{tags['git_commit']}`"
-        + (" with changes that were not committed" if tags["git_dirty"] == "True" else ""),
-        f"- Trained on {tags['device']}",
-        f"- Validation data, by seed: `{tags['data_fingerprint']}`",
-        "- The same training again:",
-        "",
-        f"      {tags['command']}",
-        "",
-        "## Use",
-        "",
-        f'    mlflow.pytorch.load_model("models:/{tags["architecture"]}@champion")',
-        "",
-        "It needs torch and MLflow and none of this project's code. Its signature gives the shape "
-        "of its input; its output are logits.",
-        "",
-        "## Configuration",
-        "",
-        "| parameter | value |",
-        "|---|---|",
-        *(f"| {name} | {value} |" for name, value in values.items() if name != "resume"),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def score_text(tags: Mapping[str, str]) -> str:
-    """Return mean and spread as people read them."""
-    return f"{float(tags['metric_mean']):.4f} ± {float(tags['metric_std']):.4f}"
+    return client.update_model_version(name, number, cards.card(version.tags))
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -379,7 +322,7 @@ def table(name: str) -> str:
                 str(version.version),
                 ", ".join(sorted(aliases.get(str(version.version), []))),
                 tags.get("metric", ""),
-                score_text(tags) if "metric_mean" in tags else "",
+                cards.score(tags) if "metric_mean" in tags else "",
                 f"{float(tags[tested]):.4f}" if tested in tags else "not read",
                 tags.get("study_name", ""),
             )

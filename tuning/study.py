@@ -7,38 +7,26 @@ import warnings
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import optuna
 import torch
-from annotated_types import Ge, Le
-from matplotlib.figure import Figure
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.storages import BaseStorage
-from optuna.trial import FrozenTrial, TrialState
-from pydantic.dataclasses import dataclass
 
 from experiments.harness import tracking
 from experiments.harness.config import (
-    STRICT,
-    Configuration,
-    Count,
-    CountOrNone,
-    NotNegative,
-    TrainingConfig,
-    Words,
     nearest,
 )
 from experiments.harness.device import Hardware
 from experiments.harness.errors import UserError
-from tuning import figures, registry, spaces, storage
-from tuning.figures import Objective
-from tuning.finals import Finalist, Finals, winner
-from tuning.registry import Decision, Score
+from tuning import crown, report, spaces, storage
+from tuning.config import StudyConfig
+from tuning.registry import Decision
 from tuning.runs import StudyRuns, open_parent
 from tuning.search import Search
 from tuning.space import Space
@@ -46,53 +34,6 @@ from tuning.workers import Pool, threads_each
 
 MINIMISED = ("loss", "error", "bits", "perplexity")
 """Words in the name of a metric of which less is better."""
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class StudyConfig(Configuration):
-    """Search an experiment's hyperparameters, and register the best model."""
-
-    entry_point: ClassVar[str] = "tune"
-    positional: ClassVar[tuple[str, ...]] = ("experiment",)
-
-    experiment: str
-    """The experiment to tune, such as moe."""
-    trials: Count = 50
-    """Trials that the study is to have in all, those before a resume included."""
-    timeout_seconds: NotNegative = 0.0
-    """Start no trial after so many seconds (0: no limit); those that run then are finished."""
-    workers: Count = 1
-    """Processes that train at the same time; they share the cores, and the GPUs."""
-    threads: CountOrNone = 0
-    """Threads of all workers together (0: as many as there are cores)."""
-    sampler: Literal["tpe", "gp", "random"] = "tpe"
-    """How configurations are chosen: tree-structured Parzen estimator, Gaussian process, chance."""
-    pruner: Literal["median", "hyperband", "none"] = "median"
-    """How trials that do badly are ended early."""
-    storage: str = "optuna.journal"
-    """Where the trials are kept: a file for processes on one machine, or postgresql://..."""
-    study_name: str = ""
-    """Name of the study (empty: the experiment and the time; with resume: its latest)."""
-    resume: bool = False
-    """Go on with a study that exists."""
-    metric: str = ""
-    """What to judge by, of the kept epoch, such as val/loss (empty: as the space says)."""
-    direction: Literal["auto", "maximize", "minimize"] = "auto"
-    """Whether more of the metric is better; auto: less is for losses and errors."""
-    seed: Annotated[int, Ge(0), Le(2**32 - 1)] = 0
-    """Seed of the sampler and of every trial."""
-    set: Words = ()
-    """Parameters to fix, as name=value."""
-    space: str = ""
-    """YAML file that narrows or replaces the search space."""
-    finalists: CountOrNone = 3
-    """Best configurations to train again with new seeds (0: no finals, nothing is registered)."""
-    final_seeds: Count = 3
-    """New seeds for each of them, from seed + 1 upwards."""
-
-    @classmethod
-    def module(cls) -> str:  # noqa: D102
-        return "tuning"
 
 
 class Outcome(NamedTuple):
@@ -182,15 +123,15 @@ def _carry_out(
             with Pool(config.workers, config.threads) as pool:
                 search_space(config, space, study, runs, pool, stopper)
         finally:
-            report(study, space, runs)
+            report.write(study, space, runs)
         if not is_ours:
-            print("Another process goes on with this study, and will end it.")
+            print("Another process is in charge of this study, and will end it.")
             return Outcome(study, parent_id, None, None)
         stopper.finals()
         version, decision = None, None
         if config.finalists:
             with Pool(config.workers, config.threads) as pool:
-                version, decision = crown(config, space, study, runs, pool)
+                version, decision = crown.hold_finals(config, space, study, runs, pool)
     return Outcome(study, parent_id, version, decision)
 
 
@@ -270,6 +211,7 @@ def open_study(config: StudyConfig, space: Space, opened: BaseStorage) -> optuna
     )
     study.set_user_attr("experiment", space.experiment.name)
     study.set_user_attr("space", space.as_text())
+    study.set_user_attr("seed", config.seed)
     return study
 
 
@@ -296,7 +238,9 @@ def _compare(name: str, attributes: dict[str, Any], config: StudyConfig, space: 
             f"study_name={name}: is a study of {experiment}, not of {space.experiment.name}"
         )
     changed = space.difference(attributes["space"])
-    if changed and config.resume:
+    if config.resume and attributes["seed"] != config.seed:
+        changed = f"{changed}, seed".removeprefix(", ")
+    if config.resume and changed:
         raise UserError(f"study_name={name}: was begun with another {changed}")
 
 
@@ -346,164 +290,3 @@ def _parent(
     architecture = space.config_class.architecture
     with open_parent(architecture, parameters, study.study_name, parent_id) as parent_id:
         yield parent_id, True
-
-
-def report(study: optuna.Study, space: Space, runs: StudyRuns) -> None:
-    """Give the parent run its numbers, pictures and description."""
-    trials = study.get_trials(deepcopy=False)
-    again = storage.replaced(trials)
-    counts = {
-        "trials/complete": _count(trials, TrialState.COMPLETE),
-        "trials/pruned": _count(trials, TrialState.PRUNED),
-        "trials/failed": _count([t for t in trials if t.number not in again], TrialState.FAIL),
-        "trials/put_back": float(len(again)),
-    }
-    complete = [t for t in trials if t.state == TrialState.COMPLETE]
-    if not complete:
-        runs.log_metrics(counts)
-        runs.describe(f"Study `{study.study_name}`: no trial is complete yet.")
-        return
-    best = study.best_trial
-    config = space.configuration(best.params)
-    warnings = space.near_edge(best.params)
-    value = study.best_value
-    runs.log_metrics({**counts, f"best/{space.metric.replace('/', '_')}": value})
-    runs.log_text(
-        "".join(f"{name}: {v}\n" for name, v in config.as_parameters().items()), "best.yaml"
-    )
-    runs.log_figures(draw(study, space, warnings))
-    lines = [
-        f"Best of {len(complete)} complete trials: **trial {best.number}, "
-        f"`{space.metric}` {value:.4f}** on validation, one seed.",
-        "",
-        *(
-            f"- **Warning:** {warning}; a wider range may do better."
-            for warning in warnings.values()
-        ),
-        "",
-        "```",
-        config.as_command(),
-        "```",
-    ]
-    runs.describe("\n".join(lines) + "\n")
-    print("\n".join(line for line in lines if not line.startswith("```")).strip())
-
-
-def _count(trials: list[FrozenTrial], state: TrialState) -> float:
-    return float(sum(trial.state == state for trial in trials))
-
-
-def draw(study: optuna.Study, space: Space, warnings: dict[str, str]) -> dict[str, Figure]:
-    """Draw every picture of a study that has a complete trial."""
-    trials = study.get_trials(deepcopy=False)
-    objective = Objective(space.metric, space.maximise)
-    pictures = {
-        "history": figures.history(trials, objective),
-        "slices": figures.slices(trials, objective, warnings),
-        "parallel_coordinates": figures.parallel_coordinates(trials, objective),
-        "intermediate_values": figures.intermediate_values(trials, objective),
-        "timeline": figures.timeline(trials),
-    }
-    importances = importance(study)
-    if importances:
-        pictures["importance"] = figures.importances(importances, objective)
-    if len(importances) > 1:
-        first, second, *_ = importances
-        pictures["contour"] = figures.contour(trials, objective, (first, second))
-    return pictures
-
-
-def importance(study: optuna.Study) -> dict[str, float]:
-    """Return how much of the differences each parameter explains, the most important first.
-
-    Empty where too few trials are complete to say, or all are equally good.
-    """
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if len({trial.value for trial in complete}) < 4:
-        return {}
-    with warnings.catch_warnings():
-        # A parameter that few trials had is estimated roughly, which is no news.
-        warnings.filterwarnings("ignore", "Some regimes", UserWarning)
-        return dict(optuna.importance.get_param_importances(study))
-
-
-def crown(
-    config: StudyConfig, space: Space, study: optuna.Study, runs: StudyRuns, pool: Pool
-) -> tuple[ModelVersion | None, Decision | None]:
-    """Hold the finals, register the winner, and promote it if it beats the champion."""
-    entries = best_configurations(study, space, config.finalists)
-    if not entries:
-        print("Nothing is registered: no trial is complete.")
-        return None, None
-    seeds = range(config.seed + 1, config.seed + 1 + config.final_seeds)
-    finals = Finals(space.experiment, space.metric, runs)
-    finalists = finals.train(pool, entries, seeds)
-    if not finalists:
-        print("Nothing is registered: no finalist could be trained with every seed.")
-        return None, None
-    objective = Objective(space.metric, space.maximise)
-    values = {finalist.name: finalist.values for finalist in finalists}
-    runs.log_figures({"finalists": figures.finalists(values, objective)})
-    best = winner(finalists, space.maximise)
-    runs.log_metrics(
-        {"final/mean": best.mean, "final/std": best.spread, "final/seeds": len(best.by_seed)}
-    )
-    _, trained = best.best(space.maximise)
-    known = registry.registered(best.config.architecture, study.study_name, trained.run_id)
-    if known is not None:
-        print(f"The winner is the same as before: version {known.version}.")
-        return known, None
-    search = {
-        "study_name": study.study_name,
-        "parent_id": runs.parent_id,
-        "search": f"{len(study.get_trials(deepcopy=False))} trials, {config.sampler}",
-    }
-    version = registry.register(best, search, space.metric, maximise=space.maximise)
-    decision = challenge(version, best, space, finals, pool)
-    if decision.promoted:
-        version = registry.promote(version.name, version.version, decision.reason, space.experiment)
-    else:
-        registry.note_decision(version.name, version.version, decision)
-    verdict = "is champion" if decision.promoted else "stays challenger"
-    print(f"{version.name} version {version.version} {verdict}: {decision.reason}.")
-    return version, decision
-
-
-def best_configurations(study: optuna.Study, space: Space, count: int) -> dict[str, TrainingConfig]:
-    """Return the best `count` different configurations of complete trials, the best first."""
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    sign = -1 if space.maximise else 1
-    found: dict[str, TrainingConfig] = {}
-    for trial in sorted(complete, key=lambda trial: sign * (trial.value or 0.0)):
-        config = space.configuration(trial.params)
-        if config not in found.values() and len(found) < count:
-            found[f"trial {trial.number}"] = config
-    return found
-
-
-def challenge(
-    version: ModelVersion, challenger: Finalist, space: Space, finals: Finals, pool: Pool
-) -> Decision:
-    """Compare a challenger with the champion on the same validation data, by the same metric.
-
-    Where the champion was judged by other data or another metric, its configuration is trained
-    again with the challenger's seeds. If even then the data are others, because the two are made
-    for different tasks, nothing is promoted.
-    """
-    champion = registry.by_alias(version.name, registry.CHAMPION)
-    if champion is None:
-        return Decision(True, f"the first champion, with {registry.score(version)}")
-    same = ("metric", "data_fingerprint")
-    if all(champion.tags.get(tag) == version.tags[tag] for tag in same):
-        return registry.decide(
-            registry.score(version), registry.score(champion), maximise=space.maximise
-        )
-    if champion.tags.get("entry_point") != version.tags["entry_point"]:
-        return Decision(False, f"not comparable: the champion is of {champion.tags}")
-    config = registry.configuration(champion, space.experiment)
-    name = f"champion, version {champion.version}, again"
-    again = finals.train(pool, {name: config}, list(challenger.by_seed))
-    if not again or again[0].data != challenger.data:
-        return Decision(False, "not comparable: the champion was made for other data")
-    reached = Score(again[0].mean, again[0].spread, len(again[0].by_seed))
-    return registry.decide(registry.score(version), reached, maximise=space.maximise)

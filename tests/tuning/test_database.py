@@ -18,8 +18,9 @@ from sqlalchemy.engine import URL
 from tests.conftest import ERRORS, start
 from tests.tuning.lines import SPACE
 from tests.tuning.test_study import QUICK, children, states, with_behaviours
-from tuning import storage, study
-from tuning.study import StudyConfig, tune
+from tuning import report, storage, study
+from tuning.config import StudyConfig
+from tuning.study import tune
 
 pytestmark = pytest.mark.slow
 
@@ -58,7 +59,7 @@ def database(
 
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study, "draw", lambda *arguments: {})
+    monkeypatch.setattr(report, "draw", lambda *arguments: {})
 
 
 def test_a_killed_worker_loses_its_trial_only_and_resuming_goes_on(

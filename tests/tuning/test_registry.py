@@ -23,14 +23,14 @@ from experiments.harness.experiment import Experiment
 from tests.conftest import ROOT
 from tests.tuning.lines import EXPERIMENT, SPACE, LineConfig
 from tests.tuning.test_study import conduct
-from tuning import registry, study
+from tuning import registry, report
 from tuning.finals import Finalist, Trained, winner
 from tuning.registry import RegistryCommand, Score, carry_out, decide
 
 
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study, "draw", lambda *arguments: {})
+    monkeypatch.setattr(report, "draw", lambda *arguments: {})
 
 
 def test_promotion_needs_more_than_the_pooled_standard_error() -> None:

@@ -14,10 +14,11 @@ from optuna.pruners import MedianPruner
 from experiments.harness.device import Hardware, seed_everything
 from experiments.harness.errors import UserError
 from tests.tuning.lines import SPACE
-from tuning import figures, storage, study
+from tuning import figures, report, storage, study
+from tuning.config import StudyConfig
 from tuning.search import TrialBugError
 from tuning.space import Space, choice
-from tuning.study import StudyConfig, prepare, tune
+from tuning.study import prepare, tune
 
 QUICK: dict[str, Any] = {"experiment": "line", "finalists": 0, "pruner": "none"}
 
@@ -49,7 +50,7 @@ def states(outcome: study.Outcome) -> list[str]:
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw nothing: the pictures have tests of their own, and take seconds."""
-    monkeypatch.setattr(study, "draw", lambda *arguments: {})
+    monkeypatch.setattr(report, "draw", lambda *arguments: {})
 
 
 def test_three_trials_of_which_one_is_pruned(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,6 +234,7 @@ def test_a_mistake_is_said_in_one_line_before_any_trial(
         ({}, ["study_name=mine", "--resume"]),
         ({"resume": True, "direction": "maximize"}, ["another direction"]),
         ({"resume": True, "metric": "train/loss"}, ["another metric"]),
+        ({"resume": True, "seed": 3}, ["another seed"]),
         ({"resume": True, "set": ["batch_size=2"]}, ["another", "batch_size"]),
         ({"resume": True, "other": True}, ["is a study of line, not of moe"]),
         ({"other": True}, ["is a study of line, not of moe"]),
@@ -276,7 +278,7 @@ def test_every_picture_of_a_study_is_drawn(store: Path, monkeypatch: pytest.Monk
         return float((values["learning_rate"] - 0.1) ** 2 + values["batch_size"] / 100)
 
     made.optimize(objective, n_trials=20)
-    pictures = study.draw(made, SPACE, {})
+    pictures = report.draw(made, SPACE, {})
     expected = {
         "history",
         "importance",
@@ -294,7 +296,7 @@ def test_every_picture_of_a_study_is_drawn(store: Path, monkeypatch: pytest.Monk
 def test_importance_of_too_few_trials_is_not_guessed(count: int) -> None:
     made = optuna.create_study()
     made.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=count)
-    assert study.importance(made) == {}
+    assert report.importance(made) == {}
 
 
 def test_a_half_written_line_of_the_journal_is_cut_off(store: Path) -> None:

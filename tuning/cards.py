@@ -1,0 +1,62 @@
+"""Model cards: what a registered version is, in Markdown, written from its tags."""
+
+import json
+from collections.abc import Mapping
+
+
+def card(tags: Mapping[str, str]) -> str:
+    """Return the model card, in Markdown, of a version that has these tags."""
+    by_seed = json.loads(tags["metric_by_seed"])
+    values = json.loads(tags["configuration"])
+    tested = {name: value for name, value in tags.items() if name.startswith("test/")}
+    lines = [
+        f"# {tags['architecture']}",
+        "",
+        f"`{tags['metric']}` {score(tags)}, mean ± standard deviation over seeds "
+        f"{', '.join(by_seed)} that the search had not seen. "
+        f"This model is that of seed {values['seed']}.",
+        "",
+        "## Promotion",
+        "",
+        tags.get("promotion_history", "Not decided yet.").strip(),
+        "",
+        "## Test split",
+        "",
+        *(
+            ["Read once, when the model was promoted.", "", "| metric | value |", "|---|---|"]
+            + [f"| {name} | {float(value):.4f} |" for name, value in sorted(tested.items())]
+            if tested
+            else ["Not read: only a champion is judged by it."]
+        ),
+        "",
+        "## Where it comes from",
+        "",
+        f"- Study `{tags.get('study_name', '')}` ({tags.get('search', 'no search')}), "
+        f"run `{tags['run_id']}`",
+        f"- Commit `{tags['git_commit']}`"
+        + (" with changes that were not committed" if tags["git_dirty"] == "True" else ""),
+        f"- Trained on {tags['device']}",
+        f"- Validation data, by seed: `{tags['data_fingerprint']}`",
+        "- The same training again:",
+        "",
+        f"      {tags['command']}",
+        "",
+        "## Use",
+        "",
+        f'    mlflow.pytorch.load_model("models:/{tags["architecture"]}@champion")',
+        "",
+        "It needs torch and MLflow and none of this project's code. Its signature gives the shape "
+        "of its input; its output are logits.",
+        "",
+        "## Configuration",
+        "",
+        "| parameter | value |",
+        "|---|---|",
+        *(f"| {name} | {value} |" for name, value in values.items() if name != "resume"),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def score(tags: Mapping[str, str]) -> str:
+    """Return mean and spread as people read them."""
+    return f"{float(tags['metric_mean']):.4f} ± {float(tags['metric_std']):.4f}"

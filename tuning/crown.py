@@ -1,0 +1,106 @@
+"""From a study's best configurations to the registry: finals, challenger, champion."""
+
+import optuna
+from mlflow.entities.model_registry import ModelVersion
+from optuna.trial import TrialState
+
+from experiments.harness.config import TrainingConfig
+from tuning import figures, registry
+from tuning.config import StudyConfig
+from tuning.figures import Objective
+from tuning.finals import Finalist, Finals, winner
+from tuning.registry import Decision, Score
+from tuning.runs import StudyRuns
+from tuning.space import Space
+from tuning.workers import Pool
+
+
+def hold_finals(
+    config: StudyConfig, space: Space, study: optuna.Study, runs: StudyRuns, pool: Pool
+) -> tuple[ModelVersion | None, Decision | None]:
+    """Hold the finals, register the winner, and promote it if it beats the champion."""
+    entries = best_configurations(study, space, config.finalists)
+    if not entries:
+        print("Nothing is registered: no trial is complete.")
+        return None, None
+    seeds = range(config.seed + 1, config.seed + 1 + config.final_seeds)
+    finals = Finals(space.experiment, space.metric, runs)
+    finalists = finals.train(pool, entries, seeds)
+    if not finalists:
+        print("Nothing is registered: no finalist could be trained with every seed.")
+        return None, None
+    objective = Objective(space.metric, space.maximise)
+    values = {finalist.name: finalist.values for finalist in finalists}
+    runs.log_figures({"finalists": figures.finalists(values, objective)})
+    best = winner(finalists, space.maximise)
+    runs.log_metrics(
+        {"final/mean": best.mean, "final/std": best.spread, "final/seeds": len(best.by_seed)}
+    )
+    version = registered(best, config, space, study, runs)
+    if "promoted" in version.tags:
+        print(f"The winner is the same as before: version {version.version}.")
+        return version, None
+    decision = challenge(version, best, space, finals, pool)
+    if decision.promoted:
+        version = registry.promote(version.name, version.version, decision.reason, space.experiment)
+    else:
+        registry.note_decision(version.name, version.version, decision)
+    verdict = "is champion" if decision.promoted else "stays challenger"
+    print(f"{version.name} version {version.version} {verdict}: {decision.reason}.")
+    return version, decision
+
+
+def registered(
+    best: Finalist, config: StudyConfig, space: Space, study: optuna.Study, runs: StudyRuns
+) -> ModelVersion:
+    """Register the winner, unless this study, before it was resumed, has done so."""
+    _, trained = best.best(space.maximise)
+    known = registry.find_version(best.config.architecture, study.study_name, trained.run_id)
+    if known is not None:
+        return known
+    search = {
+        "study_name": study.study_name,
+        "parent_id": runs.parent_id,
+        "search": f"{len(study.get_trials(deepcopy=False))} trials, {config.sampler}",
+    }
+    return registry.register(best, search, space.metric, maximise=space.maximise)
+
+
+def best_configurations(study: optuna.Study, space: Space, count: int) -> dict[str, TrainingConfig]:
+    """Return the best `count` different configurations of complete trials, the best first."""
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    sign = -1 if space.maximise else 1
+    found: dict[str, TrainingConfig] = {}
+    for trial in sorted(complete, key=lambda trial: sign * (trial.value or 0.0)):
+        config = space.configuration(trial.params)
+        if config not in found.values() and len(found) < count:
+            found[f"trial {trial.number}"] = config
+    return found
+
+
+def challenge(
+    version: ModelVersion, challenger: Finalist, space: Space, finals: Finals, pool: Pool
+) -> Decision:
+    """Compare a challenger with the champion on the same validation data, by the same metric.
+
+    Where the champion was judged by other data or another metric, its configuration is trained
+    again with the challenger's seeds. If even then the data are others, because the two are made
+    for different tasks, nothing is promoted.
+    """
+    champion = registry.by_alias(version.name, registry.CHAMPION)
+    if champion is None:
+        return Decision(True, f"the first champion, with {registry.score(version)}")
+    same = ("metric", "data_fingerprint")
+    if all(champion.tags.get(tag) == version.tags[tag] for tag in same):
+        return registry.decide(
+            registry.score(version), registry.score(champion), maximise=space.maximise
+        )
+    if champion.tags.get("entry_point") != version.tags["entry_point"]:
+        return Decision(False, f"not comparable: the champion is of {champion.tags}")
+    config = registry.configuration(champion, space.experiment)
+    name = f"champion, version {champion.version}, again"
+    again = finals.train(pool, {name: config}, list(challenger.by_seed))
+    if not again or again[0].data != challenger.data:
+        return Decision(False, "not comparable: the champion was made for other data")
+    reached = Score(again[0].mean, again[0].spread, len(again[0].by_seed))
+    return registry.decide(registry.score(version), reached, maximise=space.maximise)
