@@ -24,6 +24,8 @@ def study(seed: int, num_trials: int, pruner: Literal["none", "median"]) -> tupl
         trials=num_trials,
         pruner=pruner,
         finalists=0,
+        threads=1,
+        set=("num_train=5000", "restarts=4"),  # epochs count here, not their seconds
     )
     done = tune(config).study
     return done.best_value, sum(len(trial.intermediate_values) for trial in done.get_trials())

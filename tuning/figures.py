@@ -224,7 +224,8 @@ def parallel_coordinates(trials: Trials, objective: Objective) -> Figure:
     value = Scale(objective.metric, *shown)
     rows = [[scale.position(trial) for scale in scales] for trial in ordered]
     heights = np.column_stack([rows, [value.at(v) for v in clipped]])
-    figure, ((axes,),) = style.canvas(width=WIDTH, height=6.0)
+    many_names = any(len(scale.choices) > 4 for scale in scales)
+    figure, ((axes,),) = style.canvas(width=WIDTH, height=7.6 if many_names else 6.0)
     x = np.arange(len(scales) + 1)
     lines = [np.column_stack([x, row]) for row in heights]
     bundle = LineCollection(lines, linewidths=1, alpha=0.8, label="complete")
@@ -393,10 +394,11 @@ def _label_upright(axes: Axes, column: int, scale: Scale) -> None:
     """Name the choices of a vertical axis, or the two ends of a numeric one."""
     box = {"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.5}
     names = {-0.045: _number(scale.low), 1.045: _number(scale.high)}
-    look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 9, "bbox": box}
+    look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8, "bbox": box}
     if number := len(scale.choices):
         shown = list(enumerate(scale.choices))[:: math.ceil(number / 12)]
-        names = {scale.at(i): _short(name, min(max(32 // number, 4), 20)) for i, name in shown}
+        length = (66 if number > 4 else 34) // number
+        names = {scale.at(i): _short(name, min(max(length, 4), 20)) for i, name in shown}
         look |= {"rotation": 90, "ha": "left"}
     for y, name in names.items():
         axes.text(column + (0.06 if number else 0), y, name, zorder=4, **look)
