@@ -46,7 +46,7 @@ class StudyConfig(Configuration):
     """What to judge by, of the kept epoch, such as val/loss (empty: as the space says)."""
     direction: Literal["auto", "maximize", "minimize"] = "auto"
     """Whether more of the metric is better; auto: less is for losses and errors."""
-    seed: Annotated[int, Ge(0), Le(2**32 - 1)] = 0
+    seed: Annotated[int, Ge(0), Le(2**31)] = 0
     """Seed of the sampler and of every trial."""
     set: Words = ()
     """Parameters to fix, as name=value."""

@@ -5,6 +5,7 @@ from mlflow.entities.model_registry import ModelVersion
 from optuna.trial import TrialState
 
 from experiments.harness.config import TrainingConfig
+from experiments.harness.errors import UserError
 from tuning import figures, registry
 from tuning.config import StudyConfig
 from tuning.figures import Objective
@@ -54,9 +55,9 @@ def registered(
     best: Finalist, config: StudyConfig, space: Space, study: optuna.Study, runs: StudyRuns
 ) -> ModelVersion:
     """Register the winner, unless this study, before it was resumed, has done so."""
-    _, trained = best.best(space.maximise)
-    known = registry.find_version(best.config.architecture, study.study_name, trained.run_id)
+    known = registry.find_version(best, study.study_name, space.maximise)
     if known is not None:
+        registry.make_challenger(known)
         return known
     search = {
         "study_name": study.study_name,
@@ -90,14 +91,17 @@ def challenge(
     champion = registry.by_alias(version.name, registry.CHAMPION)
     if champion is None:
         return Decision(True, f"the first champion, with {registry.score(version)}")
+    if champion.version == version.version:  # its promotion was interrupted before it was noted
+        return Decision(True, f"champion, with {registry.score(version)}")
     same = ("metric", "data_fingerprint")
     if all(champion.tags.get(tag) == version.tags[tag] for tag in same):
         return registry.decide(
             registry.score(version), registry.score(champion), maximise=space.maximise
         )
-    if champion.tags.get("entry_point") != version.tags["entry_point"]:
-        return Decision(False, f"not comparable: the champion is of {champion.tags}")
-    config = registry.configuration(champion, space.experiment)
+    try:
+        config = registry.configuration(champion, space.experiment)
+    except (UserError, KeyError):
+        return Decision(False, "not comparable: the champion cannot be trained any more")
     name = f"champion, version {champion.version}, again"
     again = finals.train(pool, {name: config}, list(challenger.by_seed))
     if not again or again[0].data != challenger.data:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from mlflow.tracking import MlflowClient
 from tqdm import tqdm
 
-from experiments.harness import tracking
+from experiments.harness import signals, tracking
 from experiments.harness.config import TrainingConfig
 from experiments.harness.device import Hardware, seed_everything
 from experiments.harness.errors import UserError
@@ -92,18 +92,21 @@ def train_final(
             | {"best/epoch": learnt.history.best_epoch}
         )
         run.log_model(learnt.model, learnt.example)
-        return _read(run.run_id, best[metric])
+    return _read(run.run_id, metric)
 
 
-def _read(run_id: str, value: float) -> Trained:
-    run = MlflowClient().get_run(run_id)
-    (output, *_) = run.outputs.model_outputs
+def _read(run_id: str, metric: str) -> Trained:
+    """Read back what a finished run has reached."""
+    run, model_id = MlflowClient().get_run(run_id), tracking.model_of(run_id)
+    if model_id is None:
+        raise LookupError(f"run {run_id} is finished and has no model")
     digests = {
         data.dataset.digest
         for data in run.inputs.dataset_inputs
         if any(tag.value == "validation" for tag in data.tags)
     }
-    return Trained(run_id, output.model_id, value, "+".join(sorted(digests)))
+    value = run.data.metrics[f"best/{metric.replace('/', '_')}"]
+    return Trained(run_id, model_id, value, "+".join(sorted(digests)))
 
 
 class Finals:
@@ -129,15 +132,15 @@ class Finals:
                 if run is None:
                     waiting.append((name, config))
                 elif run.info.status == "FINISHED":
-                    value = run.data.metrics[f"best/{self.metric.replace('/', '_')}"]
-                    trained[name][seed] = _read(run.info.run_id, value)
+                    trained[name][seed] = _read(run.info.run_id, self.metric)
                 else:
                     waiting.append((name, config.replace(resume=run.info.run_id)))
         try:
             failed = self._train_all(pool, waiting, trained)
         except BaseException:
-            pool.stop()
-            self.runs.close_finalists()
+            with signals.deferred():
+                pool.stop()
+                self.runs.close_finalists()
             raise
         return [
             Finalist(name, entry, trained[name])
@@ -157,6 +160,7 @@ class Finals:
         deaths: Counter[tuple[str, int]] = Counter()
         with tqdm(desc="finals", total=len(waiting), unit="run", disable=None) as bar:
             while waiting or at_work:
+                signals.check()
                 while waiting and (worker := pool.idle()):
                     at_work[worker] = waiting.popleft()
                     worker.submit(self._task(*at_work[worker]))

@@ -123,16 +123,27 @@ def register(
     }
     with contextlib.redirect_stderr(io.StringIO()):  # it says what it does, twice
         version = mlflow.register_model(f"models:/{best.model_id}", name, tags=tags)
-    client.set_registered_model_alias(name, CHALLENGER, version.version)
+    make_challenger(version)
     return write_card(name, version.version)
 
 
-def find_version(name: str, study_name: str, run_id: str) -> ModelVersion | None:
-    """Return the version that this study has registered from this run already, if it has."""
-    for version in versions(name):
-        if (version.tags.get("study_name"), version.tags.get("run_id")) == (study_name, run_id):
+def find_version(finalist: Finalist, study_name: str, maximise: bool) -> ModelVersion | None:
+    """Return the version that this study has made of these very results already, if it has."""
+    _, best = finalist.best(maximise)
+    wanted = {
+        "study_name": study_name,
+        "run_id": best.run_id,
+        "metric_by_seed": json.dumps(finalist.values),
+    }
+    for version in versions(finalist.config.architecture):
+        if all(version.tags.get(name) == value for name, value in wanted.items()):
             return version
     return None
+
+
+def make_challenger(version: ModelVersion) -> None:
+    """Give a version the alias `challenger`."""
+    MlflowClient().set_registered_model_alias(version.name, CHALLENGER, version.version)
 
 
 def score(version: ModelVersion) -> Score:
@@ -163,6 +174,8 @@ def promote(
     """
     client = MlflowClient()
     version = client.get_model_version(name, number)
+    if "run_id" not in version.tags:
+        raise UserError(f"version={number}: of {name} was not registered by a study of this suite")
     if "tested" not in version.tags:
         experiment = experiment or find(version.tags["entry_point"])
         run_id = version.tags["run_id"]
@@ -268,7 +281,7 @@ def carry_out(command: RegistryCommand) -> None:
 
     """
     with tracking.store_errors(), tracking.store_lock():
-        known = [model.name for model in MlflowClient().search_registered_models()]
+        known = [model.name for model in mlflow.search_registered_models()]
     if command.name and command.name not in known:
         allowed = ", ".join(known) or "none yet; a study registers its winner"
         hint = nearest(command.name, known)

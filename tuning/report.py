@@ -12,7 +12,7 @@ from tuning.runs import StudyRuns
 from tuning.space import Space
 
 
-def write(study: optuna.Study, space: Space, runs: StudyRuns) -> None:
+def write(study: optuna.Study, space: Space, seed: int, runs: StudyRuns) -> None:
     """Give the parent run its numbers, pictures and description."""
     trials = study.get_trials(deepcopy=False)
     again = storage.replaced(trials)
@@ -28,7 +28,7 @@ def write(study: optuna.Study, space: Space, runs: StudyRuns) -> None:
         runs.describe(f"Study `{study.study_name}`: no trial is complete yet.")
         return
     best = study.best_trial
-    config = space.configuration(best.params)
+    config = space.configuration({**best.params, "seed": seed})
     warnings = space.near_edge(best.params)
     value = study.best_value
     runs.log_metrics({**counts, f"best/{space.metric.replace('/', '_')}": value})

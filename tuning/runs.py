@@ -1,18 +1,20 @@
 """The runs of a study in MLflow: one parent, and one child for each trial."""
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import mlflow
 from matplotlib.figure import Figure
 from mlflow.entities import Param, RunTag
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.tracking.context.registry import resolve_tags
 from optuna.trial import FrozenTrial, TrialState
 
 from experiments.harness import tracking
 from experiments.harness.config import TrainingConfig
+from tuning.storage import INTERRUPTED
 
 STATUS = {
     TrialState.COMPLETE: "FINISHED",
@@ -63,19 +65,20 @@ class StudyRuns:
         for batch in tracking.in_batches(metrics):
             self._client.log_batch(run_id, metrics=batch)
 
-    def close_trial(
-        self, run_id: str, trial: FrozenTrial, summary: Mapping[str, float], status: str = ""
-    ) -> None:
+    def close_trial(self, run_id: str, trial: FrozenTrial, summary: Mapping[str, float]) -> None:
         """End the run of a trial that has ended, with its numbers and its state."""
         tags = {"optuna.trial_state": trial.state.name}
-        if "failure" in trial.user_attrs:
-            tags["failure"] = trial.user_attrs["failure"]
+        status, failure = STATUS[trial.state], trial.user_attrs.get("failure", "")
+        if trial.state == TrialState.FAIL:
+            # One whose heart had stopped was failed by another process, without a word.
+            tags["failure"] = failure or "its process was not heard of any more"
+            status = "KILLED" if failure.startswith(INTERRUPTED) else status
         self._client.log_batch(
             run_id,
             metrics=tracking.as_metrics(summary, step=0),
             tags=[RunTag(name, value) for name, value in tags.items()],
         )
-        self._client.set_terminated(run_id, status or STATUS[trial.state])
+        self._client.set_terminated(run_id, status)
 
     def close_orphans(self, trials: Sequence[FrozenTrial]) -> None:
         """Close the runs of trials that have ended while nobody was left to say so in MLflow."""
@@ -129,22 +132,43 @@ def child_tags(study_name: str) -> dict[str, str]:
     return {"optuna.study_name": study_name}
 
 
+def run_exists(run_id: str) -> bool:
+    """Whether the tracking store has a run, and it is not deleted.
+
+    Raises:
+        UserError: the store cannot be used.
+
+    """
+    with tracking.store_errors(), tracking.store_lock():
+        MlflowClient().search_experiments(max_results=1)
+        try:
+            return bool(MlflowClient().get_run(run_id).info.lifecycle_stage == "active")
+        except MlflowException:
+            return False
+
+
 @contextlib.contextmanager
 def open_parent(
-    architecture: str, parameters: Mapping[str, Any], study_name: str, parent_id: str | None
+    architecture: str,
+    parameters: Mapping[str, Any],
+    study_name: str,
+    parent_id: str | None,
+    remember: Callable[[str], None],
 ) -> Iterator[str]:
     """Open the parent run of a study, or go on with the one it has; yield its id.
 
-    It ends with the status it deserves: see `tracking.deserved_end`.
+    It ends with the status it deserves: see `tracking.deserved_end`. `remember` is told its id
+    as soon as there is one.
     """
+    tags = {"architecture": architecture, "entry_point": "tune", **child_tags(study_name)}
     with tracking.deserved_end(delete_mistakes=False):
         with tracking.store_errors(), tracking.store_lock():
             if parent_id is None:
                 tracking.choose_mlflow_experiment(architecture)
             else:
                 tracking.leave_wrapper(parent_id)
-            active = mlflow.start_run(parent_id)
+            active = mlflow.start_run(parent_id, tags={**tags, **tracking.process_tags()})
+            remember(active.info.run_id)
             mlflow.set_tag("mlflow.runName", f"{architecture}-study")
-        tags = {"architecture": architecture, "entry_point": "tune", **child_tags(study_name)}
         tracking.record(active, parameters, tags)
         yield active.info.run_id

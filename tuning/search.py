@@ -8,10 +8,11 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 from tqdm import tqdm
 
-from experiments.harness import tracking
+from experiments.harness import signals
 from experiments.harness.config import TrainingConfig
 from experiments.harness.device import Hardware, seed_everything
 from experiments.harness.errors import UserError
@@ -116,6 +117,7 @@ class Search:
         bar = tqdm(desc="trials", total=self.num_trials, unit="trial", disable=None)
         try:
             while not self.stopping:
+                signals.check()
                 self._look_after_others()
                 while (worker := pool.idle()) and self._may_start():
                     self._start(worker)
@@ -125,7 +127,9 @@ class Search:
                     self._hear(worker, message)
                 self._show(bar)
         finally:
-            self._put_back_all()
+            with signals.deferred():
+                pool.stop()
+                self._put_back_all()
             self._show(bar)
             bar.close()
 
@@ -145,21 +149,34 @@ class Search:
 
     def _start(self, worker: Worker) -> None:
         """Ask for a trial and hand it to a worker; then track it, while the worker is at work."""
-        trial = storage.ask(self.study)
-        trial.set_user_attr("process", tracking.process_tags())
-        trial.set_user_attr("worker", worker.number)
-        values = {**self.space.suggest(trial), "seed": self.seed}
-        running = Running(trial, self.space.configuration(values))
-        self._running[worker] = running
-        worker.submit(partial(train, self.space.experiment, running.config))
-        running.run_id = self.runs.open_trial(trial.number, running.config)
-        trial.set_user_attr("run_id", running.run_id)
+        trial = storage.ask(self.study, worker.number)
+        try:
+            config = self.space.configuration({**self.space.suggest(trial), "seed": self.seed})
+        except UserError as error:  # values that contradict each other, and no check has found
+            trial.set_user_attr("failure", str(error))
+            self.study.tell(trial, state=TrialState.FAIL)
+            self._count_bug(str(error), UserError(f"space: {error}"))
+            return
+        running = self._running[worker] = Running(trial, config)
+        worker.submit(partial(train, self.space.experiment, config))
+        running.run_id = self.runs.open_trial(trial.number, config)
 
     def _hear(self, worker: Worker, message: Message) -> None:
         if isinstance(message, Epoch):
             self._hear_of_epoch(worker, message)
             return
-        running = self._running.pop(worker)
+        running = self._running[worker]
+        try:
+            summary = self._tell(running, message)
+        except UpdateFinishedTrialError:  # another process has taken this one for dead
+            summary = {}
+        self._close(running, summary)
+        del self._running[worker]
+        if isinstance(message, Failed):
+            self._judge_failure(message)
+
+    def _tell(self, running: Running, message: Message) -> dict[str, float]:
+        """Tell Optuna what came of a trial; return the numbers that sum it up."""
         number, summary = running.trial.number, {}
         match message:
             case Done(Trained(best, best_epoch, seconds)) if math.isfinite(self._value(best)):
@@ -173,18 +190,20 @@ class Search:
             case Failed(reason=reason):
                 self._fail(running, reason)
             case Died(exit_code=code):
-                reason = f"its worker was killed (exit status {code}); put back in the queue"
+                reason = f"its worker was killed (exit status {code})"
                 storage.put_back(self.study, self._frozen(running), reason)
-        self._close(running, summary)
-        if isinstance(message, Failed):
-            self._judge_failure(message)
+        return summary
 
     def _hear_of_epoch(self, worker: Worker, epoch: Epoch) -> None:
         running = self._running[worker]
         if self.space.metric not in epoch.row:
             known = ", ".join(name for name in epoch.row if name.startswith("val/"))
             raise UserError(f"metric={self.space.metric}: is not measured; allowed are {known}")
-        running.trial.report(epoch.row[self.space.metric], epoch.number)
+        try:
+            running.trial.report(epoch.row[self.space.metric], epoch.number)
+        except UpdateFinishedTrialError:
+            worker.reply(go_on=False)
+            return
         worker.reply(go_on=not running.trial.should_prune())
         running.unsent[epoch.number] = epoch.row
         if time.monotonic() - running.sent > SECONDS_BETWEEN_CALLS:
@@ -202,32 +221,31 @@ class Search:
         if failure.kind == "mistake":
             raise UserError(failure.reason.removeprefix("UserError: "))
         if failure.kind == "bug":
-            self._bugs[failure.origin] += 1
-            if self._bugs[failure.origin] == SAME_BUG_LIMIT:
-                raise TrialBugError(
-                    f"{SAME_BUG_LIMIT} trials failed in the same way, the last so:\n"
-                    f"{failure.traceback}"
-                )
+            text = f"{SAME_BUG_LIMIT} trials failed in the same way, the last so:\n"
+            self._count_bug(failure.origin, TrialBugError(text + failure.traceback))
+
+    def _count_bug(self, origin: str, error: Exception) -> None:
+        self._bugs[origin] += 1
+        if self._bugs[origin] == SAME_BUG_LIMIT:
+            raise error
 
     def _send(self, running: Running) -> None:
         self.runs.log_epochs(running.run_id, running.unsent)
         running.unsent, running.sent = {}, time.monotonic()
 
-    def _close(self, running: Running, summary: dict[str, float], status: str = "") -> None:
+    def _close(self, running: Running, summary: dict[str, float]) -> None:
         self._send(running)
-        self.runs.close_trial(running.run_id, self._frozen(running), summary, status)
+        self.runs.close_trial(running.run_id, self._frozen(running), summary)
 
     def _frozen(self, running: Running) -> FrozenTrial:
         return self.study._storage.get_trial(running.trial._trial_id)
 
     def _put_back_all(self) -> None:
-        """Put back what still runs, when the search ends before it does."""
+        """Put back what still runs, when the search ends before it does, and close its runs."""
         for running in self._running.values():
-            storage.put_back(
-                self.study, self._frozen(running), "interrupted; put back in the queue", None
-            )
-            if running.run_id:
-                self._close(running, {}, status="KILLED")
+            storage.put_back(self.study, self._frozen(running), storage.INTERRUPTED, died=False)
+        if self._running:
+            self.runs.close_orphans(self.study.get_trials(deepcopy=False))
         self._running.clear()
 
     def _look_after_others(self) -> None:

@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast, get_args
 
 import yaml
@@ -47,7 +48,7 @@ class Parameter:
     """The values that are searched for one parameter."""
 
     distribution: BaseDistribution
-    when: Condition = dataclasses.field(default_factory=dict)
+    when: Condition
     """Searched only where each of these other parameters has one of these values."""
 
 
@@ -57,7 +58,7 @@ def numbers(
     *,
     log: bool = False,
     step: float | None = None,
-    **when: tuple[Any, ...],
+    when: Condition = MappingProxyType({}),
 ) -> Parameter:
     """Search from `low` to `high`, both included: integers where both are, else real numbers."""
     if isinstance(low, int) and isinstance(high, int):
@@ -65,19 +66,21 @@ def numbers(
     return Parameter(FloatDistribution(float(low), float(high), log=log, step=step), when)
 
 
-def choice(*values: Any, **when: tuple[Any, ...]) -> Parameter:
+def choice(*values: Any, when: Condition = MappingProxyType({})) -> Parameter:
     """Search among `values`."""
     return Parameter(CategoricalDistribution(values), when)
 
 
 def learning_rate_decay(num_epochs: int) -> dict[str, Parameter]:
     """Return the kinds of decay, and the parameters of each for training of so many epochs."""
+    in_steps = {"lr_schedule": ("step", "plateau")}
+    to_an_end = {"lr_schedule": ("exponential", "cosine")}
     return {
         "lr_schedule": choice(*get_args(ScheduleName)),
         "lr_warmup_fraction": numbers(0.0, 0.5),
-        "lr_decay_epochs": numbers(1, max(num_epochs // 2, 2), lr_schedule=("step", "plateau")),
-        "lr_decay_factor": numbers(0.1, 0.8, lr_schedule=("step", "plateau")),
-        "lr_final_fraction": numbers(0.001, 0.3, log=True, lr_schedule=("exponential", "cosine")),
+        "lr_decay_epochs": numbers(1, max(num_epochs // 2, 2), when=in_steps),
+        "lr_decay_factor": numbers(0.1, 0.8, when=in_steps),
+        "lr_final_fraction": numbers(0.001, 0.3, log=True, when=to_an_end),
     }
 
 
@@ -264,23 +267,27 @@ class Space:
         """Read an entry of a file: a list of choices, or a range or choices with a condition."""
         before = self.parameters.get(name)
         entry = {"choices": entry} if isinstance(entry, list) else dict(entry)
-        when: Any = entry.pop("when", dict(before.when) if before else {})
+        conditions: Any = entry.pop("when", dict(before.when) if before else {})
         try:
-            when = {other: tuple(v if isinstance(v, list) else [v]) for other, v in when.items()}
-            for other in when:
+            when = {
+                k: tuple(v if isinstance(v, list | tuple) else [v]) for k, v in conditions.items()
+            }
+            for other, allowed in when.items():
                 self._known(other, place)
+                if not allowed:
+                    raise ValueError(f"when {other} has no value")
             real = self._is_real(name)  # YAML takes 1e-3 for a word
-            if "choices" in entry:
-                values = entry.pop("choices")
-                return choice(*(map(float, values) if real else values), **entry, **when)
+            if set(entry) == {"choices"}:
+                values = entry["choices"]
+                return choice(*(map(float, values) if real else values), when=when)
             if real:
                 entry |= {key: float(entry[key]) for key in ("low", "high") if key in entry}
-            return numbers(**entry, **when)
+            return numbers(**entry, when=when)
         except UserError:
             raise
         except (TypeError, ValueError, AttributeError) as error:
-            allowed = "a list of choices, or low and high (with log, step), and when"
-            raise UserError(f"{place}{name}: {entry} is not {allowed} ({error})") from None
+            meant = "a list of choices, or low and high (with log, step), and when"
+            raise UserError(f"{place}{name}: {entry} is not {meant} ({error})") from None
 
     def _is_real(self, name: str) -> bool:
         (annotation,) = (f.type for f in dataclasses.fields(self.config_class) if f.name == name)

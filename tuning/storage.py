@@ -1,18 +1,18 @@
 """Where a study's trials are kept: a journal file, or a database that several machines share."""
 
+import socket
 import warnings
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import filelock
 import optuna
-from optuna.exceptions import ExperimentalWarning
+from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.storages import (
     BaseStorage,
     JournalStorage,
     RDBStorage,
-    RetryHeartbeatStaleTrialCallback,
 )
 from optuna.storages._heartbeat import BaseHeartbeat
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
@@ -27,6 +27,9 @@ CONNECT_SECONDS = 5
 """How long to wait for a database that does not answer."""
 HEARTBEAT_SECONDS, STALE_SECONDS = 15, 60
 """How often a running trial says so, and after which silence it is given up, in a database."""
+INTERRUPTED = "interrupted"
+PROCESS, TRIED_AS, DEATHS = "process", "tried_as", "deaths"
+"""What a trial remembers: whose it is, and what became of earlier attempts at it."""
 MAX_RETRIES = 2
 """How often a trial whose process died is tried again: its configuration may be what kills it."""
 
@@ -53,9 +56,10 @@ def open_storage(storage: str) -> BaseStorage:
         url = url.set(drivername="postgresql+psycopg")
     try:
         return _open_database(url)
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         hint = "`pip install psycopg[binary]` brings PostgreSQL's"
-        raise UserError(f"storage={url}: its driver is missing ({error}); {hint}") from None
+        reason = str(error).split("\n")[0]
+        raise UserError(f"storage={url}: its driver is missing ({reason}); {hint}") from None
     except (SQLAlchemyError, OSError) as error:
         reason = str(error).split("\n")[0]
         raise UserError(f"storage={url}: cannot be reached ({reason})") from None
@@ -120,16 +124,26 @@ def _open_database(url: URL) -> BaseStorage:
             engine_kwargs={"pool_pre_ping": True, "connect_args": seconds},
             heartbeat_interval=HEARTBEAT_SECONDS,
             grace_period=STALE_SECONDS,
-            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(MAX_RETRIES),
+            heartbeat_stale_trial_callback=_put_back_stale,
         )
 
 
-def ask(study: optuna.Study) -> Trial:
-    """Ask for a trial."""
+def _put_back_stale(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Queue a trial anew that Optuna has failed because its heart had stopped."""
+    if trial.user_attrs.get(DEATHS, 0) < MAX_RETRIES:
+        _queue(study, trial, died=True)
+
+
+def ask(study: optuna.Study, worker: int) -> Trial:
+    """Ask for a trial, and say whose it is before anything else."""
     with warnings.catch_warnings():
         # Its heart is kept beating by `beat`, where Optuna would do so in `Study.optimize` only.
         warnings.filterwarnings("ignore", "Heartbeat of storage", UserWarning)
-        return study.ask()
+        trial = study.ask()
+    trial.set_user_attr(PROCESS, tracking.process_tags())
+    trial.set_user_attr("worker", worker)
+    beat(study, [trial._trial_id])
+    return trial
 
 
 def close(opened: BaseStorage) -> None:
@@ -146,46 +160,90 @@ def beat(study: optuna.Study, trial_ids: Iterable[int]) -> None:
             study._storage.record_heartbeat(trial_id)
 
 
+def has_heartbeat(study: optuna.Study) -> bool:
+    """Whether the storage knows of processes on other machines."""
+    return isinstance(study._storage, BaseHeartbeat)
+
+
 def is_alive(study: optuna.Study, trial: FrozenTrial) -> bool:
     """Whether a trial that is said to run does so, as far as can be known from here."""
-    lives = tracking.process_lives(trial.user_attrs.get("process", {}))
-    return lives or isinstance(study._storage, BaseHeartbeat)
+    process = trial.user_attrs.get(PROCESS)
+    if process is None:  # its process has had no time yet to say so, or has died before it could
+        return _seconds_since(trial) < STALE_SECONDS
+    if process["host"] == socket.gethostname():
+        return tracking.process_lives(process)
+    return has_heartbeat(study)  # which would have ended it by now
 
 
-def put_back_the_dead(study: optuna.Study) -> list[FrozenTrial]:
-    """Put the trials back in the queue whose process is gone; return them.
+def put_back_the_dead(study: optuna.Study, *, alone: bool = False) -> bool:
+    """Put the trials back in the queue whose process is gone; return whether there was one.
 
-    On this machine that is known of the process itself; of another machine, where the storage
-    is a database, by a heartbeat that has stopped.
+    On this machine that is known of the process itself; of another machine, where the storage is
+    a database, by a heartbeat that has stopped. With `alone`, no other machine can be at work:
+    this one has been called otherwise before.
     """
-    dead = []
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if tracking.process_gone(trial.user_attrs.get("process", {})):
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    for trial in running:
+        if not is_alive(study, trial) or (alone and not has_heartbeat(study) and _foreign(trial)):
             put_back(study, trial, "its process was killed")
-            dead.append(trial)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         optuna.storages.fail_stale_trials(study)
-    return dead
+    trials = study.get_trials(deepcopy=False)
+    return any(trials[trial.number].state != TrialState.RUNNING for trial in running)
 
 
-def put_back(
-    study: optuna.Study, trial: FrozenTrial, reason: str, max_retries: int | None = MAX_RETRIES
-) -> None:
-    """Fail a running trial, and queue its parameters anew, unless that was done often enough."""
-    study._storage.set_trial_user_attr(trial._trial_id, "failure", reason)
-    study.tell(trial.number, state=TrialState.FAIL)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        RetryHeartbeatStaleTrialCallback(max_retries)(study, trial)
+def _foreign(trial: FrozenTrial) -> bool:
+    process = trial.user_attrs.get(PROCESS, {})
+    return bool(process) and process["host"] != socket.gethostname()
+
+
+def _seconds_since(trial: FrozenTrial) -> float:
+    return (datetime.now() - (trial.datetime_start or datetime.min)).total_seconds()
+
+
+def put_back(study: optuna.Study, trial: FrozenTrial, reason: str, *, died: bool = True) -> None:
+    """Fail a running trial and queue its parameters anew.
+
+    Args:
+        study: which it belongs to.
+        trial: which has ended, unless another process has found that out before.
+        reason: why it did.
+        died: whether its own values may be the reason; after so many deaths it is given up.
+
+    """
+    given_up = died and trial.user_attrs.get(DEATHS, 0) >= MAX_RETRIES
+    outlook = f"given up after {MAX_RETRIES + 1} times" if given_up else "put back in the queue"
+    try:
+        study._storage.set_trial_user_attr(trial._trial_id, "failure", f"{reason}; {outlook}")
+        study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+    except UpdateFinishedTrialError:
+        return
+    if not given_up:
+        _queue(study, trial, died=died)
+
+
+def _queue(study: optuna.Study, trial: FrozenTrial, *, died: bool) -> None:
+    """Add a waiting trial that has the parameters of another, and remembers it."""
+    memory = {
+        TRIED_AS: [*trial.user_attrs.get(TRIED_AS, []), trial.number],
+        DEATHS: trial.user_attrs.get(DEATHS, 0) + died,
+    }
+    if trial.system_attrs.get("fixed_params"):
+        fixed = {"fixed_params": trial.system_attrs["fixed_params"]}
+    else:
+        fixed = {}
+    study.add_trial(
+        optuna.create_trial(
+            state=TrialState.WAITING,
+            params=trial.params,
+            distributions=trial.distributions,
+            user_attrs=memory,
+            system_attrs=fixed,
+        )
+    )
 
 
 def replaced(trials: Iterable[FrozenTrial]) -> set[int]:
     """Return the numbers of trials that were put back in the queue and stand there anew."""
-    return {number for trial in trials for number in history(trial)}
-
-
-def history(trial: FrozenTrial) -> list[int]:
-    """Return the numbers under which this trial was tried before."""
-    earlier: list[Any] = trial.system_attrs.get("retry_history", [])
-    return earlier
+    return {number for trial in trials for number in trial.user_attrs.get(TRIED_AS, [])}

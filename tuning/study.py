@@ -2,32 +2,35 @@
 
 import contextlib
 import math
+import os
 import time
 import warnings
 from collections.abc import Iterator
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import optuna
 import torch
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.tracking import MlflowClient
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
 
-from experiments.harness import tracking
+from experiments.harness import signals
 from experiments.harness.config import (
     nearest,
 )
 from experiments.harness.device import Hardware
 from experiments.harness.errors import UserError
 from tuning import crown, report, spaces, storage
+from tuning.charge import charge
 from tuning.config import StudyConfig
 from tuning.registry import Decision
-from tuning.runs import StudyRuns, open_parent
+from tuning.runs import StudyRuns, open_parent, run_exists
 from tuning.search import Search
 from tuning.space import Space
 from tuning.workers import Pool, threads_each
@@ -54,6 +57,8 @@ def prepare(config: StudyConfig, space: Space | None = None) -> Space:
 
     """
     space = space or spaces.find(config.experiment)
+    if config.metric and not config.metric.startswith("val/"):
+        raise UserError(f"metric={config.metric}: trials are judged on validation: val/...")
     if config.metric:
         maximise = not any(word in config.metric for word in MINIMISED)
         space = space.judged_by(config.metric, maximise=maximise)
@@ -111,47 +116,62 @@ def _carry_out(
 ) -> Outcome:
     """Search, picture, hold the finals, register: in the study's parent run."""
     study = open_study(config, space, opened)
-    parameters = {**config.as_parameters(), "storage": storage.hidden(config.storage)}
-    with _parent(study, space, parameters) as (parent_id, is_ours):
+    pool = partial(Pool, config.workers, config.threads, gpu=hardware.device.type == "cuda")
+    with charge(study) as is_ours, _parent(study, space, config, is_ours) as parent_id:
+        if not is_ours:  # its points are to be others than those of the process in charge
+            study.sampler = sampler(config, study, others=os.getpid())
         runs = StudyRuns(parent_id, study.study_name, hardware.name)
         runs.log_text(space.as_text(), "space.json")
-        study.set_user_attr("parent_id", parent_id)
-        storage.put_back_the_dead(study)
+        storage.put_back_the_dead(study, alone=is_ours)
         runs.close_orphans(study.get_trials(deepcopy=False))
         print(f"Study {study.study_name}; `mlflow ui` shows it as run {parent_id}.")
         try:
-            with Pool(config.workers, config.threads) as pool:
-                search_space(config, space, study, runs, pool, stopper)
-        finally:
-            report.write(study, space, runs)
+            with pool() as workers:
+                search_space(config, space, study, runs, workers, stopper)
+        except (KeyboardInterrupt, signals.Terminated):
+            raise  # at once, without pictures
+        except BaseException:
+            report.write(study, space, config.seed, runs)
+            raise
+        report.write(study, space, config.seed, runs)
         if not is_ours:
             print("Another process is in charge of this study, and will end it.")
             return Outcome(study, parent_id, None, None)
-        stopper.finals()
+        stopper.end_of_search()
         version, decision = None, None
         if config.finalists:
-            with Pool(config.workers, config.threads) as pool:
-                version, decision = crown.hold_finals(config, space, study, runs, pool)
+            with pool() as workers:
+                version, decision = crown.hold_finals(config, space, study, runs, workers)
     return Outcome(study, parent_id, version, decision)
 
 
 class Stopper:
-    """Takes the first Ctrl-C: it ends the search, and what follows the search goes on."""
+    """Takes the first Ctrl-C of the search: it ends, and what follows it goes on."""
 
     def __init__(self) -> None:
         self.search: Search | None = None
-        self.asked = False
+        self._asked = self._over = False
 
-    def stop(self) -> None:
-        """End the search."""
-        self.asked = True
+    def stop(self) -> bool:
+        """End the search, and return whether there was one to be ended."""
+        if self._asked or self._over:
+            return False
+        self._asked = True
         print("\nStopping: the trials that run go back in the queue. Once more to end it all.")
         if self.search is not None:
             self.search.stop()
+        return True
 
-    def finals(self) -> None:
+    def watch(self, search: Search) -> None:
+        """Tell the search, which begins now, when somebody wants to stop."""
+        self.search = search
+        if self._asked:
+            search.stop()
+
+    def end_of_search(self) -> None:
         """Say what comes, to somebody who has wanted to stop."""
-        if self.asked:
+        self._over = True
+        if self._asked:
             print("The best configurations are trained again now; Ctrl-C ends that, too.")
 
 
@@ -174,9 +194,7 @@ def search_space(
         deadline=time.monotonic() + (config.timeout_seconds or math.inf),
         runs=runs,
     )
-    stopper.search = search
-    if stopper.asked:
-        search.stop()
+    stopper.watch(search)
     search.run(pool)
 
 
@@ -189,35 +207,27 @@ def open_study(config: StudyConfig, space: Space, opened: BaseStorage) -> optuna
 
     """
     existing = optuna.get_all_study_names(opened)
-    name = config.study_name or _default_name(config, space, opened, existing)
+    name = config.study_name or _default_name(config, space, opened)
     if name in existing:
-        attributes = optuna.load_study(study_name=name, storage=opened).user_attrs
-        _compare(name, attributes, config, space)
+        study = optuna.load_study(study_name=name, storage=opened)
+        _compare(study, config, space)
         if not config.resume:
             raise UserError(f"study_name={name}: exists already; --resume goes on with it")
     elif config.resume:
         hint = nearest(name, existing)
         raise UserError(f"study_name={name}: no such study in {config.storage}{hint}")
-    num_before = 0
-    if name in existing:
-        num_before = len(optuna.load_study(study_name=name, storage=opened).get_trials(False))
-    study = optuna.create_study(
-        storage=opened,
-        study_name=name,
-        sampler=sampler(config, num_before),
-        pruner=pruner(config, space),
-        direction="maximize" if space.maximise else "minimize",
-        load_if_exists=True,
-    )
-    study.set_user_attr("experiment", space.experiment.name)
-    study.set_user_attr("space", space.as_text())
-    study.set_user_attr("seed", config.seed)
+    else:
+        direction = StudyDirection.MAXIMIZE if space.maximise else StudyDirection.MINIMIZE
+        study = optuna.create_study(study_name=name, storage=opened, direction=direction)
+        study.set_user_attr("experiment", space.experiment.name)
+        study.set_user_attr("space", space.as_text())
+        study.set_user_attr("seed", config.seed)
+    study.sampler = sampler(config, study)
+    study.pruner = pruner(config, space)
     return study
 
 
-def _default_name(
-    config: StudyConfig, space: Space, opened: BaseStorage, existing: list[str]
-) -> str:
+def _default_name(config: StudyConfig, space: Space, opened: BaseStorage) -> str:
     if not config.resume:
         return f"{space.experiment.name}-{datetime.now():%Y-%m-%d-%H-%M-%S}"
     of_experiment = [
@@ -230,23 +240,22 @@ def _default_name(
     return str(max(of_experiment, key=lambda s: s.datetime_start or datetime.min).study_name)
 
 
-def _compare(name: str, attributes: dict[str, Any], config: StudyConfig, space: Space) -> None:
+def _compare(study: optuna.Study, config: StudyConfig, space: Space) -> None:
     """Raise if a study that exists is another one than is asked for now."""
-    experiment = attributes.get("experiment")
-    if experiment != space.experiment.name:
-        raise UserError(
-            f"study_name={name}: is a study of {experiment}, not of {space.experiment.name}"
-        )
-    changed = space.difference(attributes["space"])
-    if config.resume and attributes["seed"] != config.seed:
+    name, known = study.study_name, study.user_attrs
+    if known.get("experiment") != space.experiment.name:
+        other = known.get("experiment")
+        raise UserError(f"study_name={name}: is a study of {other}, not of {space.experiment.name}")
+    changed = space.difference(known["space"])
+    if known["seed"] != config.seed:
         changed = f"{changed}, seed".removeprefix(", ")
     if config.resume and changed:
         raise UserError(f"study_name={name}: was begun with another {changed}")
 
 
-def sampler(config: StudyConfig, num_before: int) -> BaseSampler:
-    """Return the sampler; one that goes on draws other numbers than it did at first."""
-    seed = config.seed + num_before
+def sampler(config: StudyConfig, study: optuna.Study, others: int = 0) -> BaseSampler:
+    """Return the sampler; one that goes on, or helps, draws other numbers than the first did."""
+    seed = (config.seed + len(study.get_trials(deepcopy=False)) + 1_000_003 * others) % 2**32
     match config.sampler:
         case "tpe":
             # Parameters that exist under the same conditions are modelled together.
@@ -272,21 +281,29 @@ def pruner(config: StudyConfig, space: Space) -> BasePruner:
 
 
 @contextlib.contextmanager
-def _parent(
-    study: optuna.Study, space: Space, parameters: dict[str, Any]
-) -> Iterator[tuple[str, bool]]:
-    """Open the study's parent run; yield its id, and whether this process is the one to end it."""
-    parent_id = study.user_attrs.get("parent_id")
-    if parent_id is not None:
-        try:
-            with tracking.store_errors(), tracking.store_lock():
-                run = MlflowClient().get_run(parent_id)
-        except UserError:
-            parent_id = None  # another tracking store, where the study begins anew
-        else:
-            if run.info.status == "RUNNING" and not tracking.process_gone(run.data.tags):
-                yield parent_id, False
+def _parent(study: optuna.Study, space: Space, config: StudyConfig, is_ours: bool) -> Iterator[str]:
+    """Open the study's parent run if this process is in charge of it; yield its id.
+
+    Raises:
+        UserError: another process is in charge, and has opened none within a minute.
+
+    """
+    if not is_ours:
+        for _ in range(60):
+            if "parent_id" in study.user_attrs:
+                yield study.user_attrs["parent_id"]
                 return
-    architecture = space.config_class.architecture
-    with open_parent(architecture, parameters, study.study_name, parent_id) as parent_id:
-        yield parent_id, True
+            time.sleep(1)
+        raise UserError(f"study_name={study.study_name}: is begun by another process right now")
+    parent_id = study.user_attrs.get("parent_id")
+    if parent_id is not None and not run_exists(parent_id):
+        parent_id = None  # another tracking store, where the study begins anew
+    parameters = {**config.as_parameters(), "storage": storage.hidden(config.storage)}
+    with open_parent(
+        space.config_class.architecture,
+        parameters,
+        study.study_name,
+        parent_id,
+        remember=lambda run_id: study.set_user_attr("parent_id", run_id),
+    ) as opened_id:
+        yield opened_id

@@ -4,7 +4,9 @@ Only the process that started them writes to Optuna, so a worker that is killed 
 half-done behind but the task that it had.
 """
 
+import contextlib
 import ctypes
+import gc
 import io
 import math
 import os
@@ -121,11 +123,13 @@ class Pool:
     Args:
         size: number of workers.
         threads: of all of them together (0: as many as there are cores).
+        gpu: whether they compute on GPUs.
 
     """
 
-    def __init__(self, size: int, threads: int = 0):
+    def __init__(self, size: int, threads: int = 0, *, gpu: bool = False):
         self.size = size
+        self.gpu = gpu
         self.threads = threads_each(size, threads)
         self._context = forks.context()
         self.workers = [self._start(number) for number in range(size)]
@@ -137,8 +141,11 @@ class Pool:
         self.stop()
 
     def idle(self) -> Worker | None:
-        """Return a worker that has nothing to do."""
-        return next((worker for worker in self.workers if worker.task is None), None)
+        """Return a worker that has nothing to do, and lives."""
+        for worker in self.workers:
+            if worker.task is None:
+                return worker if worker.process.is_alive() else self._replace(worker)
+        return None
 
     def listen(self, seconds: float) -> Iterator[tuple[Worker, Message]]:
         """Yield what busy workers say, after waiting for at most `seconds` for the first."""
@@ -155,8 +162,7 @@ class Pool:
             if not isinstance(message, Epoch):
                 worker.task = None
             if isinstance(message, Died):
-                worker.connection.close()
-                self.workers[worker.number] = self._start(worker.number)
+                self._replace(worker)
             yield worker, message
 
     def stop(self) -> None:
@@ -167,12 +173,17 @@ class Pool:
                 worker.process.kill()
         for worker in self.workers:
             worker.process.join()
+        self.workers = []
+
+    def _replace(self, worker: Worker) -> Worker:
+        worker.connection.close()
+        self.workers[worker.number] = self._start(worker.number)
+        return self.workers[worker.number]
 
     def _start(self, number: int) -> Worker:
         here, there = self._context.Pipe()
-        process = self._context.Process(
-            target=_work, args=(there, number, self.size, self.threads, _place()), daemon=True
-        )
+        share = _Share(number, self.size, self.threads, self.gpu)
+        process = self._context.Process(target=_work, args=(there, share, _place()), daemon=True)
         process.start()
         there.close()
         return Worker(number, process, here)
@@ -196,7 +207,20 @@ def _place() -> _Place:
     return _Place(str(Path.cwd()), mlflow.get_tracking_uri())
 
 
-def _work(connection: Connection, number: int, size: int, threads: int, place: _Place) -> None:
+class _Share(NamedTuple):
+    """What of the machine a worker may use."""
+
+    number: int
+    size: int
+    threads: int
+    gpu: bool
+
+
+class _LeftAloneError(Exception):
+    """The process in charge is gone."""
+
+
+def _work(connection: Connection, share: _Share, place: _Place) -> None:
     """Carry out one task after the other until there is nobody left to give them."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who gives the tasks
     if sys.platform == "linux":
@@ -207,20 +231,31 @@ def _work(connection: Connection, number: int, size: int, threads: int, place: _
     os.environ.pop("MLFLOW_RUN_ID", None)  # it names the parent's run
     tqdm.set_lock(threading.RLock())  # its own is shared between processes: one killed leaks it
     sys.stderr = _NoTerminal(sys.stderr.buffer, line_buffering=True)
-    torch.set_num_threads(threads)
-    _take_gpu(number, size)
+    torch.set_num_threads(share.threads)
+    if share.gpu:
+        _take_gpu(share.number, share.size)
 
     def report(epoch: int, row: dict[str, float]) -> None:
-        connection.send(Epoch(epoch, row))
-        if not connection.recv():
+        try:
+            connection.send(Epoch(epoch, row))
+            go_on = connection.recv()
+        except (EOFError, ConnectionError):
+            raise _LeftAloneError from None
+        if not go_on:
             raise PrunedError
 
     while True:
         try:
             task = connection.recv()
-            connection.send(_attempt(task, report))
         except (EOFError, ConnectionError):
             return
+        try:
+            message = _attempt(task, report)
+            connection.send(message)
+        except (_LeftAloneError, ConnectionError):
+            return
+        if isinstance(message, Failed) and "CUDA error" in message.reason:
+            return  # its context is lost; another process takes its place
 
 
 def _attempt(task: Task, report: Report) -> Message:
@@ -228,7 +263,7 @@ def _attempt(task: Task, report: Report) -> Message:
         return Done(task(report))
     except PrunedError:
         return Pruned()
-    except (EOFError, ConnectionError):
+    except _LeftAloneError:
         raise
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".split("\n")[0]
@@ -237,7 +272,9 @@ def _attempt(task: Task, report: Report) -> Message:
         return Failed(_kind(error), reason, origin, traceback.format_exc())
     finally:
         if torch.cuda.is_initialized():
-            torch.cuda.empty_cache()
+            with contextlib.suppress(RuntimeError):  # what has failed before fails here, too
+                gc.collect()
+                torch.cuda.empty_cache()
 
 
 def _kind(error: Exception) -> Literal["known", "mistake", "bug"]:
@@ -257,9 +294,7 @@ class _NoTerminal(io.TextIOWrapper):
 def _take_gpu(number: int, size: int) -> None:
     """Give the worker a GPU of its own, or a fair part of the memory of a shared one."""
     count = torch.cuda.device_count()
-    if count == 0:
-        return
     torch.cuda.set_device(number % count)
     sharing = math.ceil(size / count)
     if sharing > 1:
-        torch.cuda.set_per_process_memory_fraction(0.95 / sharing)
+        torch.cuda.set_per_process_memory_fraction(0.9 / sharing)

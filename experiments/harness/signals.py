@@ -1,10 +1,11 @@
 """SIGTERM and Ctrl-C: they unwind the stack once, through every open run."""
 
+import contextlib
 import ctypes
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 
@@ -13,24 +14,22 @@ class Terminated(BaseException):
 
 
 _received: type[BaseException] | None = None
+_deferred = False
 
 
-def listen(gently: Callable[[], None] | None = None) -> None:
+def listen(gently: Callable[[], bool] | None = None) -> None:
     """Turn the first SIGTERM or SIGINT into `Terminated` or KeyboardInterrupt, and ignore more.
 
     What follows the first, a last checkpoint and the end of each run, is not to be interrupted.
-    With `gently`, the first SIGINT calls that instead, and it takes a second one to unwind.
+    With `gently`, SIGINT calls that instead, as long as it answers that it has dealt with it.
     """
 
     def unwind(number: int, frame: FrameType | None) -> None:
-        nonlocal gently
         global _received
-        if gently is not None and number == signal.SIGINT:
-            first, gently = gently, None
-            first()
+        if _received is not None or (number == signal.SIGINT and gently is not None and gently()):
             return
-        if _received is None:
-            _received = KeyboardInterrupt if number == signal.SIGINT else Terminated
+        _received = KeyboardInterrupt if number == signal.SIGINT else Terminated
+        if not _deferred:
             raise _received
 
     signal.signal(signal.SIGINT, unwind)
@@ -45,3 +44,17 @@ def check() -> None:
     """Raise what the signal raised: a library's catch-all, mid-import, may have swallowed it."""
     if _received is not None:
         raise _received
+
+
+@contextlib.contextmanager
+def deferred() -> Iterator[None]:
+    """Let what stands within end before a signal that comes meanwhile unwinds."""
+    global _deferred
+    _deferred = True
+    before = _received
+    try:
+        yield
+    finally:
+        _deferred = False
+        if before is None:
+            check()

@@ -22,7 +22,7 @@ import mlflow
 import numpy as np
 import psutil
 from matplotlib.figure import Figure
-from mlflow.entities import Metric
+from mlflow.entities import LoggedModelStatus, Metric
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
@@ -42,6 +42,7 @@ logging.getLogger("mlflow").setLevel(logging.WARNING)
 logging.getLogger("alembic").setLevel(logging.WARNING)
 
 SECONDS_BETWEEN_CALLS = 1.0
+CLOCK_STEP_SECONDS = 2.0
 CHECKPOINT = "checkpoint/last.pt"
 CONFIGURATION = "config.json"
 
@@ -106,7 +107,7 @@ class Run:
 
     def log_model(self, model: "nn.Module", example: np.ndarray) -> None:
         """Log the model as `model`, if the run has none yet; see `export.log_model`."""
-        if not MlflowClient().get_run(self.run_id).outputs.model_outputs:
+        if model_of(self.run_id) is None:
             export.log_model(model, example)
 
     def log_spread(self, results: Mapping[int, Mapping[str, float]]) -> None:
@@ -138,6 +139,15 @@ class Run:
         note = f"{headline}\n\n```\n{self._config.as_command()}\n```\n"
         MlflowClient().set_tag(self.run_id, "mlflow.note.content", note)
         print(f"{headline}\nRun {self.run_id}; `mlflow ui` shows its curves and pictures.")
+
+
+def model_of(run_id: str) -> str | None:
+    """Return the id of the model that a run has logged, and finished logging."""
+    client = MlflowClient()
+    for output in client.get_run(run_id).outputs.model_outputs:
+        if client.get_logged_model(output.model_id).status == LoggedModelStatus.READY:
+            return str(output.model_id)
+    return None
 
 
 def spread(values: Iterable[float]) -> float:
@@ -252,9 +262,10 @@ def process_lives(tags: Mapping[str, str]) -> bool:
         return False
     try:
         began = psutil.Process(int(tags["process_id"])).create_time()
-    except (psutil.NoSuchProcess, KeyError):
+        # The clock, by which it is measured, may have been set since.
+        return abs(began - float(tags["process_started"])) < CLOCK_STEP_SECONDS
+    except (psutil.NoSuchProcess, KeyError, ValueError):
         return False
-    return f"{began:.2f}" == tags.get("process_started")
 
 
 def process_gone(tags: Mapping[str, str]) -> bool:
@@ -311,7 +322,8 @@ def record(
     known = active.data.params
     mlflow.log_params({k: v for k, v in parameters.items() if k not in known})
     mlflow.log_dict(dict(parameters), CONFIGURATION)
-    mlflow.set_tags({**tags, **process_tags(), **git_tags()})
+    origin = {k: v for k, v in git_tags().items() if k not in active.data.tags}
+    mlflow.set_tags({**tags, **process_tags(), **origin})
     if "failure" in active.data.tags:
         mlflow.delete_tag("failure")
 

@@ -91,7 +91,7 @@ def test_a_trial_of_another_machine_whose_heart_stops_is_done_again(
     monkeypatch.setattr(storage, "STALE_SECONDS", 3)
     values = {**QUICK, "study_name": "shared", "storage": database}
     made = study.open_study(StudyConfig(**values), SPACE, storage.open_storage(database))
-    dead, alive = storage.ask(made), storage.ask(made)
+    dead, alive = storage.ask(made, 0), storage.ask(made, 0)
     for trial in (dead, alive):
         SPACE.suggest(trial)
         trial.set_user_attr("process", {"host": "elsewhere", "process_id": "1"})

@@ -48,7 +48,7 @@ def test_killed_resumed_and_stopped(tmp_path: Path) -> None:
     for trial in before:
         if trial.state == TrialState.RUNNING:
             assert after[trial.number].state == TrialState.FAIL
-            assert after[trial.number].user_attrs["failure"] == "its process was killed"
+            assert "its process was killed" in after[trial.number].user_attrs["failure"]
             assert sum(t.params == trial.params for t in after) >= 2  # it is in the queue again
         else:
             assert after[trial.number] == trial

@@ -97,7 +97,9 @@ def test_a_file_narrows_widens_fixes_and_conditions(tmp_path: Path) -> None:
     space.check()
     assert space.parameters["learning_rate"] == numbers(0.01, 1.0)
     assert space.parameters["batch_size"] == choice(5)
-    assert space.parameters["weight_decay"] == numbers(1e-6, 1e-2, log=True, batch_size=(5,))
+    assert space.parameters["weight_decay"] == numbers(
+        1e-6, 1e-2, log=True, when={"batch_size": (5,)}
+    )
     assert space.parameters["lr_final_fraction"] == choice(0.001, 0.1)
     assert space.fixed == {"num_epochs": 9}
     path.write_text("replace: true\nlearning_rate: [0.1, 0.2]\n")
@@ -119,6 +121,9 @@ def test_a_file_narrows_widens_fixes_and_conditions(tmp_path: Path) -> None:
         ("num_epochs: 0", ["num_epochs=0", "greater than or equal to 1"]),
         ("seed: [1, 2]", ["seed", "belongs to the study"]),
         ("batch_size: []", ["batch_size"]),
+        ("learning_rate: {low: .01, high: .1, lgo: true}", ["learning_rate", "lgo"]),
+        ("batch_size: {choices: [2, 3], log: true}", ["batch_size", "choices"]),
+        ("batch_size: {choices: [2], when: {num_epochs: []}}", ["when num_epochs has no value"]),
         ("batch_size: {choices: [2], when: {sizes: 1}}", ["sizes"]),
         ("batch_size: {choices: [2], when: 3}", ["batch_size"]),
         ("- learning_rate", ["has to name parameters"]),
@@ -141,7 +146,7 @@ def test_values_that_contradict_each_other_are_found_before_any_trial() -> None:
     contradictory = Space(moe.experiment, {"num_experts": numbers(2, 8), "top_k": choice(0, 8)})
     with pytest.raises(UserError, match=r"top_k=8: exceeds num_experts="):
         contradictory.check()
-    conditional = {"num_experts": numbers(2, 8), "top_k": choice(0, 8, num_experts=(8,))}
+    conditional = {"num_experts": numbers(2, 8), "top_k": choice(0, 8, when={"num_experts": (8,)})}
     Space(moe.experiment, conditional).check()
 
 

@@ -210,6 +210,7 @@ def test_what_a_trial_finds_wrong_with_the_users_values_ends_the_study(store: Pa
         ({"storage": "."}, ["storage=."]),
         ({"resume": True, "study_name": "nothing"}, ["study_name=nothing", "no such study"]),
         ({"resume": True}, ["has no study of moe"]),
+        ({"metric": "train/loss"}, ["metric=train/loss", "validation"]),
         ({"metric": "val/beauty", "trials": 1}, ["metric=val/beauty", "val/accuracy"]),
     ],
 )
@@ -224,7 +225,7 @@ def test_a_mistake_is_said_in_one_line_before_any_trial(
     assert "\n" not in str(caught.value)
     for word in words:
         assert word in str(caught.value)
-    if "metric" not in options:
+    if options.get("metric") != "val/beauty":
         assert mlflow.search_runs(search_all_experiments=True).empty
 
 
@@ -233,7 +234,7 @@ def test_a_mistake_is_said_in_one_line_before_any_trial(
     [
         ({}, ["study_name=mine", "--resume"]),
         ({"resume": True, "direction": "maximize"}, ["another direction"]),
-        ({"resume": True, "metric": "train/loss"}, ["another metric"]),
+        ({"resume": True, "metric": "val/accuracy"}, ["another metric"]),
         ({"resume": True, "seed": 3}, ["another seed"]),
         ({"resume": True, "set": ["batch_size=2"]}, ["another", "batch_size"]),
         ({"resume": True, "other": True}, ["is a study of line, not of moe"]),
