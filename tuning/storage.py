@@ -184,7 +184,9 @@ def put_back_the_dead(study: optuna.Study, *, alone: bool = False) -> bool:
     """
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     for trial in running:
-        if not is_alive(study, trial) or (alone and not has_heartbeat(study) and _foreign(trial)):
+        # Of other machines a journal hears nothing.
+        known = has_heartbeat(study) or alone or not _foreign(trial)
+        if known and not is_alive(study, trial):
             put_back(study, trial, "its process was killed")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
