@@ -41,8 +41,8 @@ ui: $(INSTALLED)  ## Browse the runs at http://localhost:5000
 test: $(INSTALLED)  ## Run the tests (under 3 minutes on two cores)
 	python -m pytest -n 2 --dist loadfile -m "not slow and not gpu"
 
-test-slow: $(INSTALLED)  ## Run every test this machine can
-	python -m pytest
+test-slow: $(INSTALLED)  ## Run every test that this machine can, those with servers and kills too
+	python -m pytest -n 2 --dist loadfile
 
 lint: $(INSTALLED)  ## Check style and types
 	ruff check .

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import optuna
 import psutil
+import pytest
 from mlflow.tracking import MlflowClient
 from optuna.trial import TrialState
 
@@ -22,6 +23,7 @@ SMALL = "num_epochs=20 num_train=2000 num_validation=500 num_test=500 restarts=4
 COMMAND = ["-m", "tuning", "moe", *OPTIONS.split(), "--set", *SMALL.split()]
 
 
+@pytest.mark.slow
 def test_killed_resumed_and_stopped(tmp_path: Path) -> None:
     """SIGKILL to the process in charge; then Ctrl-C: what was found is registered."""
     first = start(tmp_path, *COMMAND)

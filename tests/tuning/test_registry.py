@@ -177,6 +177,7 @@ def test_what_cannot_be_done_is_said(
         assert word in str(caught.value)
 
 
+@pytest.mark.slow
 def test_the_command_line_answers_an_empty_store(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tuning.registry", "promote", "moe"],
