@@ -107,8 +107,12 @@ class Space:
         return self._walk(lambda name, parameter: _suggest(trial, name, parameter.distribution))
 
     def configuration(self, values: Mapping[str, Any]) -> TrainingConfig:
-        """Return the configuration that has these values."""
-        return construct(self.config_class, {**self.fixed, **values})
+        """Return the configuration that has these values, real numbers to four digits of them.
+
+        More digits make no difference but to the reader of a command.
+        """
+        rounded = {name: self._round(name, value) for name, value in values.items()}
+        return construct(self.config_class, {**self.fixed, **rounded})
 
     def default_point(self) -> Values:
         """Return the default configuration, its numbers moved into their ranges.
@@ -235,6 +239,12 @@ class Space:
             },
         }
         return json.dumps(content, indent=2, sort_keys=True)
+
+    def _round(self, name: str, value: Any) -> Any:
+        parameter = self.parameters.get(name)
+        if parameter is None or not isinstance(parameter.distribution, FloatDistribution):
+            return value
+        return _nearest(parameter.distribution, float(f"{value:.4g}"))
 
     def _walk(self, pick: Callable[[str, Parameter], Any]) -> Values:
         """Choose a value for each parameter whose condition holds, in order."""
