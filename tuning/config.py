@@ -1,6 +1,7 @@
 """What a study can be told."""
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Le
 from pydantic.dataclasses import dataclass
@@ -20,6 +21,12 @@ class StudyConfig(Configuration):
     """Search an experiment's hyperparameters, and register the best model."""
 
     entry_point: ClassVar[str] = "tune"
+    tiny: ClassVar[Mapping[str, Any]] = {
+        "experiment": "moe",
+        "trials": 2,
+        "finalists": 0,
+        "set": ("num_epochs=2", "num_train=200", "num_validation=100", "restarts=2"),
+    }
     positional: ClassVar[tuple[str, ...]] = ("experiment",)
 
     experiment: str

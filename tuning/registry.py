@@ -259,6 +259,7 @@ class RegistryCommand(Configuration):
     """List the registered models, promote one, or go back to the champion before."""
 
     entry_point: ClassVar[str] = ""
+    tiny: ClassVar[Mapping[str, Any]] = {"action": "list"}
     positional: ClassVar[tuple[str, ...]] = ("action", "name")
 
     action: Literal["list", "promote", "rollback"]

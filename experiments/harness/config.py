@@ -43,6 +43,8 @@ class Configuration:
 
     entry_point: ClassVar[str]
     """Name of the entry point in MLproject; empty for a command that is none."""
+    tiny: ClassVar[Mapping[str, Any]]
+    """Values with which it takes seconds, for the tests that try every entry point."""
     positional: ClassVar[tuple[str, ...]] = ()
     """Parameters that the command line takes without their name."""
 
@@ -84,8 +86,6 @@ class TrainingConfig(Configuration):
 
     architecture: ClassVar[str]
     """The `architecture` tag, the registered model's name and the MLflow experiment's."""
-    tiny: ClassVar[Mapping[str, Any]]
-    """Values that make a run of seconds, for the tests that try every entry point."""
 
     seed: Annotated[int, Ge(0), Le(2**32 - 1)] = 0
     """Seed of data, initialisation and order of batches."""

@@ -1,5 +1,6 @@
 """Every entry point of MLproject, found there and run as a user runs it, with its tiny values."""
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -22,27 +23,29 @@ from experiments.harness import project
 from tests.conftest import ROOT
 
 ENTRY_POINTS = list(yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"])
+CONFIGURATIONS = project.configurations()
 EXPERIMENTS = project.experiments()
+OTHERS = [name for name in ENTRY_POINTS if name not in EXPERIMENTS]
 
 
-def test_every_experiment_is_an_entry_point() -> None:
+def test_every_configuration_is_an_entry_point() -> None:
+    assert set(CONFIGURATIONS) == set(ENTRY_POINTS)
     assert set(EXPERIMENTS) <= set(ENTRY_POINTS)
     assert len(EXPERIMENTS) >= 2
 
 
-@pytest.fixture(scope="module", params=list(EXPERIMENTS))
-def finished(
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
-    empty_database: Path,
-) -> Iterator[Run]:
-    """Run one experiment through `mlflow run` in a store of its own, and return the run."""
-    name = request.param
-    folder = tmp_path_factory.mktemp(name)
-    shutil.copy(empty_database, folder)
+@contextlib.contextmanager
+def run_of(name: str, folder: Path, database: Path) -> Iterator[Run]:
+    """Run one entry point through `mlflow run` in a store of its own, and yield the run."""
+    shutil.copy(database, folder)
     uri = f"sqlite:///{folder}/mlflow.db"
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(uri)
+    parameters = dict(CONFIGURATIONS[name].tiny)
+    for key, value in parameters.items():
+        parameters[key] = " ".join(value) if isinstance(value, tuple) else value
+    if name == "tune":
+        parameters["storage"] = str(folder / "optuna.journal")
     with pytest.MonkeyPatch.context() as patch:
         # The child is to be this Python, also where its environment is not activated.
         patch.setenv("PATH", f"{Path(sys.executable).parent}:/usr/bin:/bin")
@@ -51,12 +54,35 @@ def finished(
         submitted = mlflow.projects.run(
             str(ROOT),
             entry_point=name,
-            parameters=dict(EXPERIMENTS[name].config_class.tiny),
+            parameters=parameters,
             experiment_id=experiment,
             env_manager="local",
         )
         yield MlflowClient().get_run(submitted.run_id)
     mlflow.set_tracking_uri(before)
+
+
+@pytest.fixture(scope="module", params=list(EXPERIMENTS))
+def finished(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    empty_database: Path,
+) -> Iterator[Run]:
+    """Run one experiment."""
+    folder = tmp_path_factory.mktemp(request.param)
+    with run_of(request.param, folder, empty_database) as run:
+        yield run
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_entry_points_finish_too(name: str, tmp_path: Path, empty_database: Path) -> None:
+    with run_of(name, tmp_path, empty_database) as run:
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["entry_point"] == name
+        runs = MlflowClient().search_runs([run.info.experiment_id])
+        assert {each.info.status for each in runs} <= {"FINISHED", "KILLED"}  # KILLED: pruned
+        parents = [each.data.tags.get("mlflow.parentRunId") for each in runs]
+        assert parents.count(run.info.run_id) == len(runs) - 1, "every other run is its child"
 
 
 def test_it_keeps_the_contract(finished: Run) -> None:
