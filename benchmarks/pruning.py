@@ -1,6 +1,9 @@
-"""What pruning saves: the same studies with and without it, and what half the epochs reach.
+"""What pruning saves: the same studies with and without it.
 
-python -m benchmarks.pruning [STUDIES [TRIALS]]
+python -m benchmarks.pruning [SAMPLER [STUDIES [TRIALS]]]
+
+With the sampler `random` both try the very same configurations, so that nothing but pruning makes
+a difference; `tpe` chooses others where it has seen others.
 """
 
 import os
@@ -17,13 +20,16 @@ from tuning.config import StudyConfig
 from tuning.study import tune
 
 
-def study(seed: int, num_trials: int, pruner: Literal["none", "median"]) -> list[FrozenTrial]:
+def study(
+    sampler: Literal["random", "tpe"], seed: int, num_trials: int, pruner: Literal["none", "median"]
+) -> list[FrozenTrial]:
     """Carry out a study and return its trials."""
     config = StudyConfig(
         experiment="moe",
         study_name=f"{pruner}-{seed}",
         seed=seed,
         trials=num_trials,
+        sampler=sampler,
         pruner=pruner,
         finalists=0,
         threads=1,
@@ -47,31 +53,31 @@ def within(trials: list[FrozenTrial], budget: int) -> list[FrozenTrial]:
     return [trial for i, trial in enumerate(trials) if epochs(trials[: i + 1]) <= budget]
 
 
-def main(num_studies: int, num_trials: int) -> None:
-    """Print, for each seed, the best value of all epochs, and of half as many with pruning."""
+def main(
+    sampler: Literal["random", "tpe"] = "random", num_studies: int = 3, num_trials: int = 50
+) -> None:
+    """Print, for each seed, best value and epochs of the two studies, and then the means."""
     results = []
     for seed in range(num_studies):
-        plain, pruned = (study(seed, num_trials, pruner) for pruner in ("none", "median"))
+        plain = study(sampler, seed, num_trials, "none")
+        pruned = study(sampler, seed, num_trials, "median")
         half = epochs(plain) // 2
-        results.append((best(plain), best(within(plain, half)), best(within(pruned, half))))
+        part = epochs(pruned) / epochs(plain)
+        results.append((best(plain), best(pruned), part, best(within(pruned, half))))
         print(
-            f"seed {seed}: best {results[-1][0]:.4f} in {epochs(plain)} epochs, "
-            f"{results[-1][1]:.4f} in half of them, "
-            f"{results[-1][2]:.4f} in half of them with pruning "
-            f"({len(within(pruned, half))} trials; all {num_trials} take {epochs(pruned)} epochs)",
+            f"seed {seed}: best {best(plain):.4f} in {epochs(plain)} epochs; with pruning "
+            f"{best(pruned):.4f} in {epochs(pruned)} ({part:.2f}), {results[-1][-1]:.4f} in {half}",
             flush=True,
         )
-    whole, half_plain, half_pruned = (
-        f"{statistics.fmean(column):.4f} ± {statistics.stdev(column):.4f}"
-        for column in zip(*results, strict=True)
-    )
-    print(f"mean of {num_studies}: {whole}; in half: {half_plain}; pruned, in half: {half_pruned}")
+    names = ("best", "best with pruning", "part of the epochs", "best with pruning in half of them")
+    for name, column in zip(names, zip(*results, strict=True), strict=True):
+        print(f"{name}: {statistics.fmean(column):.4f} ± {statistics.stdev(column):.4f}")
 
 
 if __name__ == "__main__":
     forks.start()
+    words = sys.argv[1:]
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{Path(folder)}/mlflow.db"
-        numbers = [int(word) for word in sys.argv[1:]]
-        main(*numbers, *(3, 100)[len(numbers) :])
+        main(*words[:1], *map(int, words[1:]))  # type: ignore[arg-type]
