@@ -29,41 +29,33 @@ def write(study: optuna.Study, space: Space, seed: int, runs: StudyRuns) -> None
         return
     best = study.best_trial
     config = space.configuration({**best.params, "seed": seed})
-    warnings = space.near_edge(best.params)
+    at_edge = space.near_edge(best.params)
     value = study.best_value
     runs.log_metrics({**counts, f"best/{space.metric.replace('/', '_')}": value})
     runs.log_text(
         "".join(f"{name}: {v}\n" for name, v in config.as_parameters().items()), "best.yaml"
     )
-    runs.log_figures(draw(study, space, warnings))
-    lines = [
-        f"Best of {len(complete)} complete trials: **trial {best.number}, "
-        f"`{space.metric}` {value:.4f}** on validation, one seed.",
-        "",
-        *(
-            f"- **Warning:** {warning}; a wider range may do better."
-            for warning in warnings.values()
-        ),
-        "",
-        "```",
-        config.as_command(),
-        "```",
-    ]
-    runs.describe("\n".join(lines) + "\n")
-    print("\n".join(line for line in lines if not line.startswith("```")).strip())
+    runs.log_figures(draw(study, space, at_edge))
+    reached = f"trial {best.number}, {space.metric} {value:.4f}"
+    lines = [f"Best of {len(complete)} complete trials: **{reached}** on validation, one seed.", ""]
+    lines += [f"- **Warning:** {w}; a wider range may do better." for w in at_edge.values()]
+    lines += ["", "```", config.as_command(), "```"]
+    text = "\n".join(lines) + "\n"
+    runs.describe(text)
+    print("\n".join(line for line in text.replace("*", "").replace("`", "").split("\n") if line))
 
 
 def _count(trials: list[FrozenTrial], state: TrialState) -> float:
     return float(sum(trial.state == state for trial in trials))
 
 
-def draw(study: optuna.Study, space: Space, warnings: dict[str, str]) -> dict[str, Figure]:
+def draw(study: optuna.Study, space: Space, at_edge: dict[str, str]) -> dict[str, Figure]:
     """Draw every picture of a study that has a complete trial."""
     trials = study.get_trials(deepcopy=False)
     objective = Objective(space.metric, space.maximise)
     pictures = {
         "history": figures.history(trials, objective),
-        "slices": figures.slices(trials, objective, warnings),
+        "slices": figures.slices(trials, objective, at_edge),
         "parallel_coordinates": figures.parallel_coordinates(trials, objective),
         "intermediate_values": figures.intermediate_values(trials, objective),
         "timeline": figures.timeline(trials),

@@ -50,7 +50,8 @@ class Hardware:
         """The name of the GPU, or of the processor with its number of threads."""
         if self.device.type == "cuda":
             return torch.cuda.get_device_name(self.device)
-        return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+        threads = torch.get_num_threads()
+        return f"{platform.machine()} CPU, {threads} thread{'s' if threads > 1 else ''}"
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """Return the context in which the forward pass runs."""
