@@ -1,26 +1,16 @@
 """A run that is killed, and goes on; a run that is asked to end."""
 
 import signal
-import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
 from mlflow.tracking import MlflowClient
 
-from tests.conftest import ERRORS, start
+from tests.conftest import ERRORS, start, wait_until
 
 SLOW_ENOUGH = "--num-train 1500 --batch-size 10 --num-validation 200 --num-test 500 --restarts 2"
 """A hundred and fifty steps an epoch: about a quarter of a second, in which to be killed."""
-
-
-def wait_until(condition: Callable[[], bool], process: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + 100
-    while not condition():
-        assert process.poll() is None, "the process has ended"
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def only_run(client: MlflowClient) -> mlflow.entities.Run:

@@ -7,6 +7,7 @@ from typing import Any
 
 import mlflow
 import pytest
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 from mlflow.entities import Run as MlflowRun
 from mlflow.tracking import MlflowClient
 from sqlalchemy import text
@@ -315,3 +316,34 @@ def test_eight_processes_at_once_on_a_store_that_does_not_exist(tmp_path: Path) 
         seed = int(run.data.tags["seed"])
         logged = client.get_metric_history(run.info.run_id, "val/loss")
         assert [(m.step, m.value) for m in logged] == [(e, e + seed) for e in range(1, 21)]
+
+
+def test_a_model_that_was_not_logged_to_the_end_is_none(store: Path) -> None:
+    """The process was killed in between: MLflow links the model before it writes its files."""
+    conduct(EXPERIMENT, SmallConfig())
+    run, client = only_run(), MlflowClient()
+    half = client.create_logged_model(run.info.experiment_id, source_run_id=run.info.run_id)
+    client.log_outputs(run.info.run_id, models=[LoggedModelOutput(half.model_id, step=0)])
+    assert tracking.model_of(run.info.run_id) is None
+    client.finalize_logged_model(half.model_id, LoggedModelStatus.READY)
+    assert tracking.model_of(run.info.run_id) == half.model_id
+
+
+def test_epochs_are_sent_together_and_all_of_them(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    log_batch = MlflowClient.log_batch
+
+    def count(client: MlflowClient, run_id: str, **batch: Any) -> Any:
+        calls.append(len(batch.get("metrics", ())))
+        return log_batch(client, run_id, **batch)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", count)
+    with tracking.track(SmallConfig(), "cpu") as run:
+        for epoch in range(1, 301):
+            run.log_epoch(epoch, {f"metric_{i}": float(epoch * i) for i in range(5)})
+    epochs = [size for size in calls if size > 50]
+    assert len(epochs) <= 5
+    assert max(epochs) <= 1000, "a server takes no more in one request"
+    assert history(run.run_id, "metric_3") == [(e, 3.0 * e) for e in range(1, 301)]

@@ -5,8 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import optuna
@@ -15,7 +13,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 from optuna.trial import TrialState
 
-from tests.conftest import ERRORS, start
+from tests.conftest import ERRORS, start, wait_until
 from tuning import storage
 
 OPTIONS = "--study-name mine --workers 2 --finalists 1 --final-seeds 2 --trials 500"
@@ -104,11 +102,3 @@ def num_complete(folder: Path) -> int:
         return num_of(trials(folder), TrialState.COMPLETE)
     except KeyError:
         return 0
-
-
-def wait_until(condition: Callable[[], bool], process: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + 100
-    while not condition():
-        assert process.poll() is None, "the process has ended"
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
