@@ -8,7 +8,7 @@ from pathlib import Path
 
 import filelock
 import optuna
-from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
+from optuna.exceptions import ExperimentalWarning, OptunaError, UpdateFinishedTrialError
 from optuna.storages import (
     BaseStorage,
     JournalStorage,
@@ -60,7 +60,7 @@ def open_storage(storage: str) -> BaseStorage:
         hint = "`pip install psycopg[binary]` brings PostgreSQL's"
         reason = str(error).split("\n")[0]
         raise UserError(f"storage={url}: its driver is missing ({reason}); {hint}") from None
-    except (SQLAlchemyError, OSError) as error:
+    except (SQLAlchemyError, OptunaError, OSError) as error:
         reason = str(error).split("\n")[0]
         raise UserError(f"storage={url}: cannot be reached ({reason})") from None
 

@@ -15,7 +15,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 from sqlalchemy.engine import URL
 
-from tests.conftest import ERRORS, start
+from tests.conftest import ERRORS, start, wait_until
 from tests.tuning.lines import SPACE
 from tests.tuning.test_study import QUICK, children, states, with_behaviours
 from tuning import report, storage, study
@@ -122,14 +122,12 @@ def test_two_processes_share_the_trials_of_one_study(tmp_path: Path, database: s
     options = "--study-name shared --trials 12 --finalists 0 --pruner none --storage"
     small = "--set num_epochs=30 num_train=2000 num_validation=500 restarts=4"
     arguments = ["-m", "tuning", "moe", *small.split(), *options.split()]
+    opened = storage.open_storage(database)
     first = start(tmp_path, *arguments, database)
-    while not _num_trials(database):
-        assert first.poll() is None, (tmp_path / ERRORS).read_text()
-        time.sleep(0.2)
+    wait_until(lambda: _num_trials(opened) > 0, first)
     second = start(tmp_path, *arguments, database, "--resume")
     assert first.wait() == second.wait() == 0, (tmp_path / ERRORS).read_text()
-    loaded = optuna.load_study(study_name="shared", storage=storage.open_storage(database))
-    trials = loaded.get_trials()
+    trials = optuna.load_study(study_name="shared", storage=opened).get_trials()
     assert [trial.state for trial in trials].count(TrialState.COMPLETE) == len(trials)
     assert 12 <= len(trials) <= 13  # the two may ask for the last one at the same moment
     assert len({trial.user_attrs["process"]["process_id"] for trial in trials}) == 2
@@ -145,9 +143,9 @@ def test_two_processes_share_the_trials_of_one_study(tmp_path: Path, database: s
     assert done.stdout.strip() == str(["FINISHED"] * (len(trials) + 1))
 
 
-def _num_trials(database: str) -> int:
+def _num_trials(opened: BaseStorage) -> int:
     try:
-        loaded = optuna.load_study(study_name="shared", storage=storage.open_storage(database))
-        return len(loaded.get_trials(deepcopy=False))
+        study_id = opened.get_study_id_from_name("shared")
     except KeyError:
         return 0
+    return opened.get_n_trials(study_id)
