@@ -55,11 +55,13 @@ def test_killed_in_mid_epoch_and_resumed_ends_with_the_same_metrics(tmp_path: Pa
 def test_sigterm_ends_the_run_as_killed_after_a_last_checkpoint(tmp_path: Path) -> None:
     process = start(tmp_path, *f"-m experiments.moe --num-epochs 999 {SLOW_ENOUGH}".split())
     wait_until(lambda: bool(list(tmp_path.rglob("config.json"))), process)
-    time.sleep(3)  # into the training
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    run_id = only_run(client).info.run_id
+    wait_until(lambda: bool(client.get_metric_history(run_id, "val/loss")), process)
     process.terminate()
     errors = tmp_path / ERRORS
     assert process.wait(timeout=30) == 128 + signal.SIGTERM, errors.read_text()
-    run = only_run(MlflowClient(f"sqlite:///{tmp_path}/mlflow.db"))
+    run = only_run(client)
     assert run.info.status == "KILLED"
     assert "Terminated" in run.data.tags["failure"]
     assert list(tmp_path.rglob("last.pt"))
