@@ -16,7 +16,7 @@ from experiments.harness.config import TrainingConfig
 from experiments.harness.device import Hardware, seed_everything
 from experiments.harness.errors import UserError
 from experiments.harness.experiment import Experiment
-from tuning.runs import FINALIST, StudyRuns, child_tags
+from tuning.runs import FINALIST, StudyRuns, best_name, child_tags, summary
 from tuning.storage import MAX_RETRIES
 from tuning.workers import Died, Done, Epoch, Failed, Message, Pool, Report, Worker
 
@@ -86,11 +86,7 @@ def train_final(
     with tracking.track(config, hardware.name, parent_id=parent_id, name=name, tags=tags) as run:
         seed_everything(config.seed)
         learnt = experiment.learn(config, hardware, run)
-        best = learnt.history.best
-        run.log_metrics(
-            {f"best/{key.replace('/', '_')}": best[key] for key in best if "val/" in key}
-            | {"best/epoch": learnt.history.best_epoch}
-        )
+        run.log_metrics(summary(learnt.history.best, learnt.history.best_epoch))
         run.log_model(learnt.model, learnt.example)
     return _read(run.run_id, metric)
 
@@ -105,7 +101,7 @@ def _read(run_id: str, metric: str) -> Trained:
         for data in run.inputs.dataset_inputs
         if any(tag.value == "validation" for tag in data.tags)
     }
-    value = run.data.metrics[f"best/{metric.replace('/', '_')}"]
+    value = run.data.metrics[best_name(metric)]
     return Trained(run_id, model_id, value, "+".join(sorted(digests)))
 
 

@@ -8,7 +8,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tuning import figures, storage
 from tuning.figures import Objective
-from tuning.runs import StudyRuns
+from tuning.runs import StudyRuns, best_name
 from tuning.space import Space
 
 
@@ -31,7 +31,7 @@ def write(study: optuna.Study, space: Space, seed: int, runs: StudyRuns) -> None
     config = space.configuration({**best.params, "seed": seed})
     at_edge = space.near_edge(best.params)
     value = study.best_value
-    runs.log_metrics({**counts, f"best/{space.metric.replace('/', '_')}": value})
+    runs.log_metrics({**counts, best_name(space.metric): value})
     runs.log_text(
         "".join(f"{name}: {v}\n" for name, v in config.as_parameters().items()), "best.yaml"
     )

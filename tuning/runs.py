@@ -132,6 +132,17 @@ def child_tags(study_name: str) -> dict[str, str]:
     return {"optuna.study_name": study_name}
 
 
+def best_name(metric: str) -> str:
+    """Return the name of a metric at the epoch that was kept: `best/val_accuracy`."""
+    return f"best/{metric.replace('/', '_')}"
+
+
+def summary(best: Mapping[str, float], best_epoch: int) -> dict[str, float]:
+    """Return what sums a training up: validation at the epoch that was kept, and which it was."""
+    kept = {best_name(metric): value for metric, value in best.items() if "val/" in metric}
+    return {**kept, "best/epoch": best_epoch}
+
+
 def run_exists(run_id: str) -> bool:
     """Whether the tracking store has a run, and it is not deleted.
 
@@ -140,7 +151,6 @@ def run_exists(run_id: str) -> bool:
 
     """
     with tracking.store_errors(), tracking.store_lock():
-        MlflowClient().search_experiments(max_results=1)
         try:
             return bool(MlflowClient().get_run(run_id).info.lifecycle_stage == "active")
         except MlflowException:

@@ -19,7 +19,7 @@ from experiments.harness.errors import UserError
 from experiments.harness.experiment import Experiment
 from experiments.harness.loop import Progress
 from tuning import storage
-from tuning.runs import StudyRuns
+from tuning.runs import StudyRuns, summary
 from tuning.space import Space
 from tuning.workers import Died, Done, Epoch, Failed, Message, Pool, Pruned, Report, Worker
 
@@ -167,22 +167,21 @@ class Search:
             return
         running = self._running[worker]
         try:
-            summary = self._tell(running, message)
+            numbers = self._tell(running, message)
         except UpdateFinishedTrialError:  # another process has taken this one for dead
-            summary = {}
-        self._close(running, summary)
+            numbers = {}
+        self._close(running, numbers)
         del self._running[worker]
         if isinstance(message, Failed):
             self._judge_failure(message)
 
     def _tell(self, running: Running, message: Message) -> dict[str, float]:
         """Tell Optuna what came of a trial; return the numbers that sum it up."""
-        number, summary = running.trial.number, {}
+        number = running.trial.number
         match message:
             case Done(Trained(best, best_epoch, seconds)) if math.isfinite(self._value(best)):
                 self.study.tell(number, self._value(best))
-                summary = {f"best/{_short(name)}": best[name] for name in best if "val/" in name}
-                summary |= {"best/epoch": best_epoch, "train_seconds": seconds}
+                return {**summary(best, best_epoch), "train_seconds": seconds}
             case Done(Trained(best)):
                 self._fail(running, f"{self.space.metric} is {self._value(best)}")
             case Pruned():
@@ -192,7 +191,7 @@ class Search:
             case Died(exit_code=code):
                 reason = f"its worker was killed (exit status {code})"
                 storage.put_back(self.study, self._frozen(running), reason)
-        return summary
+        return {}
 
     def _hear_of_epoch(self, worker: Worker, epoch: Epoch) -> None:
         running = self._running[worker]
@@ -233,9 +232,9 @@ class Search:
         self.runs.log_epochs(running.run_id, running.unsent)
         running.unsent, running.sent = {}, time.monotonic()
 
-    def _close(self, running: Running, summary: dict[str, float]) -> None:
+    def _close(self, running: Running, numbers: dict[str, float]) -> None:
         self._send(running)
-        self.runs.close_trial(running.run_id, self._frozen(running), summary)
+        self.runs.close_trial(running.run_id, self._frozen(running), numbers)
 
     def _frozen(self, running: Running) -> FrozenTrial:
         return self.study._storage.get_trial(running.trial._trial_id)
@@ -267,8 +266,3 @@ class Search:
             best = max(complete) if self.space.maximise else min(complete)
             bar.set_postfix({self.space.metric: f"{best:.4f}"})
         bar.refresh()
-
-
-def _short(name: str) -> str:
-    """Return `val_accuracy` of `val/accuracy`, as the runs of experiments call it."""
-    return name.replace("/", "_")

@@ -9,11 +9,7 @@ from pathlib import Path
 import filelock
 import optuna
 from optuna.exceptions import ExperimentalWarning, OptunaError, UpdateFinishedTrialError
-from optuna.storages import (
-    BaseStorage,
-    JournalStorage,
-    RDBStorage,
-)
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages._heartbeat import BaseHeartbeat
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -231,10 +227,8 @@ def _queue(study: optuna.Study, trial: FrozenTrial, *, died: bool) -> None:
         TRIED_AS: [*trial.user_attrs.get(TRIED_AS, []), trial.number],
         DEATHS: trial.user_attrs.get(DEATHS, 0) + died,
     }
-    if trial.system_attrs.get("fixed_params"):
-        fixed = {"fixed_params": trial.system_attrs["fixed_params"]}
-    else:
-        fixed = {}
+    # A trial that was given its values and has died before it took them up still has them here.
+    fixed = {k: v for k, v in trial.system_attrs.items() if k == "fixed_params"}
     study.add_trial(
         optuna.create_trial(
             state=TrialState.WAITING,

@@ -21,9 +21,7 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 
 from experiments.harness import signals
-from experiments.harness.config import (
-    nearest,
-)
+from experiments.harness.config import nearest
 from experiments.harness.device import Hardware
 from experiments.harness.errors import UserError
 from tuning import crown, report, spaces, storage
