@@ -187,13 +187,13 @@ def fit(
                 }
                 check_finite(row["val/loss"], progress.epoch + 1, "after its last step", rate)
                 progress.close_epoch(metrics, row, monitor, maximise)
-                if run is not None:
-                    run.log_epoch(progress.epoch, row)
                 for callback in callbacks:
                     callback(progress)
                 if run is not None:
                     memories = [callback.state_dict() for callback in stateful]
                     run.checkpoint.offer({**progress.state_dict(), "callbacks": memories})
+                    # Last, so that an interrupted run can go on from every epoch it has logged.
+                    run.log_epoch(progress.epoch, row)
                 bar.set_postfix({name: f"{row[name]:.4f}" for name in SHOWN_IN_BAR if name in row})
     finally:
         if run is not None:
