@@ -54,7 +54,7 @@ from models.moe import Mixing, Mixture, MixtureOfExperts, Perceptron
 class MoEConfig(TrainingConfig):
     """Train a mixture of linear experts on points in the plane."""
 
-    architecture: ClassVar[str] = "moe"
+    family: ClassVar[str] = "moe"
     entry_point: ClassVar[str] = "moe"
     tiny: ClassVar[Mapping[str, Any]] = {
         "num_epochs": 2,

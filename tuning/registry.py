@@ -96,7 +96,7 @@ def register(
     client = MlflowClient()
     config = finalist.config
     seed, best = finalist.best(maximise)
-    name = config.architecture
+    name = config.family
     try:
         client.create_registered_model(
             name, description=f"Winners of studies of `{name}`; the alias `champion` is the best."
@@ -135,7 +135,7 @@ def find_version(finalist: Finalist, study_name: str, maximise: bool) -> ModelVe
         "run_id": best.run_id,
         "metric_by_seed": json.dumps(finalist.values),
     }
-    for version in versions(finalist.config.architecture):
+    for version in versions(finalist.config.family):
         if all(version.tags.get(name) == value for name, value in wanted.items()):
             return version
     return None

@@ -46,7 +46,7 @@ class StudyRuns:
         """Open the run of a trial, and return its id."""
         tags = {
             **self._tags,
-            "architecture": config.architecture,
+            "architecture": config.family,
             "entry_point": config.entry_point,
             "seed": config.seed,
             "optuna.trial_number": number,

@@ -299,7 +299,7 @@ def _parent(study: optuna.Study, space: Space, config: StudyConfig, is_ours: boo
         parent_id = None  # another tracking store, where the study begins anew
     parameters = {**config.as_parameters(), "storage": storage.hidden(config.storage)}
     with open_parent(
-        space.config_class.architecture,
+        space.config_class.family,
         parameters,
         study.study_name,
         parent_id,

@@ -22,7 +22,9 @@ def draw_curves(
     for index, (name, values) in enumerate(curves.items()):
         epochs = np.arange(1, len(values) + 1)
         dashes = "--" if name == "training" else "-"
-        axes.plot(epochs, values, dashes, color=colours[index % len(colours)], label=name)
+        marker = "o" if len(values) == 1 else None  # a line through one point would not be seen
+        colour = colours[index % len(colours)]
+        axes.plot(epochs, values, dashes, color=colour, label=name, marker=marker)
     if best_epoch:
         axes.axvline(best_epoch, color=style.GREY, linewidth=1, linestyle=":", label="kept")
     if logarithmic:

@@ -1,6 +1,7 @@
 """Batches of tensors that already lie where the arithmetic is."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,3 +38,24 @@ class TensorBatches:
         order = torch.randperm(len(self.tensors[0])).to(self.tensors[0].device)
         for rows in torch.split(order, self.batch_size):
             yield tuple(tensor[rows] for tensor in self.tensors)
+
+
+class MappedBatches:
+    """Batches that pass through a function on their way, on the device they lie on.
+
+    Args:
+        batches: where they come from.
+        function: takes the tensors of a batch and returns what the loss function is given.
+
+    """
+
+    def __init__(self, batches: TensorBatches, function: Callable[..., Any]):
+        self.batches = batches
+        self.function = function
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in self.batches:
+            yield self.function(*batch)

@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, NoReturn, Self, TypeVar, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic import AfterValidator, ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass
 
@@ -84,8 +84,8 @@ class TrainingConfig(Configuration):
     The entry point bears the name of the experiment's module in `experiments/`.
     """
 
-    architecture: ClassVar[str]
-    """The `architecture` tag, the registered model's name and the MLflow experiment's."""
+    family: ClassVar[str]
+    """The tag `architecture`, the name of the registered model and of the MLflow experiment."""
 
     seed: Annotated[int, Ge(0), Le(2**32 - 1)] = 0
     """Seed of data, initialisation and order of batches."""
@@ -108,9 +108,11 @@ class TrainingConfig(Configuration):
     lr_final_fraction: Annotated[float, Gt(0), Le(1)] = 0.01
     """exponential, cosine: final learning rate as a part of the highest."""
     weight_decay: NotNegative = 0.0
-    """Decay of the weights (decoupled from the gradient, as in AdamW)."""
+    """Decay of the weights: decoupled from the gradient in Adam, a part of it in SGD."""
     gradient_clip_norm: NotNegative = 0.0
     """Longest gradient, as a Euclidean norm over all parameters (0: no clipping)."""
+    weight_average_decay: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """Judge and keep an exponential moving average of the weights, with this decay (0: none)."""
     early_stopping_epochs: CountOrNone = 0
     """Stop after this many epochs without a better validation result (0: never)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -65,9 +65,11 @@ class Hardware:
         `method` is what the loss function calls, and what is compiled if that was asked for.
         """
         model.to(self.device)
-        if self.device.type == "cuda" and any(p.dim() == 4 for p in model.parameters()):
+        if any(p.dim() == 4 for p in model.parameters()):
             model.to(memory_format=torch.channels_last)
-        if self.compile:
+        if self.compile and method == "forward":
+            model.compile()  # a copy of the model, an average of its weights say, stays its own
+        elif self.compile:
             setattr(model, method, torch.compile(getattr(model, method)))
         return model
 

@@ -21,7 +21,8 @@ def log_model(model: nn.Module, example: np.ndarray) -> None:
             later have any size.
 
     """
-    model = model.cpu().eval()
+    # In any other memory layout torch would not know a weight for a whole one.
+    model = model.cpu().to(memory_format=torch.contiguous_format).eval()
     with torch.inference_mode():
         output = model(torch.from_numpy(example)).numpy()
     Model.log(

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from experiments.harness import checkpoint, signals
@@ -68,9 +69,23 @@ class Progress:
     optimizer: Optimizer
     schedule: Schedule
     history: History
+    average: AveragedModel | None = None
+    """The moving average of the weights, if one is kept: it is what is judged."""
     epoch: int = 0
     best_value: float = math.inf
     best_weights: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def judged(self) -> nn.Module:
+        """The model that is validated: with averaged weights if there are any."""
+        return self.model if self.average is None else self.average.module
+
+    def step(self) -> None:
+        """Let the optimiser take its step, and all that follows it theirs."""
+        self.optimizer.step()
+        self.schedule.step()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
 
     def close_epoch(
         self, metrics: dict[str, Tensor], row: dict[str, float], monitor: str, maximise: bool
@@ -83,12 +98,13 @@ class Progress:
         value = -row[monitor] if maximise else row[monitor]
         if value < self.best_value or self.epoch == 1:
             self.best_value, self.history.best_epoch = value, self.epoch
-            self.best_weights = copy.deepcopy(self.model.state_dict())
+            self.best_weights = copy.deepcopy(self.judged.state_dict())
 
     def state_dict(self) -> checkpoint.State:
         """Return everything that going on needs."""
         return {
             "model": self.model.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "rows": self.history.rows,
@@ -103,6 +119,8 @@ class Progress:
     def load_state_dict(self, state: checkpoint.State) -> None:
         """Go on where `state_dict` was taken."""
         self.model.load_state_dict(state["model"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.history.rows, self.history.raw = state["rows"], state["raw"]
@@ -166,7 +184,8 @@ def fit(
 
     """
     clip = clip or (lambda model, norm: nn.utils.clip_grad_norm_(model.parameters(), norm))
-    progress = Progress(model, optimizer, Schedule(optimizer, config, len(train)), History())
+    schedule = Schedule(optimizer, config, len(train))
+    progress = Progress(model, optimizer, schedule, History(), _average(model, config))
     stateful = [callback for callback in callbacks if isinstance(callback, Stateful)]
     if run is not None:
         _go_on(progress, stateful, run)
@@ -178,7 +197,7 @@ def fit(
                 began, rate = time.perf_counter(), progress.schedule.learning_rate
                 trained = _train_epoch(progress, config, train, loss_function, hardware, clip, bar)
                 train_seconds = time.perf_counter() - began
-                validated = evaluate(model, validation, loss_function, hardware)
+                validated = evaluate(progress.judged, validation, loss_function, hardware)
                 metrics = _named("train/", trained.means()) | _named("val/", validated.means())
                 row = summarise(metrics) | {
                     "learning_rate": rate,
@@ -240,12 +259,19 @@ def _train_epoch(
         outcome.loss.backward()
         if config.gradient_clip_norm > 0:
             clip(model, config.gradient_clip_norm)
-        optimizer.step()
-        schedule.step()
+        progress.step()
         totals.add(outcome)
         bar.update()
     watch.check()
     return totals
+
+
+def _average(model: nn.Module, config: TrainingConfig) -> AveragedModel | None:
+    """Return a moving average of the weights and of what batch norms have measured."""
+    if config.weight_average_decay == 0:
+        return None
+    moving = get_ema_multi_avg_fn(config.weight_average_decay)
+    return AveragedModel(model, multi_avg_fn=moving, use_buffers=True)
 
 
 def _stalled(progress: Progress, config: TrainingConfig) -> bool:

@@ -4,7 +4,8 @@ import math
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 
 class Outcome(NamedTuple):
@@ -94,3 +95,22 @@ def scalars(metrics: dict[str, Tensor]) -> dict[str, float]:
         else:
             summary |= {f"{name}_{i}": float(v) for i, v in enumerate(value.flatten(), start=1)}
     return summary
+
+
+def size_of(model: nn.Module, example: Tensor) -> dict[str, float]:
+    """Count a model's parameters, and its floating-point operations per sample in prediction.
+
+    An addition and a multiplication are two operations; only products of matrices and
+    convolutions count.
+
+    Args:
+        model: in evaluation mode.
+        example: (N, ...), samples as the model takes them.
+
+    """
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(example)
+    return {
+        "num_parameters": sum(p.numel() for p in model.parameters()),
+        "flops_per_sample": counter.get_total_flops() / len(example),
+    }

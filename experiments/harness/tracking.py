@@ -99,6 +99,11 @@ class Run:
             first.save(path, save_all=True, append_images=others, duration=durations, loop=0)
             mlflow.log_artifact(str(path), "figures")
 
+    def log_table(self, name: str, columns: Mapping[str, Iterable[Any]]) -> None:
+        """Log named columns of equal length as a table, `tables/<name>.json`."""
+        content = {title: list(column) for title, column in columns.items()}
+        mlflow.log_table(content, f"tables/{name}.json", run_id=self.run_id)
+
     def log_dataset(self, name: str, split: str, features: np.ndarray, targets: np.ndarray) -> None:
         """Log what the run was trained on or judged by, with a fingerprint of its first values."""
         from mlflow.data import from_numpy
@@ -286,7 +291,7 @@ def _start(
             _checkpoint(config.resume, 0).load()  # a damaged one is found before the run is touched
             leave_wrapper(config.resume)
             return mlflow.start_run(config.resume, nested=True, log_system_metrics=True)
-        choose_mlflow_experiment(config.architecture, parent_id)
+        choose_mlflow_experiment(config.family, parent_id)
         # The seed is how a parent finds its children, however early one was interrupted.
         active = mlflow.start_run(
             nested=parent_id is not None,
@@ -330,7 +335,7 @@ def record(
 
 def _tags(config: TrainingConfig, device_name: str) -> dict[str, str]:
     return {
-        "architecture": config.architecture,
+        "architecture": config.family,
         "entry_point": config.entry_point,
         "seed": str(config.seed),
         "device": device_name,

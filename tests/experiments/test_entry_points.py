@@ -78,7 +78,7 @@ def finished(
 def test_other_entry_points_finish_too(name: str, tmp_path: Path, empty_database: Path) -> None:
     with run_of(name, tmp_path, empty_database) as run:
         assert run.info.status == "FINISHED"
-        assert run.data.tags["entry_point"] == name
+        assert run.data.tags["mlflow.project.entryPoint"] == name
         runs = MlflowClient().search_runs([run.info.experiment_id])
         assert {each.info.status for each in runs} <= {"FINISHED", "KILLED"}  # KILLED: pruned
         parents = [each.data.tags.get("mlflow.parentRunId") for each in runs]
@@ -93,7 +93,7 @@ def test_it_keeps_the_contract(finished: Run) -> None:
     logged = {name: value.strip("'") for name, value in finished.data.params.items()}
     assert logged == {name: str(value) for name, value in config.as_parameters().items()}
     tags = finished.data.tags
-    assert tags["architecture"] == config_class.architecture
+    assert tags["architecture"] == config_class.family
     assert {"git_commit", "git_dirty", "device", "seed", "mlflow.note.content"} <= set(tags)
     per_epoch = {"train/loss", "val/loss", "train/accuracy", "val/accuracy", "learning_rate"}
     for name in per_epoch | {"epoch_seconds", "samples_per_second"}:

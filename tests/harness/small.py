@@ -21,7 +21,7 @@ from experiments.harness.tracking import Run
 class SmallConfig(TrainingConfig):
     """Fit a line."""
 
-    architecture: ClassVar[str] = "small"
+    family: ClassVar[str] = "small"
     entry_point: ClassVar[str] = "small"
     tiny: ClassVar[Mapping[str, Any]] = {}
 

@@ -1,5 +1,6 @@
 """The training loop against a loop written out by hand."""
 
+import copy
 import math
 from typing import Any
 
@@ -7,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from experiments.harness.batches import TensorBatches
+from experiments.harness.batches import MappedBatches, TensorBatches
 from experiments.harness.device import Hardware, seed_everything
 from experiments.harness.loop import Progress, evaluate
-from experiments.harness.metrics import DivergedError, Outcome, scalars
+from experiments.harness.metrics import DivergedError, Outcome, scalars, size_of
 from tests.harness.small import SmallConfig, line, squared_error, train_line
 
 
@@ -145,3 +146,78 @@ def test_trains_on_the_gpu_in_bf16() -> None:
     batches = TensorBatches(x, y, batch_size=4, shuffle=True)
     history = train_line(config, model=model, train=batches, validation=batches)
     assert history.best["val/loss"] < 0.1 * history.rows[0]["val/loss"]
+
+
+def test_averaged_weights_are_judged_and_kept_and_the_others_go_on_learning() -> None:
+    """Written out: the first step's weights, then 0.7 of the average and 0.3 of the new ones."""
+    x, y = line()
+    rates = SmallConfig(num_epochs=4, lr_schedule="constant", weight_average_decay=0.7)
+    model, twin = nn.Linear(1, 1), nn.Linear(1, 1)
+    twin.load_state_dict(model.state_dict())
+    in_order = TensorBatches(x, y, batch_size=10)
+    history = train_line(rates, model=model, train=in_order, validation=in_order)
+
+    averages: list[dict[str, Tensor]] = []
+    losses = []
+    for _ in range(4):
+        parameters = list(twin.parameters())
+        loss: Tensor = (twin(x).squeeze(-1) - y).square().mean()
+        for parameter, slope in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+            parameter.data -= 0.1 * slope
+        new = {name: p.detach().clone() for name, p in twin.named_parameters()}
+        old = averages[-1] if averages else new
+        averages.append({name: 0.7 * old[name] + 0.3 * new[name] for name in new})
+        kept = averages[-1]
+        predicted = torch.nn.functional.linear(x, kept["weight"], kept["bias"]).squeeze(-1)
+        losses.append((predicted - y).square().mean().item())
+    assert history.column("val/loss") == pytest.approx(losses, rel=1e-5)
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(parameter.detach(), averages[history.best_epoch - 1][name])
+
+
+def test_batch_norms_measurements_are_averaged_with_the_weights() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.BatchNorm1d(1), nn.Linear(1, 1))
+    means: list[float] = []
+
+    def remember(progress: Progress) -> None:
+        assert progress.average is not None
+        assert progress.judged is progress.average.module
+        means.append(progress.judged[0].running_mean.item())  # type: ignore[index]
+
+    shifted = (line()[0] + 5, line()[1])
+    batches = TensorBatches(*shifted, batch_size=10)
+    config = SmallConfig(num_epochs=3, lr_schedule="constant", weight_average_decay=0.5)
+    train_line(config, model=model, train=batches, validation=batches, callbacks=[remember])
+    running = [5 * (1 - 0.9**epoch) for epoch in (1, 2, 3)]  # its momentum is 0.1
+    first = running[0]
+    second = 0.5 * first + 0.5 * running[1]
+    assert means == pytest.approx([first, second, 0.5 * second + 0.5 * running[2]], rel=1e-4)
+
+
+def test_a_copy_of_a_compiled_model_has_weights_of_its_own() -> None:
+    """What is compiled must not be tied to the model that an average was copied from."""
+    model = Hardware(torch.device("cpu"), "fp32", compile=True).prepare(nn.Linear(1, 1))
+    twin = copy.deepcopy(model)
+    nn.init.zeros_(model.weight)
+    assert not torch.equal(twin.weight, model.weight)
+    assert "forward" not in vars(twin)
+
+
+def test_batches_pass_through_a_function() -> None:
+    plain = TensorBatches(torch.arange(5), torch.arange(5) * 10, batch_size=2)
+    doubled = MappedBatches(plain, lambda x, y: (2 * x, y))
+    assert len(doubled) == 3
+    assert [(x.tolist(), y.tolist()) for x, y in doubled] == [
+        ([0, 2], [0, 10]),
+        ([4, 6], [20, 30]),
+        ([8], [40]),
+    ]
+
+
+def test_the_size_of_a_model_is_counted() -> None:
+    """A convolution of 3 x 3 from 2 to 5 channels at 16 places, then 80 weights to 7 logits."""
+    model = nn.Sequential(nn.Conv2d(2, 5, 3, padding=1), nn.Flatten(), nn.Linear(80, 7))
+    size = size_of(model, torch.zeros(3, 2, 4, 4))
+    assert size["num_parameters"] == 2 * 5 * 9 + 5 + 80 * 7 + 7
+    assert size["flops_per_sample"] == 2 * (16 * 2 * 5 * 9) + 2 * 80 * 7

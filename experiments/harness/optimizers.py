@@ -1,0 +1,38 @@
+"""Optimisers, for experiments that leave the choice to the user."""
+
+from typing import Literal
+
+import torch
+from torch import nn
+
+from experiments.harness.config import TrainingConfig
+
+OptimizerName = Literal["adamw", "sgd"]
+MOMENTUM = 0.9
+
+
+def build_optimizer(
+    name: OptimizerName, model: nn.Module, config: TrainingConfig
+) -> torch.optim.Optimizer:
+    """Return AdamW (Loshchilov & Hutter 2019), or SGD with Nesterov's momentum.
+
+    Matrices and kernels decay; biases and the weights of norms, which are vectors, do not: to pull
+    them to zero limits what the network can say and not how steep it is.
+
+    Args:
+        name: which optimiser.
+        model: its frozen parameters are left out.
+        config: learning rate and weight decay.
+
+    """
+    learning = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in learning if p.dim() > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in learning if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if name == "adamw":
+        return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+    return torch.optim.SGD(
+        groups, lr=config.learning_rate, momentum=MOMENTUM, nesterov=True, fused=True
+    )
