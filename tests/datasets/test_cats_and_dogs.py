@@ -1,0 +1,346 @@
+"""The collection from every kind of place, whole or in a bad state; the tests make their own."""
+
+import logging
+import os
+import re
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import HTTPServer, SimpleHTTPRequestHandler
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from datasets import cats_and_dogs, drawn, images
+from datasets.cats_and_dogs import CLASSES, Collection, load
+from datasets.errors import DataError
+from experiments.data import DataConfig, collection, main
+from experiments.harness.errors import UserError
+
+
+def write_photograph(path: Path, number: int) -> None:
+    """Write a photograph of one colour, from which its file can be told."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    colour = (number, 0 if "cats" in path.parts else 200, 30)
+    Image.new("RGB", (12, 9), colour).save(path, "PNG")
+
+
+def write_folder(folder: Path, train: int = 3, validation: int = 7) -> Path:
+    for split, count in (("train", train), ("validation", validation)):
+        for each in CLASSES:
+            for number in range(count):
+                write_photograph(folder / split / each / f"{each[:-1]}.{number}.jpg", number)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_folder(tmp_path / "photographs")
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> str:
+    return str(tmp_path / "cache")
+
+
+def zip_of(folder: Path, path: Path, prefix: str = "") -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in folder.rglob("*"):
+            archive.write(file, prefix + str(file.relative_to(folder)))
+    return path
+
+
+def all_names(loaded: Collection) -> list[str]:
+    return [*loaded.train.names, *loaded.validation.names, *loaded.test.names]
+
+
+def test_each_photograph_has_its_label_and_its_pixels(folder: Path, cache: str) -> None:
+    loaded = load(str(folder), cache, 8)
+    for split in (loaded.train, loaded.validation, loaded.test):
+        count = len(split.names)
+        assert split.images.shape == (count, 3, 8, 8)
+        assert split.images.dtype == torch.uint8
+        assert split.labels.shape == (count,)
+        assert split.labels.dtype == torch.int64
+        for image, label, name in zip(split.images, split.labels, split.names, strict=True):
+            number = int(re.findall(r"\d+", name)[0])
+            assert f"/{CLASSES[label]}/" in name
+            assert image[:, 0, 0].tolist() == [number, 200 * int(label), 30]
+            assert (image == image[:, :1, :1]).all()
+    assert loaded.folder == folder
+    assert loaded.skipped == ()
+    assert loaded.train.names == tuple(
+        f"train/{each}/{each[:-1]}.{number}.jpg" for each in CLASSES for number in range(3)
+    )
+
+
+def test_nothing_is_copied_and_the_channels_are_last(folder: Path, cache: str) -> None:
+    loaded = load(str(folder), cache, 8)
+    splits = (loaded.train.images, loaded.validation.images, loaded.test.images)
+    for split in splits:
+        assert split.stride()[1:] == (1, 24, 3)
+        batch = split[torch.tensor([2, 0])]
+        assert batch.is_contiguous(memory_format=torch.channels_last)
+    addresses = [split.untyped_storage().data_ptr() for split in splits]
+    offsets = [
+        a + s.storage_offset() - addresses[0] for a, s in zip(addresses, splits, strict=True)
+    ]
+    photograph = 8 * 8 * 3
+    assert offsets == [0, 6 * photograph, 7 * photograph]
+
+
+@pytest.mark.parametrize("count", [2, 3, 40, 41])
+def test_the_halves_are_halves_of_each_class_and_share_nothing(tmp_path: Path, count: int) -> None:
+    folder = write_folder(tmp_path / "photographs", 1, count)
+    loaded = load(str(folder), str(tmp_path / "cache"), 8)
+    validation, test = loaded.validation, loaded.test
+    for label in (0, 1):
+        halves = [int((half.labels == label).sum()) for half in (validation, test)]
+        assert sum(halves) == count
+        assert max(halves) - min(halves) <= 1
+    files = {str(path.relative_to(folder)) for path in (folder / "validation").rglob("*.jpg")}
+    assert set(validation.names) | set(test.names) == files
+    assert len(validation.names) + len(test.names) == len(files)
+    if count >= 40:  # a shuffle: neither the first files nor every other one
+        numbers = np.array([int(re.findall(r"\d+", name)[0]) for name in validation.names])
+        assert 10 <= (numbers < count / 2).sum() <= 30
+        assert 10 <= (numbers % 2).sum() <= 30
+
+
+def test_the_halves_are_the_same_everywhere(folder: Path, tmp_path: Path) -> None:
+    """Another cache, another place, another size, and on any machine: these very files."""
+    loaded = load(str(folder), str(tmp_path / "a"), 8)
+    moved = folder.rename(tmp_path / "moved")
+    again = load(str(moved), str(tmp_path / "b"), 10)
+    assert all_names(again) == all_names(loaded)
+    assert again.fingerprint == loaded.fingerprint
+    half = ["cat.6", "cat.3", "cat.1", "dog.4", "dog.6", "dog.0", "dog.2"]
+    assert [Path(name).stem for name in loaded.test.names] == half
+
+
+@pytest.mark.parametrize("prefix", ["", "cats_and_dogs_filtered/"])
+def test_a_zip_is_read_like_a_folder(
+    folder: Path, cache: str, tmp_path: Path, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = load(str(folder), cache, 8)
+    (folder / "vectorize.py").touch()
+    archive = zip_of(folder, tmp_path / "a.zip", prefix)
+    with zipfile.ZipFile(archive, "a") as opened:
+        opened.writestr(f"__MACOSX/{prefix}train/cats/._cat.0.jpg", "made by the Finder")
+        opened.writestr(f"{prefix}train/cats/.DS_Store", "made by the Finder")
+    monkeypatch.setattr(images, "_read", None)  # decoded already: the contents are the same
+    for _ in range(2):
+        loaded = load(str(archive), cache, 8)
+        assert loaded.fingerprint == expected.fingerprint
+        assert all_names(loaded) == all_names(expected)
+        assert loaded.folder.is_relative_to(cache)
+
+
+def test_unreadable_files_are_left_out_and_named_in_one_line(
+    folder: Path, cache: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A folder as people have it, with photographs of all kinds and other files among them."""
+    cats, dogs = folder / "train" / "cats", folder / "train" / "dogs"
+    kinds: dict[str, Callable[[Path], None]] = {
+        "grey.png": lambda path: Image.new("L", (9, 9), 5).save(path),
+        "print.jpg": lambda path: Image.new("CMYK", (9, 9)).save(path),
+        "palette.gif": lambda path: Image.new("P", (9, 9)).save(path),
+        "clear.png": lambda path: Image.new("RGBA", (9, 9)).save(path),
+        "deep.png": lambda path: Image.new("I;16", (9, 9), 300).save(path),
+    }
+    for name, write in kinds.items():
+        write(cats / name)
+    (cats / "below").mkdir()
+    (folder / "train" / "__MACOSX" / "cats").mkdir(parents=True)
+    write_photograph(cats / "below" / "cat.jpg", 1)
+    for number in range(6):
+        (dogs / f"text.{number}.jpg").write_text("a dog")
+    (folder / "validation" / "cats" / "empty.jpg").touch()
+    with caplog.at_level(logging.WARNING):
+        loaded = load(str(folder), cache, 8)
+    assert len(loaded.skipped) == 7
+    assert dict(loaded.skipped)["validation/cats/empty.jpg"] == "empty file"
+    assert not set(all_names(loaded)) & set(dict(loaded.skipped))
+    assert {f"train/cats/{name}" for name in [*kinds, "below/cat.jpg"]} <= set(loaded.train.names)
+    assert len(loaded.validation.names) + len(loaded.test.names) == 14
+    (message,) = caplog.messages
+    named = ", ".join(f"'train/dogs/text.{number}.jpg' (no image)" for number in range(5))
+    assert message == f"7 unreadable photographs are left out: {named} and 2 more"
+    assert load(str(folder), cache, 8).skipped == loaded.skipped
+    assert len(caplog.messages) == 2, "the warning stands in the log of every run"
+
+
+def empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+
+
+def leave_one_cat(folder: Path) -> None:
+    empty(folder / "validation" / "cats")
+    write_photograph(folder / "validation" / "cats" / "a.png", 1)
+    (folder / "validation" / "cats" / "b.png").touch()
+
+
+BAD: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no dogs": (
+        lambda f: (f / "train" / "dogs").rename(f / "dogs"),
+        "train/ must hold the folders cats and dogs alone; found: cats",
+    ),
+    "rabbits": (
+        lambda f: (f / "validation" / "rabbits").mkdir(),
+        "validation/ must hold the folders cats and dogs alone; found: rabbits, cats, dogs",
+    ),
+    "no validation": (
+        lambda f: (f / "validation").rename(f / "held out"),
+        "no folders train/ and validation/ are in it; found: held out, train",
+    ),
+    "two collections": (
+        lambda f: [write_folder(f / "a"), write_folder(f / "b"), (f / "train").rename(f / "c")],
+        "several folders in it hold train/ and validation/: a, b",
+    ),
+    "no training dog": (
+        lambda f: empty(f / "train" / "dogs"),
+        "train/dogs holds 0 readable photographs; at least 1 needed",
+    ),
+    "one cat to halve": (
+        leave_one_cat,
+        "validation/cats holds 1 readable photographs; at least 2 needed",
+    ),
+    "a link to nowhere": (
+        lambda f: (f / "train" / "cats" / "a").symlink_to("nowhere"),
+        "train/cats/a: No such file or directory",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", BAD)
+def test_a_folder_that_will_not_do_says_what_will(folder: Path, cache: str, how: str) -> None:
+    spoil, reason = BAD[how]
+    spoil(folder)
+    with pytest.raises(DataError, match=rf"{re.escape(reason)}$") as caught:
+        load(str(folder), cache, 8)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_file_no_zip_or_no_size_are_errors(tmp_path: Path, cache: str) -> None:
+    allowed = r"\(allowed: download, drawn, or the path of a zip or folder\)"
+    with pytest.raises(DataError, match=f"^there is no such file or folder {allowed}$"):
+        load(str(tmp_path / "nowhere.zip"), cache, 8)
+    (tmp_path / "a.txt").write_text("cats")
+    with pytest.raises(DataError, match=r"^a\.txt is no zip archive"):
+        load(str(tmp_path / "a.txt"), cache, 8)
+    with pytest.raises(DataError, match=r"^7 pixels are too few .* 8 needed$"):
+        load("drawn", cache, 7)
+
+
+@pytest.fixture
+def published(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[HTTPServer]:
+    """Publish a small archive where the loader looks for the original."""
+    (tmp_path / "www").mkdir()
+    archive = zip_of(folder, tmp_path / "www" / "a.zip", "cats_and_dogs_filtered/")
+    monkeypatch.setattr(SimpleHTTPRequestHandler, "log_message", lambda *_: None)
+    handler = partial(SimpleHTTPRequestHandler, directory=archive.parent)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with HTTPServer(("127.0.0.1", 0), handler) as server:
+        monkeypatch.setattr(cats_and_dogs, "URL", f"http://127.0.0.1:{server.server_port}/a.zip")
+        monkeypatch.setattr(cats_and_dogs, "SIZE_BYTES", archive.stat().st_size)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_a_download_is_kept_for_days_without_network(
+    published: HTTPServer, cache: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = load("download", cache, 8)
+    assert len(all_names(loaded)) == 20
+    monkeypatch.setattr(cats_and_dogs, "URL", "http://127.0.0.1:1/")
+    assert load("download", cache, 10).fingerprint == loaded.fingerprint
+
+
+def test_no_network_names_the_ways_out(cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cats_and_dogs, "URL", "http://127.0.0.1:1/a.zip")
+    with pytest.raises(UserError) as caught:
+        collection("download", cache, 8)
+    assert str(caught.value) == (
+        "data=download: http://127.0.0.1:1/a.zip cannot be downloaded (ConnectionError); "
+        "data=PATH takes a zip or folder of yours, data=drawn draws some instead"
+    )
+
+
+def test_drawings_are_made_once_for_each_version(
+    cache: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def draw(folder: Path, *, train_per_class: int, validation_per_class: int, seed: int) -> None:
+        calls.append(seed)
+        write_folder(folder, train_per_class, validation_per_class)
+
+    monkeypatch.setattr(cats_and_dogs, "DRAWN_TRAIN_PER_CLASS", 2)
+    monkeypatch.setattr(cats_and_dogs, "DRAWN_VALIDATION_PER_CLASS", 4)
+    monkeypatch.setattr(drawn, "write", draw)
+    for _ in range(2):
+        loaded = load("drawn", cache, 8)
+        assert [len(x.names) for x in (loaded.train, loaded.validation, loaded.test)] == [4, 4, 4]
+    assert len(calls) == 1
+    monkeypatch.setattr(drawn, "VERSION", drawn.VERSION + 1)
+    load("drawn", cache, 8)
+    assert len(calls) == 2
+
+
+def test_the_real_drawings_fit(cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cats_and_dogs, "DRAWN_TRAIN_PER_CLASS", 2)
+    monkeypatch.setattr(cats_and_dogs, "DRAWN_VALIDATION_PER_CLASS", 2)
+    loaded = load("drawn", cache, 32)
+    assert loaded.train.labels.tolist() == [0, 0, 1, 1]
+    assert loaded.train.images.float().std() > 10
+
+
+def test_without_a_folder_the_users_cache_is_taken(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cats_and_dogs, "user_cache_path", lambda name: tmp_path / "user" / name)
+    load(str(folder), "", 8)
+    (made,) = (tmp_path / "user").iterdir()
+    assert made.name == "tracked-deep-learning-experiments"
+
+
+def test_the_command_shows_what_there_is(
+    folder: Path, cache: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "train" / "dogs" / "a\nb.jpg").write_text("a dog")
+    main(DataConfig(data=str(folder), data_dir=cache, image_size=8))
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[:4] == [
+        ["split", "cats", "dogs"],
+        ["train", "3", "3"],
+        ["validation", "4", "3"],
+        ["test", "3", "4"],
+    ]
+    assert lines[5][:3] == ["8", "x", "8"]
+    assert lines[6] == ["read", "from", str(folder)]
+    assert lines[7:] == [["left", "out:", "1"], [r"'train/dogs/a\nb.jpg':", "no", "image"]]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("CATS_AND_DOGS" not in os.environ, reason="CATS_AND_DOGS names no archive")
+def test_the_photographs_of_tensorflow(cache: str) -> None:
+    loaded = load(os.environ["CATS_AND_DOGS"], cache, 64)
+    counts = [split.labels.bincount().tolist() for split in (loaded.train, loaded.validation)]
+    assert counts == [[1000, 1000], [250, 250]]
+    assert loaded.test.labels.bincount().tolist() == [250, 250]
+    assert loaded.skipped == ()
+    for index in range(0, 2000, 100):
+        with Image.open(loaded.folder / loaded.train.names[index]) as image:
+            box = image.convert("RGB").resize((64, 64), Image.Resampling.BOX)
+        difference = loaded.train.images[index].permute(1, 2, 0).numpy().astype(int) - np.array(box)
+        assert np.abs(difference).mean() < 12
