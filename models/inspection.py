@@ -1,0 +1,83 @@
+"""A look inside a trained network by forward hooks: the network itself is not altered.
+
+Letters: B samples, C channels, H x W pixels.
+"""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+
+
+@contextlib.contextmanager
+def listening(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
+    """Note what these modules put out, by name, in the latest forward pass within."""
+    outputs: dict[str, Tensor] = {}
+    handles = [
+        # A hook that returns nothing leaves the output as it is.
+        module.register_forward_hook(
+            lambda _, __, output, name=name: outputs.update({name: output})
+        )
+        for name, module in modules.items()
+    ]
+    try:
+        yield outputs
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put the model into evaluation mode within, and leave the mode as it was."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+@torch.no_grad()
+def activations(
+    model: nn.Module, inputs: Tensor, modules: Mapping[str, nn.Module]
+) -> dict[str, Tensor]:
+    """Return what these modules of `model` put out for `inputs`, by name.
+
+    Args:
+        model: run in evaluation mode.
+        inputs: (B, ...), a batch as the model takes it.
+        modules: parts of the model, under names of the caller's choice.
+
+    """
+    with evaluating(model), listening(modules) as outputs:
+        model(inputs)
+    return outputs
+
+
+def grad_cam(model: nn.Module, images: Tensor, layer: nn.Module, classes: Tensor) -> Tensor:
+    """Show which places of each image speak for a class (Selvaraju et al. 2017, eq. 1 and 2).
+
+    The channels of `layer` are summed, each weighted by the mean gradient of the class's logit with
+    respect to it; what speaks against the class is cut off at zero.
+
+    Args:
+        model: maps images to logits (B, classes); run in evaluation mode.
+        images: (B, C, H, W), a batch as the model takes it.
+        layer: the part of the model whose output (B, C', H', W') is explained: as a rule the last
+            that has places.
+        classes: (B,) int64, the class to be explained for each image.
+
+    Returns:
+        (B, H', W') float32, the evidence at each place, not negative.
+
+    """
+    with evaluating(model), listening({"layer": layer}) as outputs, torch.enable_grad():
+        # The images ask for a gradient because a frozen network's weights do not.
+        logits = model(images.detach().requires_grad_())
+        explained = logits.gather(1, classes.unsqueeze(1)).sum()
+        maps = outputs["layer"]
+        (gradients,) = torch.autograd.grad(explained, maps)
+    weights = gradients.mean((2, 3), keepdim=True)  # (B, C', 1, 1)
+    return torch.relu((weights * maps).sum(1)).detach()
