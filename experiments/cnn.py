@@ -1,0 +1,445 @@
+"""Cats against dogs: a convolutional network learns from 2,000 photographs what tells them apart.
+
+    python -m experiments.cnn                                   a residual network, from scratch
+    python -m experiments.cnn --architecture plain              the lesson's first network
+    python -m experiments.cnn --data drawn                      without network: drawn animals
+    python -m experiments.cnn --architecture pretrained         what ImageNet has taught already
+
+So few photographs are learnt by heart in minutes. What makes a network see cats rather than these
+cats is that it never sees the same picture twice: each batch is cropped, turned, mirrored and
+recoloured anew, on the device, from photographs that were decoded once.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Annotated, Any, ClassVar, Literal, get_args
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge, Le, Lt
+from matplotlib.figure import Figure
+from pydantic import model_validator
+from pydantic.dataclasses import dataclass
+from sklearn.decomposition import PCA
+from sklearn.metrics import log_loss
+from torch import Tensor, nn
+
+from datasets.augmentation import Augmentation, Mixing, as_float
+from datasets.cats_and_dogs import CLASSES, Collection, Photographs
+from datasets.splits import Split
+from experiments.data import collection
+from experiments.figures import classification
+from experiments.figures import cnn as figures
+from experiments.harness import scores
+from experiments.harness.batches import MappedBatches, TensorBatches
+from experiments.harness.config import (
+    STRICT,
+    Count,
+    Fraction,
+    NotNegative,
+    Positive,
+    TrainingConfig,
+)
+from experiments.harness.device import Hardware
+from experiments.harness.errors import UserError
+from experiments.harness.experiment import Experiment, Learnt
+from experiments.harness.launch import launch
+from experiments.harness.loop import Callback, fit
+from experiments.harness.metrics import Outcome, size_of
+from experiments.harness.optimizers import OptimizerName, build_optimizer
+from experiments.harness.tracking import Run
+from models.cnn import PhotographClassifier, PlainCNN, ResidualCNN, SeparableCNN
+from models.inspection import activations, grad_cam
+from models.pretrained import Backbone, PretrainedCNN, WeightsUnavailableError
+
+DOG = CLASSES.index("dogs")
+"""The class whose probability scores are about."""
+SMALLEST_FOR_BACKBONES = 32
+"""Pixels that are left one by one after the backbones have halved them five times."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class CNNConfig(TrainingConfig):
+    """Train a convolutional network to tell photographs of cats from photographs of dogs."""
+
+    family: ClassVar[str] = "cnn"
+    entry_point: ClassVar[str] = "cnn"
+    tiny: ClassVar[Mapping[str, Any]] = {
+        "data": "drawn",
+        "image_size": 32,
+        "width": 4,
+        "num_epochs": 1,
+        "batch_size": 100,
+    }
+
+    num_epochs: Count = 60
+    batch_size: Count = 64
+    learning_rate: Positive = 4e-3
+    weight_decay: NotNegative = 0.05
+    weight_average_decay: Annotated[float, Ge(0), Lt(1)] = 0.99
+    data: str = "download"
+    """Photographs: `download`, `drawn` (no network needed), or the path of a zip or folder."""
+    data_dir: str = ""
+    """Where downloads and decoded photographs are kept (empty: the user's cache folder)."""
+    image_size: Annotated[int, Ge(16), Le(1024)] = 96
+    """Pixels of height and width at which photographs are kept and judged."""
+    view_size: Annotated[int, Ge(0), Le(1024)] = 0
+    """Pixels of height and width of the random views that are trained on (0: image_size)."""
+    architecture: Literal["plain", "residual", "separable", "pretrained"] = "residual"
+    """Kind of network."""
+    width: Count = 48
+    """Channels of the first stage; later stages have multiples of it (not for pretrained)."""
+    depth: Count = 1
+    """Convolutions or blocks per stage (not for pretrained)."""
+    dropout_rate: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """Part of the features that is hidden from the classifier in training."""
+    backbone: Backbone = "efficientnet_lite0"
+    """Which pretrained network (only for pretrained)."""
+    frozen: bool = True
+    """Leave the backbone as ImageNet has taught it, and train its classifier alone."""
+    optimizer: OptimizerName = "adamw"
+    """Optimiser; SGD has Nesterov's momentum of 0.9."""
+    label_smoothing: Fraction = 0.05
+    """Part of each training label that is spread over all classes."""
+    flip_probability: Fraction = 0.5
+    """How often a view is mirrored."""
+    crop: Annotated[float, Ge(0), Lt(1)] = 0.5
+    """Largest part of a photograph's area that a random crop leaves out."""
+    stretch: NotNegative = 0.3
+    """Largest change of a crop's width against its height, as a natural logarithm."""
+    rotation_degrees: Annotated[float, Ge(0), Le(180)] = 15.0
+    """Largest rotation, either way."""
+    colour: Fraction = 0.3
+    """Largest relative change of brightness, contrast and saturation."""
+    blur_sigma: NotNegative = 0.0
+    """Largest standard deviation of a Gaussian blur, in pixels."""
+    erasing_probability: Fraction = 0.0
+    """How often a rectangle of a view is hidden."""
+    mixup_alpha: NotNegative = 0.2
+    """Mix pairs of views and labels, with shares drawn from Beta(alpha, alpha) (0: no mixing)."""
+    cutmix_alpha: NotNegative = 0.0
+    """Replace a rectangle of a view by another view's, its area drawn likewise (0: none)."""
+    flip_test_time_augmentation: bool = True
+    """Also judge the mean of the probabilities for a photograph and its mirror image."""
+
+    @model_validator(mode="after")
+    def _agree(self) -> "CNNConfig":
+        size = self.view_size or self.image_size
+        if self.architecture == "pretrained" and size < SMALLEST_FOR_BACKBONES:
+            name = "view_size" if self.view_size else "image_size"
+            raise ValueError(
+                f"{name}={size}: a pretrained network needs {SMALLEST_FOR_BACKBONES} pixels"
+            )
+        return self
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LearntNetwork(Learnt):
+    """The network at its best epoch, and what it looked at."""
+
+    model: PhotographClassifier
+    collection: Collection
+
+
+def learn(
+    config: CNNConfig,
+    hardware: Hardware,
+    run: Run | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> LearntNetwork:
+    """Train a network on the training photographs, keep its best epoch by validation accuracy."""
+    # Data: photographs that were decoded once, in the device's memory.
+    photographs = collection(config.data, config.data_dir, config.image_size)
+    train = on_device(photographs.train, hardware)
+    validation = on_device(photographs.validation, hardware)
+    if config.batch_size > len(train.labels):
+        raise UserError(
+            f"batch_size={config.batch_size}: exceeds the {len(train.labels)} training photographs"
+        )
+    if run is not None:
+        log_photographs(photographs, run)
+
+    # Model.
+    model = hardware.prepare(build(config))
+
+    # Training: every epoch sees views that it has never seen before.
+    history = fit(
+        model,
+        config,
+        train=training_batches(config, train),
+        validation=judging_batches(validation),
+        loss_function=partial(classification_loss, config),
+        optimizer=build_optimizer(config.optimizer, model, config),
+        hardware=hardware,
+        monitor="val/accuracy",
+        maximise=True,
+        callbacks=callbacks,
+        run=run,
+        title=f"{config.architecture} network",
+    )
+    example = as_float(photographs.validation.images[:2]).contiguous().numpy()
+    return LearntNetwork(
+        model=model.eval(), history=history, example=example, collection=photographs
+    )
+
+
+def judge(
+    config: CNNConfig, hardware: Hardware, learnt: LearntNetwork, run: Run
+) -> dict[str, float]:
+    """Measure the chosen network on the test photographs, and picture what it sees in them."""
+    # Evaluation: the test photographs are looked at here, and nothing is chosen after it.
+    test = learnt.collection.test
+    probabilities, mirrored = predict(learnt.model, test)
+    metrics = measure(config, learnt, test, probabilities, mirrored)
+    run.log_metrics(metrics)
+    log_answers(test, probabilities, run)
+    run.describe(describe(config, metrics))
+
+    # Pictures.
+    draw_pictures(config, learnt, probabilities, run)
+    return metrics
+
+
+EXPERIMENT = Experiment(CNNConfig, learn, judge)
+
+
+def log_photographs(photographs: Collection, run: Run) -> None:
+    """Log what the run is trained on and judged by, and what had to be left out."""
+    for split in get_args(Split):
+        images, labels, _ = getattr(photographs, split)
+        run.log_dataset("cats_and_dogs", split, images.numpy(), labels.numpy())
+    if photographs.skipped:
+        names, reasons = zip(*photographs.skipped, strict=True)
+        run.log_table("skipped", {"photograph": names, "reason": reasons})
+
+
+def build(config: CNNConfig) -> PhotographClassifier:
+    """Build the network that `config` asks for, freshly initialised or pretrained.
+
+    Raises:
+        UserError: the weights of a pretrained one cannot be had.
+
+    """
+    networks = {"plain": PlainCNN, "residual": ResidualCNN, "separable": SeparableCNN}
+    if config.architecture in networks:
+        return networks[config.architecture](
+            width=config.width, depth=config.depth, dropout_rate=config.dropout_rate
+        )
+    try:
+        return PretrainedCNN(
+            backbone=config.backbone, frozen=config.frozen, dropout_rate=config.dropout_rate
+        )
+    except WeightsUnavailableError as error:
+        raise UserError(f"backbone={config.backbone}: {error}") from None
+
+
+def on_device(photographs: Photographs, hardware: Hardware) -> Photographs:
+    """Put photographs where the arithmetic is: 2,000 of 128 pixels take 98 MB."""
+    images, labels, names = photographs
+    return Photographs(images.to(hardware.device), labels.to(hardware.device), names)
+
+
+def training_batches(config: CNNConfig, train: Photographs) -> MappedBatches:
+    """Shuffle, and change each batch at random: views (B, 3, S, S) with parts of classes (B, 2)."""
+    augment = Augmentation(
+        size=config.view_size or config.image_size,
+        flip_probability=config.flip_probability,
+        crop=config.crop,
+        stretch=config.stretch,
+        rotation_degrees=config.rotation_degrees,
+        colour=config.colour,
+        blur_sigma=config.blur_sigma,
+        erasing_probability=config.erasing_probability,
+    )
+    mix = Mixing(config.mixup_alpha, config.cutmix_alpha, len(CLASSES))
+    shuffled = TensorBatches(train.images, train.labels, batch_size=config.batch_size, shuffle=True)
+    return MappedBatches(shuffled, lambda images, labels: mix(augment(images), labels))
+
+
+def judging_batches(photographs: Photographs) -> MappedBatches:
+    """Return whole photographs in order, (B, 3, S, S), with labels (B,)."""
+    in_order = TensorBatches(photographs.images, photographs.labels, batch_size=100)
+    return MappedBatches(in_order, lambda images, labels: (as_float(images), labels))
+
+
+def classification_loss(
+    config: CNNConfig, model: PhotographClassifier, batch: tuple[Tensor, Tensor]
+) -> Outcome:
+    """Return cross-entropy and accuracy: labels are smoothed in training, and there only."""
+    images, targets = batch
+    logits = model(images)
+    if model.training:
+        loss = F.cross_entropy(logits, targets, label_smoothing=config.label_smoothing)
+        right = logits.argmax(-1) == targets.argmax(-1)  # of mixed views, the greater part counts
+        metrics = {"loss": loss, "accuracy": right.float().mean()}
+    else:
+        loss = F.cross_entropy(logits, targets)
+        metrics = {"loss": loss, "accuracy": (logits.argmax(-1) == targets).float().mean()}
+        if config.flip_test_time_augmentation:
+            both = logits.softmax(-1) + model(images.flip(-1)).softmax(-1)
+            metrics["accuracy_flip_tta"] = (both.argmax(-1) == targets).float().mean()
+    return Outcome(loss, metrics, len(targets))
+
+
+@torch.inference_mode()
+def predict(model: PhotographClassifier, photographs: Photographs) -> tuple[np.ndarray, np.ndarray]:
+    """Return the classes' probabilities, (N, 2), for photographs and for their mirror images."""
+    batches = judging_batches(photographs)
+    both = [[model(views).softmax(-1) for views in (x, x.flip(-1))] for x, _ in batches]
+    plain, mirrored = (torch.cat(parts).numpy() for parts in zip(*both, strict=True))
+    return plain, mirrored
+
+
+def measure(
+    config: CNNConfig,
+    learnt: LearntNetwork,
+    test: Photographs,
+    probabilities: np.ndarray,
+    mirrored: np.ndarray,
+) -> dict[str, float]:
+    """Measure what the network says of the test photographs, and the network."""
+    labels = test.labels.numpy()
+    best = learnt.history.best
+    metrics = {
+        "best/val_accuracy": best["val/accuracy"],
+        "best/val_loss": best["val/loss"],
+        "best/epoch": learnt.history.best_epoch,
+        "test/accuracy": accuracy(probabilities, labels),
+        "test/loss": log_loss(labels, probabilities, labels=range(len(CLASSES))),
+        "test/roc_area": scores.roc_area(labels, probabilities[:, DOG]),
+        "test/calibration_error": scores.reliability(probabilities, labels).calibration_error,
+        **size_of(learnt.model, torch.from_numpy(learnt.example)),
+    }
+    if config.flip_test_time_augmentation:
+        metrics["best/val_accuracy_flip_tta"] = best["val/accuracy_flip_tta"]
+        metrics["test/accuracy_flip_tta"] = accuracy(probabilities + mirrored, labels)
+    return metrics
+
+
+def accuracy(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Return the fraction of photographs whose most probable class is theirs."""
+    return float((probabilities.argmax(-1) == labels).mean())
+
+
+def log_answers(test: Photographs, probabilities: np.ndarray, run: Run) -> None:
+    """Log what was said of each test photograph, as a table to sort and filter."""
+    actual, said = test.labels.numpy(), probabilities.argmax(-1)
+    columns = {
+        "photograph": test.names,
+        "actual": [CLASSES[label] for label in actual],
+        "predicted": [CLASSES[label] for label in said],
+        "probability_of_dogs": probabilities[:, DOG].round(4).tolist(),
+        "right": (actual == said).tolist(),
+    }
+    run.log_table("test_answers", columns)
+
+
+def describe(config: CNNConfig, metrics: dict[str, float]) -> str:
+    """Return the headline of a run."""
+    flip = metrics.get("test/accuracy_flip_tta")
+    return (
+        f"{config.architecture} network, {metrics['num_parameters']:,.0f} parameters, "
+        f"{config.image_size} pixels: test accuracy {metrics['test/accuracy']:.4f}"
+        + (f" ({flip:.4f} with flip test-time augmentation)" if flip is not None else "")
+        + f", ROC area {metrics['test/roc_area']:.4f}."
+    )
+
+
+def draw_pictures(
+    config: CNNConfig, learnt: LearntNetwork, probabilities: np.ndarray, run: Run
+) -> None:
+    """Log every picture of the network that was chosen."""
+    test, model = learnt.collection.test, learnt.model
+    labels = test.labels.numpy()
+    judged = figures.Judged(as_pictures(test.images), labels, probabilities, CLASSES)
+
+    views, shares = next(iter(training_batches(config, learnt.collection.train)))
+    augmented = as_pictures((255 * views[:24]).round().byte())
+    run.log_figure("augmented", figures.augmented_batch(augmented, shares[:24].numpy(), CLASSES))
+    run.log_figure("curves", draw_curves_of(learnt))
+    counts = scores.confusion_matrix(labels, judged.predictions, len(CLASSES))
+    run.log_figure("confusion", classification.confusion(counts, CLASSES))
+    run.log_figure("roc", classification.roc(labels, probabilities[:, DOG], CLASSES[DOG]))
+    reliability = scores.reliability(probabilities, labels)
+    run.log_figure("reliability", classification.reliability(*reliability))
+    run.log_figure("mistakes", figures.mistakes(judged))
+    run.log_figure("uncertain", figures.uncertain(judged))
+
+    # Inside the network.
+    surest = pick(judged, wrong=False, count=6)
+    run.log_figure("activations", draw_activations(model, test, int(judged.confidence.argmax())))
+    chosen = np.concatenate([surest, pick(judged, wrong=True, count=6)])
+    heat = evidence(model, test.images[chosen])
+    run.log_figure("gradcam", figures.gradcam(judged.take(chosen), heat))
+    first = next(m for m in model.stages.modules() if isinstance(m, nn.Conv2d))
+    run.log_figure("filters", figures.filters(first.weight.detach().numpy()))
+    run.log_figure("features", draw_features(model, test, judged.predictions))
+
+
+def as_pictures(images: Tensor) -> np.ndarray:
+    """Return photographs (N, 3, S, S), uint8, as (N, S, S, 3), the way pictures are drawn."""
+    return images.permute(0, 2, 3, 1).numpy()
+
+
+def draw_curves_of(learnt: LearntNetwork) -> Figure:
+    """Draw loss, accuracy and learning rate over the epochs."""
+
+    def column(name: str) -> dict[str, np.ndarray]:
+        parts = {"training": "train", "validation": "val"}
+        return {part: learnt.history.column(f"{key}/{name}") for part, key in parts.items()}
+
+    rates = learnt.history.column("learning_rate")
+    return figures.curves(column("loss"), column("accuracy"), rates, learnt.history.best_epoch)
+
+
+def pick(judged: figures.Judged, *, wrong: bool, count: int) -> np.ndarray:
+    """Return the indices of the photographs that the network was surest of, rightly or wrongly."""
+    candidates = np.flatnonzero(judged.wrong == wrong)
+    return candidates[np.argsort(-judged.confidence[candidates], kind="stable")][:count]
+
+
+def draw_activations(model: PhotographClassifier, test: Photographs, index: int) -> Figure:
+    """Draw what one photograph excites at the end of each stage."""
+    image = test.images[index : index + 1]
+    layers = activations(model, as_float(image), dict(model.stages.named_children()))
+    maps = [(name, output.squeeze(0).numpy()) for name, output in layers.items()]
+    return figures.activations(as_pictures(image)[0], maps)
+
+
+def evidence(model: PhotographClassifier, images: Tensor) -> np.ndarray:
+    """Return where the last stage sees each class, (N, 2, H, W), as a part of the strongest."""
+    views, last = as_float(images), model.stages[-1]
+    maps = [
+        grad_cam(model, views, last, torch.full((len(views),), label))
+        for label in range(len(CLASSES))
+    ]
+    heat = torch.stack(maps, dim=1)
+    strongest = heat.amax((1, 2, 3), keepdim=True).clamp(min=1e-12)
+    return (heat / strongest).numpy()
+
+
+@torch.inference_mode()
+def draw_features(
+    model: PhotographClassifier, test: Photographs, predictions: np.ndarray
+) -> Figure:
+    """Draw the features that the last layer classifies by, along their two widest directions."""
+    features = torch.cat([model.features(views) for views, _ in judging_batches(test)]).numpy()
+    widest = PCA(n_components=2).fit(features)
+    names = [
+        f"{which} principal component ({share:.0%} of the variance)"
+        for which, share in zip(("first", "second"), widest.explained_variance_ratio_, strict=True)
+    ]
+    return classification.feature_map(
+        widest.transform(features),
+        test.labels.numpy(),
+        predictions,
+        CLASSES,
+        f"What the last layer sees: {features.shape[1]} features of the test photographs",
+        (names[0], names[1]),
+    )
+
+
+if __name__ == "__main__":
+    launch(EXPERIMENT)

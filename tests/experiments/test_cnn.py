@@ -1,0 +1,246 @@
+"""The photograph experiment: its losses, its measures, and what it refuses."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from mlflow.tracking import MlflowClient
+from PIL import Image
+from torch import Tensor, nn
+
+from datasets.cats_and_dogs import Photographs
+from experiments import cnn
+from experiments.cnn import CNNConfig
+from experiments.data import collection
+from experiments.harness.config import construct
+from experiments.harness.device import Hardware, seed_everything
+from experiments.harness.errors import UserError
+from experiments.harness.launch import conduct
+from experiments.harness.signals import Terminated
+from experiments.harness.tracking import track
+from models.pretrained import WeightsUnavailableError
+
+CPU = Hardware(torch.device("cpu"), "fp32")
+COUNTS = {"train": 12, "validation": 8}
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    """Make a few dozen photographs: cats are bright on the left, dogs on the right, under noise."""
+    generator = np.random.default_rng(0)
+    for split, count in COUNTS.items():
+        for label, animal in enumerate(("cats", "dogs")):
+            folder = tmp_path / "photographs" / split / animal
+            folder.mkdir(parents=True)
+            for index in range(count):
+                pixels = generator.integers(0, 120, (24, 24, 3), dtype=np.uint8)
+                pixels[:, 12 * label : 12 * label + 12] += 120
+                Image.fromarray(pixels).save(folder / f"{index}.jpg", quality=95)
+    return tmp_path / "photographs"
+
+
+def small(photographs: Path, **changes: Any) -> CNNConfig:
+    values = {
+        "data": str(photographs),
+        "data_dir": str(photographs.parent / "cache"),
+        "image_size": 16,
+        "width": 4,
+        "num_epochs": 3,
+        "batch_size": 8,
+        "flip_probability": 0.0,
+        "checkpoint_seconds": 0.0,
+    }
+    return construct(CNNConfig, values | changes)
+
+
+class Fixed(nn.Module):
+    """Says of each photograph what its mean red is."""
+
+    def forward(self, images: Tensor) -> Tensor:  # noqa: D102
+        red = images[:, 0].mean((1, 2))
+        left = images[:, 0, :, 0].mean(-1)
+        return torch.stack([red, left], dim=-1)
+
+
+def test_the_loss_is_smoothed_cross_entropy_in_training_and_plain_in_validation() -> None:
+    config = CNNConfig(label_smoothing=0.2)
+    images = torch.rand(5, 3, 4, 4)
+    shares = torch.tensor([[1.0, 0], [0, 1], [0.3, 0.7], [1, 0], [0.6, 0.4]])
+    logits = Fixed()(images)
+    logs = logits - logits.exp().sum(-1, keepdim=True).log()
+    smoothed = 0.8 * shares + 0.1
+    outcome = cnn.classification_loss(config, Fixed().train(), (images, shares))  # type: ignore[arg-type]
+    torch.testing.assert_close(outcome.loss, -(smoothed * logs).sum(-1).mean())
+    assert outcome.num_samples == 5
+
+    labels = torch.tensor([0, 1, 1, 0, 0])
+    outcome = cnn.classification_loss(config, Fixed().eval(), (images, labels))  # type: ignore[arg-type]
+    torch.testing.assert_close(outcome.loss, -logs[torch.arange(5), labels].mean())
+    right = [int(logits[i, 1] > logits[i, 0]) == label for i, label in enumerate(labels.tolist())]
+    assert outcome.metrics["accuracy"].item() == pytest.approx(sum(right) / 5)
+    both = logits.softmax(-1) + Fixed()(images.flip(-1)).softmax(-1)
+    flipped = (both.argmax(-1) == labels).float().mean()
+    assert outcome.metrics["accuracy_flip_tta"] == flipped
+
+
+def test_flip_test_time_augmentation_is_named_where_it_is_used_and_absent_elsewhere(
+    photographs: Path, store: Path
+) -> None:
+    for used in (True, False):
+        config = small(photographs, num_epochs=1, flip_test_time_augmentation=used)
+        metrics = conduct(cnn.EXPERIMENT, config)
+        named = {name for name in metrics if name.endswith("_flip_tta")}
+        expected = {"best/val_accuracy_flip_tta", "test/accuracy_flip_tta"}
+        assert named == (expected if used else set())
+
+
+def test_it_learns_keeps_the_best_epoch_and_says_how_good_it_is_on_test(
+    photographs: Path, store: Path
+) -> None:
+    config = small(photographs, num_epochs=12, learning_rate=0.01, mixup_alpha=0.0)
+    metrics = conduct(cnn.EXPERIMENT, config)
+    (run,) = mlflow.search_runs(experiment_names=["cnn"], output_format="list")
+    assert metrics["test/accuracy"] == 1.0
+    assert metrics["test/roc_area"] == 1.0
+    history = MlflowClient().get_metric_history(run.info.run_id, "val/accuracy")
+    values = [metric.value for metric in sorted(history, key=lambda m: m.step)]
+    assert metrics["best/val_accuracy"] == max(values)
+    assert metrics["best/epoch"] == 1 + int(np.argmax(values))
+
+    # The logged model says the same of the test photographs as the table of answers.
+    (output,) = run.outputs.model_outputs
+    model: Any = mlflow.pytorch.load_model(f"models:/{output.model_id}")
+    test = collection(config.data, config.data_dir, config.image_size).test
+    with torch.no_grad():
+        dogs = model(test.images.float() / 255).softmax(-1)[:, 1].numpy()
+    table = json.loads(
+        Path(
+            mlflow.artifacts.download_artifacts(f"{run.info.artifact_uri}/tables/test_answers.json")
+        ).read_text()
+    )
+    columns = dict(zip(table["columns"], zip(*table["data"], strict=True), strict=True))
+    assert columns["photograph"] == test.names
+    np.testing.assert_allclose(columns["probability_of_dogs"], dogs, atol=1e-4)
+    log_likelihood = np.log(np.where(test.labels.numpy() == 1, dogs, 1 - dogs)).mean()
+    assert metrics["test/loss"] == pytest.approx(-log_likelihood, rel=1e-3)
+
+
+def test_the_test_photographs_have_no_part_in_learning(photographs: Path) -> None:
+    """Other test photographs, same seed: the very same network."""
+    config = small(photographs)
+    weights = []
+    for _ in range(2):
+        seed_everything(0)
+        learnt = cnn.learn(config, CPU)
+        weights.append(learnt.model.state_dict())
+        for name in learnt.collection.test.names:
+            Image.new("RGB", (24, 24), "green").save(photographs / name)
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+
+
+def test_training_sees_views_and_judging_sees_whole_photographs(photographs: Path) -> None:
+    config = small(photographs, crop=0.5, view_size=12, batch_size=24)
+    photos = collection(config.data, config.data_dir, config.image_size)
+    ((views, shares),) = cnn.training_batches(config, photos.train)
+    assert views.shape == (24, 3, 12, 12)
+    torch.testing.assert_close(shares.sum(-1), torch.ones(24))
+    whole = torch.cat([images for images, _ in cnn.judging_batches(photos.validation)])
+    torch.testing.assert_close(whole, photos.validation.images.float() / 255)
+
+
+def test_interrupted_and_resumed_it_ends_with_the_same_numbers(
+    photographs: Path, store: Path
+) -> None:
+    """Every kind of randomness on: views, colours, mixing, dropout, averaged weights."""
+    config = small(
+        photographs,
+        num_epochs=4,
+        flip_probability=0.5,
+        cutmix_alpha=1.0,
+        blur_sigma=1.0,
+        erasing_probability=0.5,
+        dropout_rate=0.2,
+        weight_average_decay=0.9,
+    )
+    undisturbed = conduct(cnn.EXPERIMENT, config)
+
+    def interrupt(progress: Any) -> None:
+        if progress.epoch == 3:  # what the second epoch left is the last checkpoint
+            raise Terminated
+
+    seed_everything(config.seed)
+    with pytest.raises(Terminated), track(config, CPU.name) as run:
+        cnn.learn(config, CPU, run, [interrupt])
+    resumed = conduct(cnn.EXPERIMENT, CNNConfig(resume=run.run_id))
+    assert resumed == undisturbed
+
+
+def test_evidence_is_a_part_of_the_strongest_for_any_class(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The strongest of both classes is 1, and a photograph without evidence has none."""
+    found = {0: torch.tensor([[[1.0, 0.0]], [[0.0, 0.0]]]), 1: torch.tensor([[[4.0, 2.0]]] * 2)}
+    found[1][1] = 0
+    monkeypatch.setattr(cnn, "grad_cam", lambda model, views, layer, labels: found[int(labels[0])])
+    network = cnn.build(CNNConfig(width=4))
+    heat = cnn.evidence(network, torch.zeros(2, 3, 16, 16, dtype=torch.uint8))
+    assert heat.tolist() == [[[[0.25, 0.0]], [[1.0, 0.5]]], [[[0.0, 0.0]], [[0.0, 0.0]]]]
+
+
+def test_unreadable_photographs_are_logged_as_a_table(photographs: Path, store: Path) -> None:
+    (photographs / "train/cats/broken.jpg").write_text("no photograph")
+    conduct(cnn.EXPERIMENT, small(photographs, num_epochs=1))
+    (run,) = mlflow.search_runs(experiment_names=["cnn"], output_format="list")
+    table = mlflow.load_table("tables/skipped.json", run_ids=[run.info.run_id])
+    assert table["photograph"].tolist() == ["train/cats/broken.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 25}, "^batch_size=25: exceeds the 24 training photographs"),
+        ({"image_size": 0}, "^image_size=0: "),
+        ({"view_size": -1}, "^view_size=-1: "),
+        ({"crop": 1.0}, "^crop=1.0: "),
+        ({"architecture": "transformer"}, "^architecture=transformer: .*'plain'"),
+        ({"architecture": "pretrained", "image_size": 16}, "^image_size=16: .*32 pixels"),
+        ({"data": "/no/such/file.zip"}, "^data=/no/such/file.zip: "),
+        ({"data": __file__}, "^data=.*test_cnn.py: .*zip"),
+    ],
+)
+def test_mistakes_are_answered_in_one_line_that_names_the_parameter(
+    photographs: Path, store: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message) as raised:
+        conduct(cnn.EXPERIMENT, small(photographs, **changes))
+    assert "\n" not in str(raised.value)
+    assert not mlflow.search_runs(search_all_experiments=True, output_format="list")
+
+
+def test_missing_weights_are_a_mistake_of_the_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere(**_: object) -> None:
+        raise WeightsUnavailableError("not here; do this")
+
+    monkeypatch.setattr(cnn, "PretrainedCNN", nowhere)
+    config = CNNConfig(architecture="pretrained", backbone="resnet18")
+    with pytest.raises(UserError, match=r"^backbone=resnet18: not here; do this$"):
+        cnn.build(config)
+
+
+def test_accuracy_counts_the_most_probable_class() -> None:
+    probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.7, 0.3], [0.2, 0.8]])
+    assert cnn.accuracy(probabilities, np.array([0, 1, 1, 1])) == 0.75
+
+
+def test_predictions_are_those_of_the_network_and_of_mirror_images() -> None:
+    images = torch.randint(0, 256, (7, 3, 6, 6), dtype=torch.uint8)
+    photographs = Photographs(images, torch.zeros(7, dtype=torch.int64), ("",) * 7)
+    plain, mirrored = cnn.predict(Fixed(), photographs)  # type: ignore[arg-type]
+    x = images.float() / 255
+    np.testing.assert_allclose(plain, F.softmax(Fixed()(x), -1), rtol=1e-5)
+    np.testing.assert_allclose(mirrored, F.softmax(Fixed()(x.flip(-1)), -1), rtol=1e-5)

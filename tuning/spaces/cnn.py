@@ -1,0 +1,26 @@
+"""Convolutional network: how large, at which resolution, how strongly photographs are changed."""
+
+from experiments.cnn import EXPERIMENT
+from tuning.space import Space, choice, learning_rate_decay, numbers
+
+SPACE = Space(
+    EXPERIMENT,
+    {
+        "architecture": choice("residual", "plain", "separable"),
+        "width": choice(16, 24, 32, 48),
+        "depth": choice(1, 2),
+        "image_size": choice(64, 80, 96),
+        "batch_size": choice(32, 64),
+        "learning_rate": numbers(3e-4, 1e-2, log=True),
+        **learning_rate_decay(num_epochs=60),
+        "weight_decay": numbers(1e-3, 0.3, log=True),
+        "dropout_rate": numbers(0.0, 0.5),
+        "label_smoothing": numbers(0.0, 0.2),
+        "crop": numbers(0.2, 0.8),
+        "rotation_degrees": numbers(0.0, 30.0),
+        "colour": numbers(0.0, 0.6),
+        "erasing_probability": numbers(0.0, 0.5),
+        "mixup_alpha": choice(0.0, 0.2, 0.5),
+        "cutmix_alpha": choice(0.0, 1.0),
+    },
+)
