@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 RUN = mlflow run . --env-manager local
 
 .DEFAULT_GOAL := help
-.PHONY: help install moe moe-extended tune ui test test-slow lint project clean
+.PHONY: help install moe moe-extended cnn data tune ui test test-slow lint project clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -28,6 +28,13 @@ moe: $(INSTALLED)  ## Train the mixture of experts and track the run
 
 moe-extended: $(INSTALLED)  ## More experts, a hidden-layer gate, balanced load
 	$(RUN) -e moe_extended --experiment-name moe
+
+DATA ?= download
+cnn: $(INSTALLED)  ## Train on DATA: download (default), drawn, or the path of a zip or folder
+	$(RUN) -e cnn --experiment-name cnn -P data=$(DATA)
+
+data: $(INSTALLED)  ## Fetch and decode the photographs of DATA
+	python -m experiments.data --data $(DATA)
 
 EXPERIMENT ?= moe
 TRIALS ?= 50

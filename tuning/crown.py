@@ -73,7 +73,7 @@ def best_configurations(study: optuna.Study, space: Space, count: int) -> dict[s
     sign = -1 if space.maximise else 1
     found: dict[str, TrainingConfig] = {}
     for trial in sorted(complete, key=lambda trial: sign * (trial.value or 0.0)):
-        config = space.configuration(trial.params)
+        config = space.final_configuration(trial.params)
         if config not in found.values() and len(found) < count:
             found[f"trial {trial.number}"] = config
     return found

@@ -28,7 +28,7 @@ def write(study: optuna.Study, space: Space, seed: int, runs: StudyRuns) -> None
         runs.describe(f"Study `{study.study_name}`: no trial is complete yet.")
         return
     best = study.best_trial
-    config = space.configuration({**best.params, "seed": seed})
+    config = space.final_configuration({**best.params, "seed": seed})
     at_edge = space.near_edge(best.params)
     value = study.best_value
     runs.log_metrics({**counts, best_name(space.metric): value})
@@ -39,6 +39,9 @@ def write(study: optuna.Study, space: Space, seed: int, runs: StudyRuns) -> None
     reached = f"trial {best.number}, {space.metric} {value:.4f}"
     lines = [f"Best of {len(complete)} complete trials: **{reached}** on validation, one seed.", ""]
     lines += [f"- **Warning:** {w}; a wider range may do better." for w in at_edge.values()]
+    if space.sketch:
+        sketch = ", ".join(f"{name}={value}" for name, value in space.sketch.items())
+        lines += [f"- Trials were sketches, with {sketch}; the command carries the best out."]
     lines += ["", "```", config.as_command(), "```"]
     text = "\n".join(lines) + "\n"
     runs.describe(text)

@@ -71,17 +71,20 @@ def choice(*values: Any, when: Condition = MappingProxyType({})) -> Parameter:
     return Parameter(CategoricalDistribution(values), when)
 
 
-def learning_rate_decay(num_epochs: int) -> dict[str, Parameter]:
-    """Return the kinds of decay, and the parameters of each for training of so many epochs."""
+def learning_rate_decay(num_epochs: int | None = None) -> dict[str, Parameter]:
+    """Return the kinds of decay, and the parameters of each for training of so many epochs.
+
+    Without a number of epochs, only kinds that stretch with the training, however long it is.
+    """
     in_steps = {"lr_schedule": ("step", "plateau")}
     to_an_end = {"lr_schedule": ("exponential", "cosine")}
-    return {
-        "lr_schedule": choice(*get_args(ScheduleName)),
-        "lr_warmup_fraction": numbers(0.0, 0.5),
-        "lr_decay_epochs": numbers(1, max(num_epochs // 2, 2), when=in_steps),
-        "lr_decay_factor": numbers(0.1, 0.8, when=in_steps),
-        "lr_final_fraction": numbers(0.001, 0.3, log=True, when=to_an_end),
-    }
+    kinds = [k for k in get_args(ScheduleName) if num_epochs or k not in in_steps["lr_schedule"]]
+    decay = {"lr_schedule": choice(*kinds), "lr_warmup_fraction": numbers(0.0, 0.5)}
+    if num_epochs:
+        decay["lr_decay_epochs"] = numbers(1, max(num_epochs // 2, 2), when=in_steps)
+        decay["lr_decay_factor"] = numbers(0.1, 0.8, when=in_steps)
+    decay["lr_final_fraction"] = numbers(0.001, 0.3, log=True, when=to_an_end)
+    return decay
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,9 @@ class Space:
     """Of the epoch that was kept."""
     maximise: bool = True
     fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """Values other than the default that every trial has."""
+    """Values other than the default that trials and finals have."""
+    sketch: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Values that make trials cheap and so many; the finals have the defaults instead."""
 
     @property
     def config_class(self) -> type[TrainingConfig]:
@@ -107,10 +112,17 @@ class Space:
         return self._walk(lambda name, parameter: _suggest(trial, name, parameter.distribution))
 
     def configuration(self, values: Mapping[str, Any]) -> TrainingConfig:
-        """Return the configuration that has these values, real numbers to four digits of them.
+        """Return the configuration of a trial with these values, real numbers to four digits.
 
         More digits make no difference but to the reader of a command.
         """
+        return self._construct({**self.sketch, **values})
+
+    def final_configuration(self, values: Mapping[str, Any]) -> TrainingConfig:
+        """Return the same for the finals: what was sketched is carried out in full."""
+        return self._construct(values)
+
+    def _construct(self, values: Mapping[str, Any]) -> TrainingConfig:
         rounded = {name: self._round(name, value) for name, value in values.items()}
         return construct(self.config_class, {**self.fixed, **rounded})
 
@@ -145,10 +157,12 @@ class Space:
     def difference(self, text: str) -> str:
         """Return in which parts this space differs from one that `as_text` wrote."""
         before, now = json.loads(text), json.loads(self.as_text())
-        parts = [key for key in ("metric", "maximise", "fixed") if before[key] != now[key]]
+        keys = ("metric", "maximise", "fixed", "sketch")
+        parts = [key for key in keys if before.get(key) != now.get(key)]
         names = sorted({*before["parameters"], *now["parameters"]})
         parts += [n for n in names if before["parameters"].get(n) != now["parameters"].get(n)]
         words = {"maximise": "direction", "fixed": "choice of fixed parameters"}
+        words["sketch"] = "way to make trials cheap"
         return ", ".join(words.get(part, part) for part in parts)
 
     def fix(self, values: Mapping[str, Any]) -> "Space":
@@ -163,7 +177,8 @@ class Space:
         checked = construct(self.config_class, {**self.fixed, **values})
         fixed = {**self.fixed, **{name: getattr(checked, name) for name in values}}
         searched = {n: p for n, p in self.parameters.items() if n not in fixed}
-        return dataclasses.replace(self, parameters=searched, fixed=fixed)
+        sketch = {n: v for n, v in self.sketch.items() if n not in fixed}
+        return dataclasses.replace(self, parameters=searched, fixed=fixed, sketch=sketch)
 
     def changed_by(self, path: Path) -> "Space":
         """Return this space narrowed, widened or replaced by a YAML file.
@@ -233,6 +248,7 @@ class Space:
             "metric": self.metric,
             "maximise": self.maximise,
             "fixed": dict(self.fixed),
+            "sketch": dict(self.sketch),
             "parameters": {
                 name: {**json.loads(distribution_to_json(p.distribution)), "when": dict(p.when)}
                 for name, p in self.parameters.items()

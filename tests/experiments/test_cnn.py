@@ -1,6 +1,7 @@
 """The photograph experiment: its losses, its measures, and what it refuses."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,12 @@ def photographs(tmp_path: Path) -> Path:
                 pixels[:, 12 * label : 12 * label + 12] += 120
                 Image.fromarray(pixels).save(folder / f"{index}.jpg", quality=95)
     return tmp_path / "photographs"
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the pictures, which take longest; the test of entry points has them."""
+    monkeypatch.setattr(cnn, "draw_pictures", lambda *_: None)
 
 
 def small(photographs: Path, **changes: Any) -> CNNConfig:
@@ -88,6 +95,7 @@ def test_the_loss_is_smoothed_cross_entropy_in_training_and_plain_in_validation(
     assert outcome.metrics["accuracy_flip_tta"] == flipped
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_flip_test_time_augmentation_is_named_where_it_is_used_and_absent_elsewhere(
     photographs: Path, store: Path
 ) -> None:
@@ -99,6 +107,7 @@ def test_flip_test_time_augmentation_is_named_where_it_is_used_and_absent_elsewh
         assert named == (expected if used else set())
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_it_learns_keeps_the_best_epoch_and_says_how_good_it_is_on_test(
     photographs: Path, store: Path
 ) -> None:
@@ -153,6 +162,7 @@ def test_training_sees_views_and_judging_sees_whole_photographs(photographs: Pat
     torch.testing.assert_close(whole, photos.validation.images.float() / 255)
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_interrupted_and_resumed_it_ends_with_the_same_numbers(
     photographs: Path, store: Path
 ) -> None:
@@ -192,6 +202,7 @@ def test_evidence_is_a_part_of_the_strongest_for_any_class(
     assert heat.tolist() == [[[[0.25, 0.0]], [[1.0, 0.5]]], [[[0.0, 0.0]], [[0.0, 0.0]]]]
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_unreadable_photographs_are_logged_as_a_table(photographs: Path, store: Path) -> None:
     (photographs / "train/cats/broken.jpg").write_text("no photograph")
     conduct(cnn.EXPERIMENT, small(photographs, num_epochs=1))
@@ -244,3 +255,43 @@ def test_predictions_are_those_of_the_network_and_of_mirror_images() -> None:
     x = images.float() / 255
     np.testing.assert_allclose(plain, F.softmax(Fixed()(x), -1), rtol=1e-5)
     np.testing.assert_allclose(mirrored, F.softmax(Fixed()(x.flip(-1)), -1), rtol=1e-5)
+
+
+REAL = pytest.mark.skipif(
+    "CATS_AND_DOGS" not in os.environ, reason="CATS_AND_DOGS names no archive"
+)
+
+
+@pytest.mark.slow
+@REAL
+def test_real_photographs_teach_a_small_network_something(tmp_path: Path) -> None:
+    config = CNNConfig(
+        data=os.environ["CATS_AND_DOGS"],
+        data_dir=str(tmp_path),
+        image_size=48,
+        width=16,
+        num_epochs=8,
+        batch_size=32,
+        learning_rate=3e-3,
+        mixup_alpha=0.0,
+    )
+    seed_everything(0)
+    learnt = cnn.learn(config, CPU)
+    assert learnt.history.best["val/accuracy"] > 0.6  # of 500: four standard errors over chance
+
+
+@pytest.mark.slow
+@REAL
+def test_what_imagenet_has_taught_tells_real_cats_from_dogs(tmp_path: Path) -> None:
+    config = CNNConfig(
+        data=os.environ["CATS_AND_DOGS"],
+        data_dir=str(tmp_path),
+        image_size=96,
+        architecture="pretrained",
+        num_epochs=1,
+        mixup_alpha=0.0,
+        weight_average_decay=0.0,
+    )
+    seed_everything(0)
+    learnt = cnn.learn(config, CPU)
+    assert learnt.history.best["val/accuracy"] > 0.85

@@ -36,7 +36,7 @@ def test_every_space_makes_configurations_with_and_without_optuna(space: Space) 
         assert config.lr_schedule in ("step", "plateau") or "lr_decay_factor" not in values
         seen |= set(values)
     assert seen == set(space.parameters)
-    assert {"learning_rate", "lr_schedule", "lr_decay_factor", "lr_final_fraction"} <= seen
+    assert {"learning_rate", "lr_schedule", "lr_final_fraction"} <= seen
 
 
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
@@ -169,3 +169,24 @@ def test_equal_spaces_are_equal_as_text_and_others_say_where() -> None:
 def test_an_experiment_without_space_is_said_with_those_that_have_one() -> None:
     with pytest.raises(UserError, match=r"experiment=meo: .* allowed are .*moe"):
         spaces.find("meo")
+
+
+def test_trials_sketch_what_finals_carry_out() -> None:
+    space = Space(SPACE.experiment, SPACE.parameters, sketch={"num_epochs": 2, "batch_size": 3})
+    assert space.configuration({}).num_epochs == 2
+    default = SPACE.experiment.config_class()
+    assert space.final_configuration({}) == default
+    assert space.configuration({"batch_size": 5}).batch_size == 5, "what is searched comes first"
+    fixed = space.fix({"num_epochs": 7})
+    assert fixed.configuration({}).num_epochs == fixed.final_configuration({}).num_epochs == 7
+    assert fixed.sketch == {"batch_size": 3}
+    assert "way to make trials cheap" in space.difference(SPACE.as_text())
+
+
+def test_decay_that_stretches_has_no_parameter_in_epochs() -> None:
+    for decay in (learning_rate_decay(), learning_rate_decay(20)):
+        kinds = decay["lr_schedule"].distribution
+        assert isinstance(kinds, CategoricalDistribution)
+        in_epochs = {"step", "plateau"} <= set(kinds.choices)
+        assert in_epochs == ("lr_decay_epochs" in decay) == ("lr_decay_factor" in decay)
+        assert {"one_cycle", "cosine", "exponential", "constant"} <= set(kinds.choices)

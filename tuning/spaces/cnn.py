@@ -1,4 +1,8 @@
-"""Convolutional network: how large, at which resolution, how strongly photographs are changed."""
+"""Convolutional network: how it is trained, and how strongly photographs are changed.
+
+Trials sketch, on small photographs in a small network, what the finals carry out in full: how large
+both are is a matter of the time one has, and not to be searched.
+"""
 
 from experiments.cnn import EXPERIMENT
 from tuning.space import Space, choice, learning_rate_decay, numbers
@@ -7,20 +11,19 @@ SPACE = Space(
     EXPERIMENT,
     {
         "architecture": choice("residual", "plain", "separable"),
-        "width": choice(16, 24, 32, 48),
         "depth": choice(1, 2),
-        "image_size": choice(64, 80, 96),
         "batch_size": choice(32, 64),
         "learning_rate": numbers(3e-4, 1e-2, log=True),
-        **learning_rate_decay(num_epochs=60),
+        **learning_rate_decay(),
         "weight_decay": numbers(1e-3, 0.3, log=True),
         "dropout_rate": numbers(0.0, 0.5),
         "label_smoothing": numbers(0.0, 0.2),
-        "crop": numbers(0.2, 0.8),
+        "crop": numbers(0.1, 0.8),
         "rotation_degrees": numbers(0.0, 30.0),
         "colour": numbers(0.0, 0.6),
         "erasing_probability": numbers(0.0, 0.5),
         "mixup_alpha": choice(0.0, 0.2, 0.5),
         "cutmix_alpha": choice(0.0, 1.0),
     },
+    sketch={"image_size": 64, "width": 24, "num_epochs": 40},
 )
