@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 RUN = mlflow run . --env-manager local
 
 .DEFAULT_GOAL := help
-.PHONY: help install moe moe-extended cnn data tune ui test test-slow lint project clean
+.PHONY: help install moe moe-extended cnn cnn-drawn data tune ui test test-slow lint project clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -33,14 +33,18 @@ DATA ?= download
 cnn: $(INSTALLED)  ## Train on DATA: download (default), drawn, or the path of a zip or folder
 	$(RUN) -e cnn --experiment-name cnn -P data=$(DATA)
 
+cnn-drawn: $(INSTALLED)  ## The same in a minute and without network, on drawn animals
+	$(RUN) -e cnn --experiment-name cnn -P data=drawn -P image_size=64 -P num_epochs=20
+
 data: $(INSTALLED)  ## Fetch and decode the photographs of DATA
 	python -m experiments.data --data $(DATA)
 
 EXPERIMENT ?= moe
 TRIALS ?= 50
 WORKERS ?= 2
-tune: $(INSTALLED)  ## Tune EXPERIMENT (default moe) with TRIALS on WORKERS; register the best model
-	python -m tuning $(EXPERIMENT) --trials $(TRIALS) --workers $(WORKERS)
+SET ?=
+tune: $(INSTALLED)  ## Tune EXPERIMENT (default moe), TRIALS on WORKERS, with SET="name=value ..."
+	python -m tuning $(EXPERIMENT) --trials $(TRIALS) --workers $(WORKERS) $(if $(SET),--set $(SET))
 
 ui: $(INSTALLED)  ## Browse the runs at http://localhost:5000
 	mlflow ui

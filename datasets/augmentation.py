@@ -1,11 +1,13 @@
 """Random changes after which a cat is still a cat: on whole batches, where the batch lies.
 
-Every photograph draws its own values, and no line loops over photographs. Random numbers come from
-torch's global generators, so a seed repeats them and a checkpoint goes on with them.
+Every photograph draws its own values (only mixing draws one for the batch), and no line loops over
+photographs. Random numbers come from torch's global generators, so a seed repeats them and a
+checkpoint goes on with them.
 
 Letters: B photographs, H x W pixels.
 """
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -28,9 +30,9 @@ class Augmentation:
     """What is changed in photographs, and how strongly; with zeros they are only converted.
 
     Args:
-        size: pixels of height and width of what comes out.
         flip_probability: how often left and right change places.
-        crop: largest part of the area that is cut away, in [0, 1).
+        crop: largest part of the area that a square crop cuts away, in [0, 1); stretching it may
+            cut away more.
         stretch: largest change of width against height, as a natural logarithm.
         rotation_degrees: largest rotation, either way.
         colour: largest relative change of brightness, contrast and saturation, in [0, 1].
@@ -39,7 +41,6 @@ class Augmentation:
 
     """
 
-    size: int
     flip_probability: float = 0.0
     crop: float = 0.0
     stretch: float = 0.0
@@ -49,9 +50,9 @@ class Augmentation:
     erasing_probability: float = 0.0
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Change photographs (B, 3, H, W), uint8, into (B, 3, size, size), float32 in [0, 1]."""
+        """Change photographs (B, 3, H, W), from uint8 to float32 in [0, 1]."""
         count, device = len(images), images.device
-        images = warp(as_float(images), self.draw_views(count, device), self.size)
+        images = warp(as_float(images), self.draw_views(count, device))
         if self.blur_sigma > 0:
             images = blur(images, between(0, self.blur_sigma, count, device), self.blur_sigma)
         if self.colour > 0:
@@ -59,7 +60,7 @@ class Augmentation:
             images = recolour(images, *between(low, high, (3, count), device))
         if self.erasing_probability > 0:
             images = erase(images, self.draw_rectangles(count, device))
-        return images.contiguous(memory_format=torch.channels_last)
+        return images
 
     def draw_views(self, count: int, device: torch.device) -> Tensor:
         """Draw what part of its photograph each view shows, as `warp` takes it: (B, 2, 3)."""
@@ -97,7 +98,7 @@ def between(low: float, high: float, shape: int | tuple[int, ...], device: torch
     return low + (high - low) * torch.rand(shape, device=device)
 
 
-def warp(images: Tensor, views: Tensor, size: int) -> Tensor:
+def warp(images: Tensor, views: Tensor) -> Tensor:
     """Look at photographs through windows that are cut out, turned, stretched and mirrored.
 
     All of it is one interpolation, so that nothing is blurred twice.
@@ -106,13 +107,12 @@ def warp(images: Tensor, views: Tensor, size: int) -> Tensor:
         images: (B, 3, H, W), float32.
         views: (B, 2, 3): maps a pixel of the view at (x, y, 1), in [-1, 1] from edge to edge, to
             its place in the photograph. Beyond the edge the photograph is mirrored.
-        size: pixels of height and width of the views.
 
     Returns:
-        (B, 3, size, size).
+        (B, 3, H, W).
 
     """
-    grid = F.affine_grid(views, [len(images), 3, size, size], align_corners=False)
+    grid = F.affine_grid(views, list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
 
 
@@ -156,12 +156,18 @@ def recolour(images: Tensor, brightness: Tensor, contrast: Tensor, saturation: T
     brightness, contrast, saturation = (
         factor.view(-1, 1, 1) for factor in (brightness, contrast, saturation)
     )
-    luminance = torch.tensor(LUMINANCE, device=images.device)
+    luminance = luminance_on(images.device)
     keep = torch.eye(3, device=images.device)
     matrix = brightness * contrast * (saturation * keep + (1 - saturation) * luminance)  # (B, 3, 3)
     mean_grey = brightness * (images.mean((2, 3)) @ luminance).view(-1, 1, 1)
     changed = torch.baddbmm((1 - contrast) * mean_grey, matrix, images.flatten(2))
     return changed.clamp_(0, 1).view(images.shape)
+
+
+@functools.cache
+def luminance_on(device: torch.device) -> Tensor:
+    """Return `LUMINANCE`, (3,) float32. To copy it for each batch would make a GPU wait."""
+    return torch.tensor(LUMINANCE, device=device)
 
 
 def erase(images: Tensor, rectangles: Tensor) -> Tensor:
@@ -207,8 +213,9 @@ class Mixing:
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Mix (B, 3, H, W) and labels (B,) into photographs and parts of classes (B, classes)."""
-        if not self.ways:
-            return images, F.one_hot(labels, self.num_classes).float()
-        way = self.ways[int(torch.randint(len(self.ways), ()))]
-        mixed: tuple[Tensor, Tensor] = way(images, labels)
-        return mixed
+        if self.ways:
+            way = self.ways[int(torch.randint(len(self.ways), ()))]
+            images, parts = way(images, labels)
+        else:
+            parts = F.one_hot(labels, self.num_classes).float()
+        return images.contiguous(memory_format=torch.channels_last), parts

@@ -291,8 +291,8 @@ def draw(animal: Animal, generator: np.random.Generator, size: int) -> Image.Ima
 def write(
     folder: Path,
     *,
-    train_per_class: int = 400,
-    validation_per_class: int = 150,
+    train_per_class: int,
+    validation_per_class: int,
     seed: int = 0,
     size: int = 160,
 ) -> None:

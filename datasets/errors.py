@@ -14,12 +14,16 @@ class DataError(ValueError):
     """
 
 
+class DiskError(DataError):
+    """A disk is full, or refuses to be read or written."""
+
+
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn what the file system refuses within, an OSError, into a DataError about `path`."""
+    """Turn what the file system refuses within, an OSError, into a DiskError about `path`."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DataError(f"disk full while writing {path}") from error
-        raise DataError(f"{error.filename or path}: {error.strerror or error}") from error
+            raise DiskError(f"disk full while writing {path}") from error
+        raise DiskError(f"{error.filename or path}: {error.strerror or error}") from error

@@ -10,10 +10,11 @@ cats is that it never sees the same picture twice: each batch is cropped, turned
 recoloured anew, on the device, from photographs that were decoded once.
 """
 
+import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ from torch import Tensor, nn
 from datasets.augmentation import Augmentation, Mixing, as_float
 from datasets.cats_and_dogs import CLASSES, Collection, Photographs
 from datasets.splits import Split
-from experiments.data import collection
+from experiments.data import PhotographsConfig, collection
 from experiments.figures import classification
 from experiments.figures import cnn as figures
 from experiments.harness import scores
@@ -57,11 +58,11 @@ from models.pretrained import Backbone, PretrainedCNN, WeightsUnavailableError
 DOG = CLASSES.index("dogs")
 """The class whose probability scores are about."""
 SMALLEST_FOR_BACKBONES = 32
-"""Pixels that are left one by one after the backbones have halved them five times."""
+"""Pixels of which one is left where resolution is halved five times."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class CNNConfig(TrainingConfig):
+class CNNConfig(PhotographsConfig, TrainingConfig):
     """Train a convolutional network to tell photographs of cats from photographs of dogs."""
 
     family: ClassVar[str] = "cnn"
@@ -74,22 +75,14 @@ class CNNConfig(TrainingConfig):
         "batch_size": 100,
     }
 
-    num_epochs: Count = 60
-    batch_size: Count = 64
-    learning_rate: Positive = 4e-3
+    num_epochs: Count = 80
+    batch_size: Annotated[int, Ge(2)] = 32
+    learning_rate: Positive = 3e-3
     weight_decay: NotNegative = 0.05
-    weight_average_decay: Annotated[float, Ge(0), Lt(1)] = 0.99
-    data: str = "download"
-    """Photographs: `download`, `drawn` (no network needed), or the path of a zip or folder."""
-    data_dir: str = ""
-    """Where downloads and decoded photographs are kept (empty: the user's cache folder)."""
-    image_size: Annotated[int, Ge(16), Le(1024)] = 96
-    """Pixels of height and width at which photographs are kept and judged."""
-    view_size: Annotated[int, Ge(0), Le(1024)] = 0
-    """Pixels of height and width of the random views that are trained on (0: image_size)."""
+    weight_average_decay: Annotated[float, Ge(0), Lt(1)] = 0.995
     architecture: Literal["plain", "residual", "separable", "pretrained"] = "residual"
     """Kind of network."""
-    width: Count = 48
+    width: Count = 32
     """Channels of the first stage; later stages have multiples of it (not for pretrained)."""
     depth: Count = 1
     """Convolutions or blocks per stage (not for pretrained)."""
@@ -106,10 +99,10 @@ class CNNConfig(TrainingConfig):
     flip_probability: Fraction = 0.5
     """How often a view is mirrored."""
     crop: Annotated[float, Ge(0), Lt(1)] = 0.5
-    """Largest part of a photograph's area that a random crop leaves out."""
-    stretch: NotNegative = 0.3
+    """Largest part of a photograph's area that a random crop leaves out, before it is stretched."""
+    stretch: NotNegative = 0.2
     """Largest change of a crop's width against its height, as a natural logarithm."""
-    rotation_degrees: Annotated[float, Ge(0), Le(180)] = 15.0
+    rotation_degrees: Annotated[float, Ge(0), Le(180)] = 10.0
     """Largest rotation, either way."""
     colour: Fraction = 0.3
     """Largest relative change of brightness, contrast and saturation."""
@@ -126,11 +119,16 @@ class CNNConfig(TrainingConfig):
 
     @model_validator(mode="after")
     def _agree(self) -> "CNNConfig":
-        size = self.view_size or self.image_size
-        if self.architecture == "pretrained" and size < SMALLEST_FOR_BACKBONES:
-            name = "view_size" if self.view_size else "image_size"
+        pretrained = self.architecture == "pretrained"
+        for name in ("width", "depth") if pretrained else ("backbone", "frozen"):
+            if name in self.changes():
+                raise ValueError(
+                    f"{name}={getattr(self, name)}: means nothing to a {self.architecture} network"
+                )
+        smallest = SMALLEST_FOR_BACKBONES if pretrained or self.architecture == "separable" else 16
+        if self.image_size < smallest:
             raise ValueError(
-                f"{name}={size}: a pretrained network needs {SMALLEST_FOR_BACKBONES} pixels"
+                f"image_size={self.image_size}: a {self.architecture} network needs {smallest}"
             )
         return self
 
@@ -151,15 +149,13 @@ def learn(
 ) -> LearntNetwork:
     """Train a network on the training photographs, keep its best epoch by validation accuracy."""
     # Data: photographs that were decoded once, in the device's memory.
-    photographs = collection(config.data, config.data_dir, config.image_size)
+    photographs = prepare(config)
     train = on_device(photographs.train, hardware)
     validation = on_device(photographs.validation, hardware)
-    if config.batch_size > len(train.labels):
-        raise UserError(
-            f"batch_size={config.batch_size}: exceeds the {len(train.labels)} training photographs"
-        )
     if run is not None:
-        log_photographs(photographs, run)
+        log_split(photographs, "train", run)
+        log_split(photographs, "validation", run)
+        log_skipped(photographs, run)
 
     # Model.
     model = hardware.prepare(build(config))
@@ -179,10 +175,10 @@ def learn(
         run=run,
         title=f"{config.architecture} network",
     )
+    # A copy, which leaves the device and whatever was compiled for it behind.
+    best = copy.deepcopy(model).cpu().eval()
     example = as_float(photographs.validation.images[:2]).contiguous().numpy()
-    return LearntNetwork(
-        model=model.eval(), history=history, example=example, collection=photographs
-    )
+    return LearntNetwork(model=best, history=history, example=example, collection=photographs)
 
 
 def judge(
@@ -191,8 +187,9 @@ def judge(
     """Measure the chosen network on the test photographs, and picture what it sees in them."""
     # Evaluation: the test photographs are looked at here, and nothing is chosen after it.
     test = learnt.collection.test
-    probabilities, mirrored = predict(learnt.model, test)
-    metrics = measure(config, learnt, test, probabilities, mirrored)
+    log_split(learnt.collection, "test", run)
+    probabilities = predict(learnt.model, test)
+    metrics = measure(config, learnt, probabilities)
     run.log_metrics(metrics)
     log_answers(test, probabilities, run)
     run.describe(describe(config, metrics))
@@ -202,14 +199,32 @@ def judge(
     return metrics
 
 
-EXPERIMENT = Experiment(CNNConfig, learn, judge)
+def prepare(config: CNNConfig) -> Collection:
+    """Load the photographs, downloaded and decoded if they are not yet.
+
+    Raises:
+        UserError: there are none, or fewer than a batch takes.
+
+    """
+    photographs = collection(config)
+    count = len(photographs.train.labels)
+    if config.batch_size > count:
+        raise UserError(f"batch_size={config.batch_size}: exceeds the {count} training photographs")
+    return photographs
 
 
-def log_photographs(photographs: Collection, run: Run) -> None:
-    """Log what the run is trained on and judged by, and what had to be left out."""
-    for split in get_args(Split):
-        images, labels, _ = getattr(photographs, split)
-        run.log_dataset("cats_and_dogs", split, images.numpy(), labels.numpy())
+EXPERIMENT = Experiment(CNNConfig, learn, judge, prepare)
+
+
+def log_split(photographs: Collection, split: Split, run: Run) -> None:
+    """Log what the run is trained on or judged by; at any size, photographs are the same data."""
+    images, labels, _ = getattr(photographs, split)
+    fingerprint = f"{photographs.fingerprint[:20]}-{split}"
+    run.log_dataset("cats_and_dogs", split, images.numpy(), labels.numpy(), fingerprint)
+
+
+def log_skipped(photographs: Collection, run: Run) -> None:
+    """Log what could not be read, and why."""
     if photographs.skipped:
         names, reasons = zip(*photographs.skipped, strict=True)
         run.log_table("skipped", {"photograph": names, "reason": reasons})
@@ -222,15 +237,12 @@ def build(config: CNNConfig) -> PhotographClassifier:
         UserError: the weights of a pretrained one cannot be had.
 
     """
+    top: dict[str, Any] = {"dropout_rate": config.dropout_rate, "num_classes": len(CLASSES)}
     networks = {"plain": PlainCNN, "residual": ResidualCNN, "separable": SeparableCNN}
     if config.architecture in networks:
-        return networks[config.architecture](
-            width=config.width, depth=config.depth, dropout_rate=config.dropout_rate
-        )
+        return networks[config.architecture](width=config.width, depth=config.depth, **top)
     try:
-        return PretrainedCNN(
-            backbone=config.backbone, frozen=config.frozen, dropout_rate=config.dropout_rate
-        )
+        return PretrainedCNN(backbone=config.backbone, frozen=config.frozen, **top)
     except WeightsUnavailableError as error:
         raise UserError(f"backbone={config.backbone}: {error}") from None
 
@@ -244,7 +256,6 @@ def on_device(photographs: Photographs, hardware: Hardware) -> Photographs:
 def training_batches(config: CNNConfig, train: Photographs) -> MappedBatches:
     """Shuffle, and change each batch at random: views (B, 3, S, S) with parts of classes (B, 2)."""
     augment = Augmentation(
-        size=config.view_size or config.image_size,
         flip_probability=config.flip_probability,
         crop=config.crop,
         stretch=config.stretch,
@@ -277,30 +288,24 @@ def classification_loss(
     else:
         loss = F.cross_entropy(logits, targets)
         metrics = {"loss": loss, "accuracy": (logits.argmax(-1) == targets).float().mean()}
-        if config.flip_test_time_augmentation:
-            both = logits.softmax(-1) + model(images.flip(-1)).softmax(-1)
-            metrics["accuracy_flip_tta"] = (both.argmax(-1) == targets).float().mean()
     return Outcome(loss, metrics, len(targets))
 
 
 @torch.inference_mode()
-def predict(model: PhotographClassifier, photographs: Photographs) -> tuple[np.ndarray, np.ndarray]:
-    """Return the classes' probabilities, (N, 2), for photographs and for their mirror images."""
+def predict(
+    model: PhotographClassifier, photographs: Photographs, *, mirrored: bool = False
+) -> np.ndarray:
+    """Return the classes' probabilities, (N, 2), for photographs or for their mirror images."""
     batches = judging_batches(photographs)
-    both = [[model(views).softmax(-1) for views in (x, x.flip(-1))] for x, _ in batches]
-    plain, mirrored = (torch.cat(parts).numpy() for parts in zip(*both, strict=True))
-    return plain, mirrored
+    parts = [model(x.flip(-1) if mirrored else x).softmax(-1) for x, _ in batches]
+    return torch.cat(parts).numpy()
 
 
 def measure(
-    config: CNNConfig,
-    learnt: LearntNetwork,
-    test: Photographs,
-    probabilities: np.ndarray,
-    mirrored: np.ndarray,
+    config: CNNConfig, learnt: LearntNetwork, probabilities: np.ndarray
 ) -> dict[str, float]:
-    """Measure what the network says of the test photographs, and the network."""
-    labels = test.labels.numpy()
+    """Measure what the network says of the test photographs, (N, 2), and the network."""
+    labels = learnt.collection.test.labels.numpy()
     best = learnt.history.best
     metrics = {
         "best/val_accuracy": best["val/accuracy"],
@@ -313,8 +318,13 @@ def measure(
         **size_of(learnt.model, torch.from_numpy(learnt.example)),
     }
     if config.flip_test_time_augmentation:
-        metrics["best/val_accuracy_flip_tta"] = best["val/accuracy_flip_tta"]
-        metrics["test/accuracy_flip_tta"] = accuracy(probabilities + mirrored, labels)
+        for name, photographs in (
+            ("best/val_accuracy_flip_tta", learnt.collection.validation),
+            ("test/accuracy_flip_tta", learnt.collection.test),
+        ):
+            both = predict(learnt.model, photographs)
+            both = both + predict(learnt.model, photographs, mirrored=True)
+            metrics[name] = accuracy(both, photographs.labels.numpy())
     return metrics
 
 
@@ -369,8 +379,12 @@ def draw_pictures(
 
     # Inside the network.
     surest = pick(judged, wrong=False, count=6)
-    run.log_figure("activations", draw_activations(model, test, int(judged.confidence.argmax())))
-    chosen = np.concatenate([surest, pick(judged, wrong=True, count=6)])
+    mistakes = pick(judged, wrong=True, count=6)
+    for name, indices in (("right", surest), ("wrong", mistakes)):
+        if len(indices):
+            picture = draw_activations(model, test, indices[0])
+            run.log_figure(f"activations_{name}", picture)
+    chosen = np.concatenate([surest, mistakes])
     heat = evidence(model, test.images[chosen])
     run.log_figure("gradcam", figures.gradcam(judged.take(chosen), heat))
     first = next(m for m in model.stages.modules() if isinstance(m, nn.Conv2d))

@@ -4,7 +4,7 @@
     python -m experiments.data --data photographs.zip     an archive or folder of one's own
     python -m experiments.data --data drawn               a stand-in, drawn where no network is
 
-Experiments call `collection` with the same three parameters and find what was made here.
+Experiments have the same three parameters, and find what was made here.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from pydantic.dataclasses import dataclass
 
 from datasets import cats_and_dogs
 from datasets.cats_and_dogs import CLASSES, Collection, Photographs
-from datasets.errors import DataError
+from datasets.errors import DataError, DiskError
 from datasets.splits import Split
 from experiments.harness import signals
 from experiments.harness.config import STRICT, Configuration, parse
@@ -25,40 +25,50 @@ from experiments.harness.launch import run_command
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class DataConfig(Configuration):
-    """Fetch the photographs of cats and dogs, decode them, and say what there is."""
+class PhotographsConfig(Configuration):
+    """Which photographs are wanted, by whatever command."""
 
-    entry_point: ClassVar[str] = "data"
-    tiny: ClassVar[Mapping[str, Any]] = {"data": "drawn", "image_size": 16}
+    entry_point: ClassVar[str] = ""
 
     data: str = "download"
     """Photographs: download (the original), drawn (a stand-in), or the path of a zip or folder."""
     data_dir: str = ""
     """Folder for what is downloaded and decoded (empty: the user's cache folder)."""
-    image_size: Annotated[int, Ge(8), Le(1024)] = 128
+    image_size: Annotated[int, Ge(16), Le(1024)] = 96
     """Width and height, in pixels, that each photograph is squashed to."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class DataConfig(PhotographsConfig):
+    """Fetch the photographs of cats and dogs, decode them, and say what there is."""
+
+    entry_point: ClassVar[str] = "data"
+    tiny: ClassVar[Mapping[str, Any]] = {"data": "drawn", "image_size": 16}
 
     @classmethod
     def module(cls) -> str:  # noqa: D102
         return "experiments.data"
 
 
-def collection(data: str, data_dir: str, image_size: int) -> Collection:
-    """Load the photographs that three parameters of an experiment ask for.
+def collection(config: PhotographsConfig) -> Collection:
+    """Load the photographs that a configuration asks for.
 
     Raises:
         UserError: there are none of that kind.
 
     """
     try:
-        return cats_and_dogs.load(data, data_dir, image_size)
+        return cats_and_dogs.load(config.data, config.data_dir, config.image_size)
+    except DiskError as error:
+        remedy = "data_dir names another folder for what is downloaded and decoded"
+        raise UserError(f"data={config.data}: {error}; {remedy}") from error
     except DataError as error:
-        raise UserError(f"data={data}: {error}") from error
+        raise UserError(f"data={config.data}: {error}") from error
 
 
 def main(config: DataConfig) -> None:
     """Load the photographs and print how many there are, of what and where."""
-    print(describe(collection(config.data, config.data_dir, config.image_size)))
+    print(describe(collection(config)))
 
 
 def describe(loaded: Collection) -> str:

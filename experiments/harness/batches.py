@@ -10,6 +10,8 @@ from torch import Tensor
 class TensorBatches:
     """Iterate over rows of tensors that share their first dimension, shuffled or in order.
 
+    A last batch of one row, of which batch norm can measure no variance, joins the one before.
+
     A batch is one indexing operation per tensor; nothing is loaded, copied between devices or
     looped over by sample. Each pass shuffles anew with torch's global generator, which a
     checkpoint holds, so a resumed run sees the very same batches.
@@ -25,18 +27,21 @@ class TensorBatches:
         if len({len(tensor) for tensor in tensors}) != 1:
             raise ValueError(f"tensors of different lengths: {[len(t) for t in tensors]}")
         self.tensors = tensors
-        self.batch_size = batch_size
         self.shuffle = shuffle
+        whole, left = divmod(len(tensors[0]), batch_size)
+        self._sizes = [batch_size] * whole + [left] * (left > 0)
+        if left == 1 and whole > 0:
+            self._sizes[-2:] = [batch_size + 1]
 
     def __len__(self) -> int:
-        return -(-len(self.tensors[0]) // self.batch_size)
+        return len(self._sizes)
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         if not self.shuffle:
-            yield from zip(*(torch.split(t, self.batch_size) for t in self.tensors), strict=True)
+            yield from zip(*(torch.split(t, self._sizes) for t in self.tensors), strict=True)
             return
         order = torch.randperm(len(self.tensors[0])).to(self.tensors[0].device)
-        for rows in torch.split(order, self.batch_size):
+        for rows in torch.split(order, self._sizes):
             yield tuple(tensor[rows] for tensor in self.tensors)
 
 

@@ -42,6 +42,7 @@ class Hardware:
         if name == "cuda":
             tf32 = "highest" if config.precision == "fp32" else "high"
             torch.set_float32_matmul_precision(tf32)
+            torch.backends.cudnn.allow_tf32 = tf32 == "high"
             torch.backends.cudnn.benchmark = True
         return cls(torch.device(name), precision, config.compile)
 

@@ -54,6 +54,8 @@ class Experiment(Generic[C, L]):
     learn: Learn[C, L]
     judge: Callable[[C, Hardware, L, Run], Metrics]
     """Reads the test split, once; logs metrics, pictures and description; returns the metrics."""
+    prepare: Callable[[C], object] = lambda config: None
+    """Fetches what `learn` will need, or raises a UserError, before any run is opened."""
 
     @property
     def name(self) -> str:

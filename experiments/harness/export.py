@@ -1,5 +1,6 @@
 """Models as torch.export archives, which load and predict without any of this project's code."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ def log_model(model: nn.Module, example: np.ndarray) -> None:
 
     """
     # In any other memory layout torch would not know a weight for a whole one.
-    model = model.cpu().to(memory_format=torch.contiguous_format).eval()
+    model = copy.deepcopy(model).cpu().to(memory_format=torch.contiguous_format).eval()
     with torch.inference_mode():
         output = model(torch.from_numpy(example)).numpy()
     Model.log(

@@ -48,6 +48,7 @@ def conduct(experiment: Experiment[C, Any], config: C) -> Metrics:
     if config.resume:
         config = tracking.resumed(config)
     hardware = Hardware.choose(config)
+    experiment.prepare(config)
     with tracking.track(config, hardware.name) as run:
         if config.seeds == 1:
             return complete(experiment, config, hardware, run)

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from experiments.harness import checkpoint, signals
+from experiments.harness.averaging import WeightAverage
 from experiments.harness.config import TrainingConfig
 from experiments.harness.device import Hardware
 from experiments.harness.metrics import LossWatch, Outcome, Totals, check_finite, scalars
@@ -69,23 +69,24 @@ class Progress:
     optimizer: Optimizer
     schedule: Schedule
     history: History
-    average: AveragedModel | None = None
+    average: WeightAverage | None = None
     """The moving average of the weights, if one is kept: it is what is judged."""
     epoch: int = 0
-    best_value: float = math.inf
+    best_value: tuple[float, float] = (math.inf, math.inf)
+    """What is to be low, and the validation loss, which decides between equals."""
     best_weights: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def judged(self) -> nn.Module:
         """The model that is validated: with averaged weights if there are any."""
-        return self.model if self.average is None else self.average.module
+        return self.model if self.average is None else self.average.model
 
     def step(self) -> None:
         """Let the optimiser take its step, and all that follows it theirs."""
         self.optimizer.step()
         self.schedule.step()
         if self.average is not None:
-            self.average.update_parameters(self.model)
+            self.average.update(self.model)
 
     def close_epoch(
         self, metrics: dict[str, Tensor], row: dict[str, float], monitor: str, maximise: bool
@@ -95,7 +96,7 @@ class Progress:
         self.history.raw.append(metrics)
         self.history.rows.append(row)
         self.schedule.end_epoch(row["val/loss"])
-        value = -row[monitor] if maximise else row[monitor]
+        value = (-row[monitor] if maximise else row[monitor], row["val/loss"])
         if value < self.best_value or self.epoch == 1:
             self.best_value, self.history.best_epoch = value, self.epoch
             self.best_weights = copy.deepcopy(self.judged.state_dict())
@@ -185,7 +186,9 @@ def fit(
     """
     clip = clip or (lambda model, norm: nn.utils.clip_grad_norm_(model.parameters(), norm))
     schedule = Schedule(optimizer, config, len(train))
-    progress = Progress(model, optimizer, schedule, History(), _average(model, config))
+    decay = config.weight_average_decay
+    average = WeightAverage(model, decay) if decay > 0 else None
+    progress = Progress(model, optimizer, schedule, History(), average)
     stateful = [callback for callback in callbacks if isinstance(callback, Stateful)]
     if run is not None:
         _go_on(progress, stateful, run)
@@ -264,14 +267,6 @@ def _train_epoch(
         bar.update()
     watch.check()
     return totals
-
-
-def _average(model: nn.Module, config: TrainingConfig) -> AveragedModel | None:
-    """Return a moving average of the weights and of what batch norms have measured."""
-    if config.weight_average_decay == 0:
-        return None
-    moving = get_ema_multi_avg_fn(config.weight_average_decay)
-    return AveragedModel(model, multi_avg_fn=moving, use_buffers=True)
 
 
 def _stalled(progress: Progress, config: TrainingConfig) -> bool:

@@ -100,15 +100,29 @@ class Run:
             mlflow.log_artifact(str(path), "figures")
 
     def log_table(self, name: str, columns: Mapping[str, Iterable[Any]]) -> None:
-        """Log named columns of equal length as a table, `tables/<name>.json`."""
-        content = {title: list(column) for title, column in columns.items()}
-        mlflow.log_table(content, f"tables/{name}.json", run_id=self.run_id)
+        """Log named columns of equal length as a table, `tables/<name>.json`; once only."""
+        path = f"tables/{name}.json"
+        logged = MlflowClient().list_artifacts(self.run_id, "tables")
+        if path not in {file.path for file in logged}:  # MLflow would add the same rows again
+            content = {title: [_printable(v) for v in column] for title, column in columns.items()}
+            mlflow.log_table(content, path, run_id=self.run_id)
 
-    def log_dataset(self, name: str, split: str, features: np.ndarray, targets: np.ndarray) -> None:
-        """Log what the run was trained on or judged by, with a fingerprint of its first values."""
+    def log_dataset(
+        self,
+        name: str,
+        split: str,
+        features: np.ndarray,
+        targets: np.ndarray,
+        fingerprint: str | None = None,
+    ) -> None:
+        """Log what the run was trained on or judged by, and by which fingerprint to know it again.
+
+        Without one, MLflow makes it of the first values.
+        """
         from mlflow.data import from_numpy
 
-        mlflow.log_input(from_numpy(features, targets=targets, name=name), context=split)
+        data = from_numpy(features, targets=targets, name=name, digest=fingerprint)
+        mlflow.log_input(data, context=split)
 
     def log_model(self, model: "nn.Module", example: np.ndarray) -> None:
         """Log the model as `model`, if the run has none yet; see `export.log_model`."""
@@ -144,6 +158,13 @@ class Run:
         note = f"{headline}\n\n```\n{self._config.as_command()}\n```\n"
         MlflowClient().set_tag(self.run_id, "mlflow.note.content", note)
         print(f"{headline}\nRun {self.run_id}; `mlflow ui` shows its curves and pictures.")
+
+
+def _printable(value: Any) -> Any:
+    """Return text without what no text file holds, such as bytes of a strange file name."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    return value
 
 
 def model_of(run_id: str) -> str | None:

@@ -18,7 +18,7 @@ from PIL import Image
 from datasets import cats_and_dogs, drawn, images
 from datasets.cats_and_dogs import CLASSES, Collection, load
 from datasets.errors import DataError
-from experiments.data import DataConfig, collection, main
+from experiments.data import DataConfig, PhotographsConfig, collection, main
 from experiments.harness.errors import UserError
 
 
@@ -269,7 +269,7 @@ def test_a_download_is_kept_for_days_without_network(
 def test_no_network_names_the_ways_out(cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cats_and_dogs, "URL", "http://127.0.0.1:1/a.zip")
     with pytest.raises(UserError) as caught:
-        collection("download", cache, 8)
+        collection(PhotographsConfig(data_dir=cache, image_size=16))
     assert str(caught.value) == (
         "data=download: http://127.0.0.1:1/a.zip cannot be downloaded (ConnectionError); "
         "data=PATH takes a zip or folder of yours, data=drawn draws some instead"
@@ -318,7 +318,7 @@ def test_the_command_shows_what_there_is(
     folder: Path, cache: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "train" / "dogs" / "a\nb.jpg").write_text("a dog")
-    main(DataConfig(data=str(folder), data_dir=cache, image_size=8))
+    main(DataConfig(data=str(folder), data_dir=cache, image_size=16))
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines[:4] == [
         ["split", "cats", "dogs"],
@@ -326,7 +326,7 @@ def test_the_command_shows_what_there_is(
         ["validation", "4", "3"],
         ["test", "3", "4"],
     ]
-    assert lines[5][:3] == ["8", "x", "8"]
+    assert lines[5][:3] == ["16", "x", "16"]
     assert lines[6] == ["read", "from", str(folder)]
     assert lines[7:] == [["left", "out:", "1"], [r"'train/dogs/a\nb.jpg':", "no", "image"]]
 

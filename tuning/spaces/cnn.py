@@ -1,7 +1,7 @@
-"""Convolutional network: how it is trained, and how strongly photographs are changed.
+"""Convolutional network: its shape, how it is trained, how strongly photographs are changed.
 
-Trials sketch, on small photographs in a small network, what the finals carry out in full: how large
-both are is a matter of the time one has, and not to be searched.
+Trials sketch, on small photographs and for a short time, what the finals carry out in full: more
+pixels and more epochs are always better, and only a matter of the time one has.
 """
 
 from experiments.cnn import EXPERIMENT
@@ -11,6 +11,7 @@ SPACE = Space(
     EXPERIMENT,
     {
         "architecture": choice("residual", "plain", "separable"),
+        "width": choice(16, 24, 32, 48),
         "depth": choice(1, 2),
         "batch_size": choice(32, 64),
         "learning_rate": numbers(3e-4, 1e-2, log=True),
@@ -19,11 +20,12 @@ SPACE = Space(
         "dropout_rate": numbers(0.0, 0.5),
         "label_smoothing": numbers(0.0, 0.2),
         "crop": numbers(0.1, 0.8),
+        "stretch": numbers(0.0, 0.5),
         "rotation_degrees": numbers(0.0, 30.0),
         "colour": numbers(0.0, 0.6),
         "erasing_probability": numbers(0.0, 0.5),
         "mixup_alpha": choice(0.0, 0.2, 0.5),
         "cutmix_alpha": choice(0.0, 1.0),
     },
-    sketch={"image_size": 64, "width": 24, "num_epochs": 40},
+    sketch={"image_size": 64, "num_epochs": 40},
 )
