@@ -46,6 +46,10 @@ class Learn(Protocol[C_contra, L_co]):
     ) -> L_co: ...
 
 
+def need_nothing(config: TrainingConfig) -> None:
+    """Prepare nothing: for experiments that make their samples themselves."""
+
+
 @dataclass(frozen=True)
 class Experiment(Generic[C, L]):
     """One architecture, as commands, tests and the tuner know it."""
@@ -54,7 +58,7 @@ class Experiment(Generic[C, L]):
     learn: Learn[C, L]
     judge: Callable[[C, Hardware, L, Run], Metrics]
     """Reads the test split, once; logs metrics, pictures and description; returns the metrics."""
-    prepare: Callable[[C], object] = lambda config: None
+    prepare: Callable[[C], object] = need_nothing
     """Fetches what `learn` will need, or raises a UserError, before any run is opened."""
 
     @property
