@@ -75,7 +75,7 @@ class CNNConfig(PhotographsConfig, TrainingConfig):
         "batch_size": 100,
     }
 
-    num_epochs: Count = 100
+    num_epochs: Count = 90
     batch_size: Annotated[int, Ge(2)] = 32
     learning_rate: Positive = 3e-3
     weight_decay: NotNegative = 0.05
@@ -94,11 +94,11 @@ class CNNConfig(PhotographsConfig, TrainingConfig):
     """Leave the backbone as ImageNet has taught it, and train its classifier alone."""
     optimizer: OptimizerName = "adamw"
     """Optimiser; SGD has Nesterov's momentum of 0.9."""
-    label_smoothing: Fraction = 0.1
+    label_smoothing: Fraction = 0.05
     """Part of each training label that is spread over all classes."""
     flip_probability: Fraction = 0.5
     """How often a view is mirrored."""
-    crop: Annotated[float, Ge(0), Lt(1)] = 0.4
+    crop: Annotated[float, Ge(0), Lt(1)] = 0.5
     """Largest part of a photograph's area that a random crop leaves out, before it is stretched."""
     stretch: NotNegative = 0.2
     """Largest change of a crop's width against its height, as a natural logarithm."""
@@ -110,7 +110,7 @@ class CNNConfig(PhotographsConfig, TrainingConfig):
     """Largest standard deviation of a Gaussian blur, in pixels."""
     erasing_probability: Fraction = 0.0
     """How often a rectangle of a view is hidden."""
-    mixup_alpha: NotNegative = 0.0
+    mixup_alpha: NotNegative = 0.2
     """Mix pairs of views and labels, with shares drawn from Beta(alpha, alpha) (0: no mixing)."""
     cutmix_alpha: NotNegative = 0.0
     """Replace a rectangle of a view by another view's, its area drawn likewise (0: none)."""
