@@ -112,12 +112,24 @@ def warp(images: Tensor, views: Tensor) -> Tensor:
         (B, 3, H, W).
 
     """
-    grid = F.affine_grid(views, list(images.shape), align_corners=False)
+    height, width = images.shape[2:]
+    x, y = centres(width, images.device), centres(height, images.device).unsqueeze(-1)
+    # What torch's affine_grid computes, as sums of a row and a column: a tenth of its time.
+    matrix = views.view(-1, 2, 3, 1, 1)
+    places = [row[:, 0] * x + (row[:, 1] * y + row[:, 2]) for row in matrix.unbind(1)]
+    grid = torch.stack(places, dim=-1)  # (B, H, W, 2)
     return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+
+
+def centres(count: int, device: torch.device) -> Tensor:
+    """Return the centres of so many pixels, from edge to edge of [-1, 1]."""
+    return (2 * torch.arange(count, device=device) + 1) / count - 1
 
 
 def blur(images: Tensor, sigma: Tensor, largest_sigma: float) -> Tensor:
     """Blur each photograph by a Gaussian of its own standard deviation.
+
+    At an edge, where the Gaussian would see nothing, the rest of it counts for more.
 
     Args:
         images: (B, 3, H, W), float32.
@@ -129,14 +141,22 @@ def blur(images: Tensor, sigma: Tensor, largest_sigma: float) -> Tensor:
 
     """
     count, channels, height, width = images.shape
-    reach = min(math.ceil(3 * largest_sigma), height - 1, width - 1)
+    reach = math.ceil(3 * largest_sigma)
     distance = torch.arange(-reach, reach + 1, device=images.device)
-    kernel = torch.exp(-(distance**2) / (2 * sigma.clamp(min=1e-3) ** 2).unsqueeze(-1))
-    kernel = (kernel / kernel.sum(-1, keepdim=True)).repeat_interleave(channels, dim=0)  # (3B, K)
+    kernel = torch.exp(-(distance**2) / (2 * sigma.clamp(min=1e-3) ** 2).unsqueeze(-1))  # (B, K)
+    kernel = kernel.repeat_interleave(channels, dim=0).unsqueeze(1)  # (3B, 1, K), one per plane
     planes = images.reshape(1, count * channels, height, width)
-    planes = F.pad(planes, (reach,) * 4, mode="reflect")
-    planes = F.conv2d(planes, kernel[:, None, :, None], groups=len(kernel))
-    planes = F.conv2d(planes, kernel[:, None, None, :], groups=len(kernel))
+    for kernels, padding, shape in (
+        (kernel.unsqueeze(-1), (reach, 0), (1, 1, height, 1)),
+        (kernel.unsqueeze(-2), (0, reach), (1, 1, 1, width)),
+    ):
+        seen = F.conv2d(
+            torch.ones(shape, device=images.device).expand(-1, len(kernel), -1, -1),
+            kernels,
+            padding=padding,
+            groups=len(kernel),
+        )
+        planes = F.conv2d(planes, kernels, padding=padding, groups=len(kernel)).div_(seen)
     return planes.view(images.shape)
 
 

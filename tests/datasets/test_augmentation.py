@@ -116,7 +116,13 @@ def test_each_photograph_is_blurred_by_its_own_gaussian() -> None:
             for x, s in zip(images, sigma.tolist(), strict=True)
         ]
     )
-    torch.testing.assert_close(blur(images, sigma, 1.6), expected, rtol=0, atol=1e-4)
+    inner = (..., slice(5, -5), slice(5, -5))  # at the edge torchvision sees the mirror image
+    torch.testing.assert_close(blur(images, sigma, 1.6)[inner], expected[inner], rtol=0, atol=1e-4)
+
+
+def test_a_blurred_wall_is_as_bright_at_its_edge() -> None:
+    wall = torch.full((2, 3, 9, 12), 0.7)
+    torch.testing.assert_close(blur(wall, torch.tensor([0.5, 2.0]), 2.0), wall)
 
 
 def test_no_blur_leaves_a_photograph_as_it_is() -> None:
