@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import mlflow
+import pytest
 from mlflow.tracking import MlflowClient
 
 from tests.conftest import ERRORS, start, wait_until
@@ -18,6 +19,7 @@ def only_run(client: MlflowClient) -> mlflow.entities.Run:
     return run
 
 
+@pytest.mark.slow
 def test_killed_in_mid_epoch_and_resumed_ends_with_the_same_metrics(tmp_path: Path) -> None:
     """SIGKILL to a real process; then the numbers of one that nobody disturbed."""
     command = f"-m experiments.moe --num-epochs 5 --checkpoint-seconds 0 {SLOW_ENOUGH}"

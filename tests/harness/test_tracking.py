@@ -297,6 +297,7 @@ def track_twenty_epochs(folder: Path, seed: int) -> None:
             run.log_epoch(epoch, {"val/loss": epoch + seed, "train/loss": 1.0})
 
 
+@pytest.mark.slow
 def test_eight_processes_at_once_on_a_store_that_does_not_exist(tmp_path: Path) -> None:
     context = multiprocessing.get_context("forkserver")  # processes that have imported all already
     context.set_forkserver_preload([__name__, "mlflow.store.tracking.sqlalchemy_store"])
