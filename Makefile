@@ -31,13 +31,13 @@ moe-extended: $(INSTALLED)  ## More experts, a hidden-layer gate, balanced load
 
 DATA ?= download
 cnn: $(INSTALLED)  ## Train on DATA: download (default), drawn, or the path of a zip or folder
-	$(RUN) -e cnn --experiment-name cnn -P data=$(DATA)
+	$(RUN) -e cnn --experiment-name cnn -P data="$(DATA)"
 
 cnn-drawn: $(INSTALLED)  ## The same in a minute and without network, on drawn animals
 	$(RUN) -e cnn --experiment-name cnn -P data=drawn -P image_size=64 -P num_epochs=20
 
 data: $(INSTALLED)  ## Fetch and decode the photographs of DATA
-	python -m experiments.data --data $(DATA)
+	python -m experiments.data --data "$(DATA)"
 
 EXPERIMENT ?= moe
 TRIALS ?= 50

@@ -157,7 +157,7 @@ def blur(images: Tensor, sigma: Tensor, largest_sigma: float) -> Tensor:
             groups=len(kernel),
         )
         planes = F.conv2d(planes, kernels, padding=padding, groups=len(kernel)).div_(seen)
-    return planes.view(images.shape)
+    return planes.reshape(images.shape)
 
 
 def recolour(images: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor) -> Tensor:

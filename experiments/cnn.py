@@ -318,13 +318,11 @@ def measure(
         **size_of(learnt.model, torch.from_numpy(learnt.example)),
     }
     if config.flip_test_time_augmentation:
-        for name, photographs in (
-            ("best/val_accuracy_flip_tta", learnt.collection.validation),
-            ("test/accuracy_flip_tta", learnt.collection.test),
-        ):
-            both = predict(learnt.model, photographs)
-            both = both + predict(learnt.model, photographs, mirrored=True)
-            metrics[name] = accuracy(both, photographs.labels.numpy())
+        model, validation, test = learnt.model, learnt.collection.validation, learnt.collection.test
+        both = probabilities + predict(model, test, mirrored=True)
+        metrics["test/accuracy_flip_tta"] = accuracy(both, labels)
+        both = predict(model, validation) + predict(model, validation, mirrored=True)
+        metrics["best/val_accuracy_flip_tta"] = accuracy(both, validation.labels.numpy())
     return metrics
 
 

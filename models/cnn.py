@@ -90,7 +90,7 @@ class ResidualCNN(PhotographClassifier):
     """Residual blocks with batch norm (He et al. 2016), for photographs of about 100 pixels.
 
     The stem and the first stage halve the resolution each, and so does every further stage, while
-    its number of channels doubles: all stages cost about the same.
+    its number of channels doubles: after the stem, all stages cost about the same.
 
     Args:
         width: channels of the first of four stages.

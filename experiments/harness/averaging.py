@@ -3,7 +3,7 @@
 import copy
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from experiments.harness.checkpoint import State
 
@@ -15,7 +15,7 @@ class WeightAverage:
     worth something from the first epoch on (Tan & Le 2019 train so).
 
     Args:
-        model: is copied; the copy takes part in no training.
+        model: what is averaged while it learns.
         decay: what the average keeps of itself at each step, in (0, 1).
 
     """
@@ -24,21 +24,22 @@ class WeightAverage:
         self.model = copy.deepcopy(model).requires_grad_(False)
         self.decay = decay
         self._num_steps = 0
+        # The tensors of both, which stay the same while their values change.
+        pairs = list(
+            zip(self.model.state_dict().values(), model.state_dict().values(), strict=True)
+        )
+        self._real = [pair for pair in pairs if pair[0].is_floating_point()]
+        self._counts = [pair for pair in pairs if not pair[0].is_floating_point()]
 
     @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
-        """Move towards the weights that `model` has now."""
+    def update(self) -> None:
+        """Move towards the weights that the model has now."""
         decay = min(self.decay, (1 + self._num_steps) / (10 + self._num_steps))
         self._num_steps += 1
-        real: tuple[list[Tensor], list[Tensor]] = ([], [])
-        pairs = zip(self.model.state_dict().values(), model.state_dict().values(), strict=True)
-        for mine, theirs in pairs:
-            if mine.is_floating_point():
-                real[0].append(mine)
-                real[1].append(theirs)
-            else:
-                mine.copy_(theirs)
-        torch._foreach_lerp_(*real, 1 - decay)  # all of them in one operation
+        averages, weights = zip(*self._real, strict=True)
+        torch._foreach_lerp_(averages, weights, 1 - decay)  # all of them in one operation
+        for mine, theirs in self._counts:
+            mine.copy_(theirs)
 
     def state_dict(self) -> State:
         """Return what a checkpoint keeps."""

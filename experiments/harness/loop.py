@@ -86,7 +86,7 @@ class Progress:
         self.optimizer.step()
         self.schedule.step()
         if self.average is not None:
-            self.average.update(self.model)
+            self.average.update()
 
     def close_epoch(
         self, metrics: dict[str, Tensor], row: dict[str, float], monitor: str, maximise: bool

@@ -1,7 +1,7 @@
 """Convolutional network: its shape, how it is trained, how strongly photographs are changed.
 
-Trials sketch, on small photographs and for a short time, what the finals carry out in full: more
-pixels and more epochs are always better, and only a matter of the time one has.
+Trials sketch, on small photographs and for a short time, what the finals carry out in full: how
+many pixels and epochs there are is a matter of the time one has, and not searched.
 """
 
 from experiments.cnn import EXPERIMENT
