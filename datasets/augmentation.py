@@ -9,6 +9,7 @@ Letters: B photographs, H x W pixels.
 
 import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -30,6 +31,7 @@ class Augmentation:
     """What is changed in photographs, and how strongly; with zeros they are only converted.
 
     Args:
+        view_size: width and height of what comes out, in pixels (0: those of the photographs).
         flip_probability: how often left and right change places.
         crop: largest part of the area that a square crop cuts away, in [0, 1); stretching it may
             cut away more.
@@ -41,6 +43,7 @@ class Augmentation:
 
     """
 
+    view_size: int = 0
     flip_probability: float = 0.0
     crop: float = 0.0
     stretch: float = 0.0
@@ -50,9 +53,11 @@ class Augmentation:
     erasing_probability: float = 0.0
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Change photographs (B, 3, H, W), from uint8 to float32 in [0, 1]."""
+        """Change photographs (B, 3, H, W), uint8, into views (B, 3, V, V), float32 in [0, 1]."""
         count, device = len(images), images.device
-        images = warp(as_float(images), self.draw_views(count, device))
+        views = self.draw_views(count, device)
+        size = (self.view_size, self.view_size) if self.view_size else images.shape[2:]
+        images = warp(as_float(images), views, size)
         if self.blur_sigma > 0:
             images = blur(images, between(0, self.blur_sigma, count, device), self.blur_sigma)
         if self.colour > 0:
@@ -98,7 +103,7 @@ def between(low: float, high: float, shape: int | tuple[int, ...], device: torch
     return low + (high - low) * torch.rand(shape, device=device)
 
 
-def warp(images: Tensor, views: Tensor) -> Tensor:
+def warp(images: Tensor, views: Tensor, size: Sequence[int]) -> Tensor:
     """Look at photographs through windows that are cut out, turned, stretched and mirrored.
 
     All of it is one interpolation, so that nothing is blurred twice.
@@ -107,17 +112,19 @@ def warp(images: Tensor, views: Tensor) -> Tensor:
         images: (B, 3, H, W), float32.
         views: (B, 2, 3): maps a pixel of the view at (x, y, 1), in [-1, 1] from edge to edge, to
             its place in the photograph. Beyond the edge the photograph is mirrored.
+        size: height and width of the views, H' x W'; made for views that are not much smaller
+            than what they show, since nothing is averaged.
 
     Returns:
-        (B, 3, H, W).
+        (B, 3, H', W').
 
     """
-    height, width = images.shape[2:]
+    height, width = size
     x, y = centres(width, images.device), centres(height, images.device).unsqueeze(-1)
     # What torch's affine_grid computes, as sums of a row and a column: a tenth of its time.
     matrix = views.view(-1, 2, 3, 1, 1)
     places = [row[:, 0] * x + (row[:, 1] * y + row[:, 2]) for row in matrix.unbind(1)]
-    grid = torch.stack(places, dim=-1)  # (B, H, W, 2)
+    grid = torch.stack(places, dim=-1)  # (B, H', W', 2)
     return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
 
 

@@ -19,7 +19,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from annotated_types import Ge, Le, Lt
+from annotated_types import Ge, Gt, Le, Lt
 from matplotlib.figure import Figure
 from pydantic import model_validator
 from pydantic.dataclasses import dataclass
@@ -57,8 +57,8 @@ from models.pretrained import Backbone, PretrainedCNN, WeightsUnavailableError
 
 DOG = CLASSES.index("dogs")
 """The class whose probability scores are about."""
-SMALLEST_FOR_BACKBONES = 32
-"""Pixels of which one is left where resolution is halved five times."""
+SMALLEST_SIZE = {"plain": 16, "residual": 16, "separable": 32, "pretrained": 32}
+"""Pixels of which one is left where resolution was halved as often as the network does."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -96,6 +96,10 @@ class CNNConfig(PhotographsConfig, TrainingConfig):
     """Optimiser; SGD has Nesterov's momentum of 0.9."""
     label_smoothing: Fraction = 0.05
     """Part of each training label that is spread over all classes."""
+    first_view: Annotated[float, Gt(0), Le(1)] = 0.67
+    """Side of the views that training starts with, as a part of image_size."""
+    last_view: Annotated[float, Gt(0), Le(1)] = 0.83
+    """Side of the views that training ends with, as a part of image_size."""
     flip_probability: Fraction = 0.5
     """How often a view is mirrored."""
     crop: Annotated[float, Ge(0), Lt(1)] = 0.5
@@ -125,7 +129,7 @@ class CNNConfig(PhotographsConfig, TrainingConfig):
                 raise ValueError(
                     f"{name}={getattr(self, name)}: means nothing to a {self.architecture} network"
                 )
-        smallest = SMALLEST_FOR_BACKBONES if pretrained or self.architecture == "separable" else 16
+        smallest = SMALLEST_SIZE[self.architecture]
         if self.image_size < smallest:
             raise ValueError(
                 f"image_size={self.image_size}: a {self.architecture} network needs {smallest}"
@@ -164,7 +168,7 @@ def learn(
     history = fit(
         model,
         config,
-        train=training_batches(config, train),
+        train=partial(training_batches, config, train),
         validation=judging_batches(validation),
         loss_function=partial(classification_loss, config),
         optimizer=build_optimizer(config.optimizer, model, config),
@@ -253,9 +257,10 @@ def on_device(photographs: Photographs, hardware: Hardware) -> Photographs:
     return Photographs(images.to(hardware.device), labels.to(hardware.device), names)
 
 
-def training_batches(config: CNNConfig, train: Photographs) -> MappedBatches:
-    """Shuffle, and change each batch at random: views (B, 3, S, S) with parts of classes (B, 2)."""
+def training_batches(config: CNNConfig, train: Photographs, epoch: int) -> MappedBatches:
+    """Shuffle, and change each batch at random: views (B, 3, V, V) with parts of classes (B, 2)."""
     augment = Augmentation(
+        view_size=view_size(config, epoch),
         flip_probability=config.flip_probability,
         crop=config.crop,
         stretch=config.stretch,
@@ -267,6 +272,18 @@ def training_batches(config: CNNConfig, train: Photographs) -> MappedBatches:
     mix = Mixing(config.mixup_alpha, config.cutmix_alpha, len(CLASSES))
     shuffled = TensorBatches(train.images, train.labels, batch_size=config.batch_size, shuffle=True)
     return MappedBatches(shuffled, lambda images, labels: mix(augment(images), labels))
+
+
+def view_size(config: CNNConfig, epoch: int) -> int:
+    """Return the pixels of an epoch's views, a multiple of 8.
+
+    Small views cost little, and the first epochs need no detail (Howard 2018). They are never as
+    large as the photographs that are judged, because a crop magnifies what it shows: what is seen
+    in training and afterwards has the same size this way (Touvron et al. 2019).
+    """
+    progress = (epoch - 1) / max(1, config.num_epochs - 1)
+    part = config.first_view + progress * (config.last_view - config.first_view)
+    return max(SMALLEST_SIZE[config.architecture], 8 * round(part * config.image_size / 8))
 
 
 def judging_batches(photographs: Photographs) -> MappedBatches:
@@ -363,7 +380,7 @@ def draw_pictures(
     labels = test.labels.numpy()
     judged = figures.Judged(as_pictures(test.images), labels, probabilities, CLASSES)
 
-    views, shares = next(iter(training_batches(config, learnt.collection.train)))
+    views, shares = next(iter(training_batches(config, learnt.collection.train, config.num_epochs)))
     augmented = as_pictures((255 * views[:24]).round().byte())
     run.log_figure("augmented", figures.augmented_batch(augmented, shares[:24].numpy(), CLASSES))
     run.log_figure("curves", draw_curves_of(learnt))

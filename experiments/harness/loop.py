@@ -148,7 +148,7 @@ def fit(
     model: nn.Module,
     config: TrainingConfig,
     *,
-    train: Batches,
+    train: Batches | Callable[[int], Batches],
     validation: Batches,
     loss_function: LossFunction,
     optimizer: Optimizer,
@@ -166,7 +166,8 @@ def fit(
     Args:
         model: trained in place.
         config: number of epochs, schedule, clipping, early stopping.
-        train: batches of an epoch, on the device.
+        train: batches of every epoch, or a function that makes those of an epoch, counted from 1;
+            on the device, and equally many each time.
         validation: batches of the validation split, on the device.
         loss_function: maps model and batch to an `Outcome`, in training and in evaluation.
         optimizer: holds the highest learning rate in its parameter groups.
@@ -185,20 +186,25 @@ def fit(
 
     """
     clip = clip or (lambda model, norm: nn.utils.clip_grad_norm_(model.parameters(), norm))
-    schedule = Schedule(optimizer, config, len(train))
+    batches_of = train if callable(train) else lambda epoch: train
+    num_steps = len(batches_of(1))
+    schedule = Schedule(optimizer, config, num_steps)
     decay = config.weight_average_decay
     average = WeightAverage(model, decay) if decay > 0 else None
     progress = Progress(model, optimizer, schedule, History(), average)
     stateful = [callback for callback in callbacks if isinstance(callback, Stateful)]
     if run is not None:
         _go_on(progress, stateful, run)
-    total, done = config.num_epochs * len(train), progress.epoch * len(train)
+    total, done = config.num_epochs * num_steps, progress.epoch * num_steps
     try:
         # disable=None: silent where stderr is no terminal.
         with tqdm(desc=title, total=total, initial=done, unit="step", disable=None) as bar:
             while progress.epoch < config.num_epochs and not _stalled(progress, config):
                 began, rate = time.perf_counter(), progress.schedule.learning_rate
-                trained = _train_epoch(progress, config, train, loss_function, hardware, clip, bar)
+                batches = batches_of(progress.epoch + 1)
+                trained = _train_epoch(
+                    progress, config, batches, loss_function, hardware, clip, bar
+                )
                 train_seconds = time.perf_counter() - began
                 validated = evaluate(progress.judged, validation, loss_function, hardware)
                 metrics = _named("train/", trained.means()) | _named("val/", validated.means())

@@ -50,7 +50,7 @@ def test_flipping_mirrors_whole_photographs_about_half_of_the_time() -> None:
 @pytest.mark.parametrize("degrees", [-35.0, 10.0])
 def test_a_rotation_is_torchvisions(degrees: float) -> None:
     images = photographs()
-    turned = warp(images, view(math.radians(degrees)).repeat(len(images), 1, 1))
+    turned = warp(images, view(math.radians(degrees)).repeat(len(images), 1, 1), images.shape[2:])
     # torchvision turns counter-clockwise, as pictures are looked at with y upwards.
     expected = torch.stack(
         [reference.rotate(image, degrees, reference.InterpolationMode.BILINEAR) for image in images]
@@ -61,12 +61,20 @@ def test_a_rotation_is_torchvisions(degrees: float) -> None:
 
 def test_a_crop_is_torchvisions() -> None:
     images = photographs()
-    half = warp(images, view(width=0.5, height=0.5).repeat(len(images), 1, 1))
+    half = warp(images, view(width=0.5, height=0.5).repeat(len(images), 1, 1), images.shape[2:])
     expected = torch.stack(
         [reference.resized_crop(image, 6, 6, 12, 12, [24, 24], antialias=False) for image in images]
     )
     inner = (..., slice(2, -2), slice(2, -2))  # at its rim torchvision sees nothing beyond the crop
     torch.testing.assert_close(half[inner], expected[inner], rtol=0, atol=1e-5)
+
+
+def test_smaller_views_show_the_same() -> None:
+    """Half the size of an even photograph: each pixel is the mean of four."""
+    images = as_bytes(photographs())
+    views = Augmentation(view_size=12)(images)
+    expected = torch.nn.functional.avg_pool2d(images.float() / 255, 2)
+    torch.testing.assert_close(views, expected, rtol=0, atol=1e-5)
 
 
 def test_crops_stay_inside_and_keep_as_much_as_they_should() -> None:
@@ -85,7 +93,7 @@ def test_crops_stay_inside_and_keep_as_much_as_they_should() -> None:
 def test_beyond_the_edge_lies_the_mirrored_photograph() -> None:
     """Half a width further right, the left half is what the right half was, then it comes back."""
     image = photographs(1, size=8)
-    moved = warp(image, view() + torch.tensor([[[0, 0, 1.0], [0, 0, 0]]]))
+    moved = warp(image, view() + torch.tensor([[[0, 0, 1.0], [0, 0, 0]]]), image.shape[2:])
     right_half = image[..., 4:]
     torch.testing.assert_close(moved, torch.cat([right_half, right_half.flip(-1)], dim=-1))
 

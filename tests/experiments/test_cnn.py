@@ -155,12 +155,29 @@ def test_the_test_photographs_have_no_part_in_learning(photographs: Path) -> Non
 def test_training_sees_views_and_judging_sees_whole_photographs(photographs: Path) -> None:
     config = small(photographs, crop=0.5, batch_size=24)
     photos = collection(config)
-    ((views, shares),) = cnn.training_batches(config, photos.train)
+    ((views, shares),) = cnn.training_batches(config, photos.train, epoch=1)
     assert views.shape == (24, 3, 16, 16)
     assert views.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(shares.sum(-1), torch.ones(24))
     whole = torch.cat([images for images, _ in cnn.judging_batches(photos.validation)])
     torch.testing.assert_close(whole, photos.validation.images.float() / 255)
+
+
+def test_views_grow_from_epoch_to_epoch(photographs: Path) -> None:
+    config = small(photographs, image_size=64, first_view=0.5, last_view=1.0, num_epochs=5)
+    photos = collection(config)
+    sizes: list[torch.Size] = []
+    for epoch in range(1, 6):
+        batches = cnn.training_batches(config, photos.train, epoch)
+        sizes += {views.shape[2:] for views, _ in batches}  # one of each epoch
+    assert sizes == [(size, size) for size in (32, 40, 48, 56, 64)]
+    between = small(photographs, image_size=100, first_view=0.4, last_view=0.5, num_epochs=2)
+    assert [cnn.view_size(between, epoch) for epoch in (1, 2)] == [40, 48]  # multiples of 8
+
+
+def test_no_view_is_smaller_than_the_network_can_see() -> None:
+    config = CNNConfig(image_size=32, first_view=0.1, architecture="separable")
+    assert cnn.view_size(config, epoch=1) == 32
 
 
 @pytest.mark.usefixtures("no_pictures")
@@ -171,6 +188,9 @@ def test_interrupted_and_resumed_it_ends_with_the_same_numbers(
     config = small(
         photographs,
         num_epochs=4,
+        image_size=32,
+        first_view=0.5,
+        last_view=1.0,
         flip_probability=0.5,
         cutmix_alpha=1.0,
         blur_sigma=1.0,

@@ -245,6 +245,22 @@ def test_batches_pass_through_a_function() -> None:
     ]
 
 
+def test_each_epoch_may_have_batches_of_its_own() -> None:
+    """A line that stays at zero is as far off as what the epoch shows it."""
+    x, y = line()
+    model = nn.Linear(1, 1)
+    for parameter in model.parameters():
+        nn.init.zeros_(parameter)
+
+    def batches(epoch: int) -> TensorBatches:
+        return TensorBatches(x, epoch * y, batch_size=5)
+
+    config = SmallConfig(num_epochs=3, lr_schedule="constant", learning_rate=1e-12)
+    history = train_line(config, model=model, train=batches)
+    square = y.square().mean().item()
+    assert history.column("train/loss") == pytest.approx([square, 4 * square, 9 * square])
+
+
 def test_the_size_of_a_model_is_counted() -> None:
     """A convolution of 3 x 3 from 2 to 5 channels at 16 places, then 80 weights to 7 logits."""
     model = nn.Sequential(nn.Conv2d(2, 5, 3, padding=1), nn.Flatten(), nn.Linear(80, 7))
