@@ -75,7 +75,7 @@ class CNNConfig(PhotographsConfig, TrainingConfig):
         "batch_size": 100,
     }
 
-    num_epochs: Count = 90
+    num_epochs: Count = 120
     batch_size: Annotated[int, Ge(2)] = 32
     learning_rate: Positive = 3e-3
     weight_decay: NotNegative = 0.05
