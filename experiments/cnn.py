@@ -31,7 +31,7 @@ from datasets.augmentation import Augmentation, Mixing, as_float
 from datasets.cats_and_dogs import CLASSES, Collection, Photographs
 from datasets.splits import Split
 from experiments.data import PhotographsConfig, collection
-from experiments.figures import classification
+from experiments.figures import classification, training
 from experiments.figures import cnn as figures
 from experiments.harness import scores
 from experiments.harness.batches import MappedBatches, TensorBatches
@@ -419,8 +419,14 @@ def draw_curves_of(learnt: LearntNetwork) -> Figure:
         parts = {"training": "train", "validation": "val"}
         return {part: learnt.history.column(f"{key}/{name}") for part, key in parts.items()}
 
-    rates = learnt.history.column("learning_rate")
-    return figures.curves(column("loss"), column("accuracy"), rates, learnt.history.best_epoch)
+    return training.curves(
+        column("loss"),
+        column("accuracy"),
+        learnt.history.column("learning_rate"),
+        learnt.history.best_epoch,
+        loss_unit="nats per photograph",
+        note="training: measured on augmented photographs, which are harder",
+    )
 
 
 def pick(judged: figures.Judged, *, wrong: bool, count: int) -> np.ndarray:

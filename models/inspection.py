@@ -1,13 +1,16 @@
-"""A look inside a trained network by forward hooks: the network itself is not altered.
+"""A look inside a trained network, which is not altered.
 
-Letters: B samples, C channels, H x W pixels.
+Letters: B samples, C channels, H x W pixels, T steps, I inputs.
 """
 
 import contextlib
 from collections.abc import Iterator, Mapping
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from models.recurrent import RecurrentNetwork
 
 
 @contextlib.contextmanager
@@ -81,3 +84,27 @@ def grad_cam(model: nn.Module, images: Tensor, layer: nn.Module, classes: Tensor
         (gradients,) = torch.autograd.grad(explained, maps)
     weights = gradients.mean((2, 3), keepdim=True)  # (B, C', 1, 1)
     return torch.relu((weights * maps).sum(1)).detach()
+
+
+def gradient_by_lag(
+    network: RecurrentNetwork, symbols: Tensor, conditions: Tensor | None = None
+) -> Tensor:
+    """Return how strongly what is said at the last step depends on what was read before it.
+
+    Args:
+        network: what reads.
+        symbols: (B, T) int64; the first one of each row stands for what is to be said at the end.
+        conditions: (B,) int64; needed where the network has any.
+
+    Returns:
+        (T,): the norm of d(loss at the last step) / d(input so many steps before it), averaged
+        over the rows; [0] is that of the last step itself.
+
+    """
+    inputs = network.encode(symbols, conditions).detach().requires_grad_()  # (B, T, I)
+    hidden, _ = network.recurrence(inputs)
+    last = network.decode(hidden[:, -1:], conditions).squeeze(1)
+    loss = F.cross_entropy(last, symbols[:, 0], reduction="sum")
+    (slope,) = torch.autograd.grad(loss, inputs)
+    norms: Tensor = slope.norm(dim=-1).mean(0).flip(0)
+    return norms

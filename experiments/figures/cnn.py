@@ -13,12 +13,10 @@ from PIL import Image
 
 from experiments.figures import style
 from experiments.figures.classification import note
-from experiments.figures.training import draw_curves
 
 WIDTH = 7.4  # inches of every figure here
 CAPTION = 9  # points
 HEAT = mpl.colormaps["inferno"]
-TRAINING_NOTE = "training: measured on augmented photographs, which are harder"
 
 
 class Judged(NamedTuple):
@@ -126,21 +124,6 @@ def uncertain(judged: Judged, count: int = 18) -> Figure:
     shown = judged.take(np.argsort(judged.confidence, kind="stable")[:count])
     title = f"The {len(shown.photos)} least certain of {len(judged.photos):,} photographs"
     return photographs(shown.photos, shown.captions, f"{title} (framed: mistakes)", shown.wrong)
-
-
-def curves(
-    losses: dict[str, np.ndarray],
-    accuracies: dict[str, np.ndarray],
-    learning_rate: np.ndarray,
-    best_epoch: int,
-) -> Figure:
-    """Draw how training went: (epochs,) each, by the names "training" and "validation"."""
-    figure, ((loss, accuracy, rate),) = style.canvas(1, 3, width=WIDTH, height=3.4)
-    draw_curves(loss, "Loss", "nats per photograph", losses, best_epoch=best_epoch)
-    draw_curves(accuracy, "Accuracy", "fraction", accuracies, best_epoch=best_epoch)
-    draw_curves(rate, "Learning rate", "learning rate", {"": learning_rate})
-    figure.supxlabel(TRAINING_NOTE, fontsize=10)
-    return figure
 
 
 def activations(

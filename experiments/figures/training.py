@@ -4,8 +4,37 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from experiments.figures import style
+
+
+def curves(
+    losses: dict[str, np.ndarray],
+    accuracies: dict[str, np.ndarray],
+    learning_rate: np.ndarray,
+    best_epoch: int,
+    *,
+    loss_unit: str,
+    note: str = "",
+) -> Figure:
+    """Draw how training went.
+
+    Args:
+        losses: (epochs,) each, by the names "training" and "validation".
+        accuracies: the same.
+        learning_rate: (epochs,).
+        best_epoch: whose weights were kept.
+        loss_unit: such as "nats per photograph".
+        note: stands below.
+
+    """
+    figure, ((loss, accuracy, rate),) = style.canvas(1, 3, width=7.4, height=3.4)
+    draw_curves(loss, "Loss", loss_unit, losses, best_epoch=best_epoch)
+    draw_curves(accuracy, "Accuracy", "fraction", accuracies, best_epoch=best_epoch)
+    draw_curves(rate, "Learning rate", "learning rate", {"": learning_rate})
+    figure.supxlabel(note, fontsize=10)
+    return figure
 
 
 def draw_curves(

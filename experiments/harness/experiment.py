@@ -26,6 +26,8 @@ class Learnt:
     history: History
     example: np.ndarray
     """Two samples of input, which give the logged model its signature."""
+    varying: tuple[int, ...] = (0,)
+    """Dimensions of input and output that may have any size: batch, and number of steps."""
 
 
 L = TypeVar("L", bound=Learnt)

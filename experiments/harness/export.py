@@ -1,6 +1,7 @@
 """Models as torch.export archives, which load and predict without any of this project's code."""
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,14 @@ from mlflow.types.schema import Schema, TensorSpec
 from torch import nn
 
 
-def log_model(model: nn.Module, example: np.ndarray) -> None:
+def log_model(model: nn.Module, example: np.ndarray, varying: Sequence[int] = (0,)) -> None:
     """Log a model to the active run, as `model`.
 
     Args:
         model: on any device and in any mode; it is exported from the CPU in evaluation mode.
-        example: input of at least two samples; its first dimension is the batch, which may
-            later have any size.
+        example: input of at least two samples.
+        varying: dimensions of input and output that may later have any size; the first, 0, is the
+            batch.
 
     """
     # In any other memory layout torch would not know a weight for a whole one.
@@ -32,7 +34,7 @@ def log_model(model: nn.Module, example: np.ndarray) -> None:
         flavor=_PortableFlavor,
         flavor_name="pytorch",
         pytorch_model=model,
-        signature=ModelSignature(_any_batch(example), _any_batch(output)),
+        signature=ModelSignature(_schema(example, varying), _schema(output, varying)),
         input_example=example,
         pip_requirements=_requirements(),
     )
@@ -54,8 +56,9 @@ class _PortableFlavor:
         mlflow_model.save(str(Path(path) / "MLmodel"))
 
 
-def _any_batch(array: np.ndarray) -> Schema:
-    return Schema([TensorSpec(array.dtype, (-1, *array.shape[1:]))])
+def _schema(array: np.ndarray, varying: Sequence[int]) -> Schema:
+    shape = (-1 if dimension in varying else size for dimension, size in enumerate(array.shape))
+    return Schema([TensorSpec(array.dtype, tuple(shape))])
 
 
 def _requirements() -> list[str]:

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -124,10 +124,12 @@ class Run:
         data = from_numpy(features, targets=targets, name=name, digest=fingerprint)
         mlflow.log_input(data, context=split)
 
-    def log_model(self, model: "nn.Module", example: np.ndarray) -> None:
+    def log_model(
+        self, model: "nn.Module", example: np.ndarray, varying: Sequence[int] = (0,)
+    ) -> None:
         """Log the model as `model`, if the run has none yet; see `export.log_model`."""
         if model_of(self.run_id) is None:
-            export.log_model(model, example)
+            export.log_model(model, example, varying)
 
     def log_spread(self, results: Mapping[int, Mapping[str, float]]) -> None:
         """Log mean and standard deviation of metrics over seeds, and each value with its seed."""

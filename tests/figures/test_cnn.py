@@ -95,19 +95,6 @@ def test_captions_do_not_overlap(count: int) -> None:
     assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])
 
 
-def test_curves_tell_training_from_validation_and_mark_the_kept_epoch() -> None:
-    values = np.linspace(1, 0, 5)
-    both = {"training": values, "validation": values / 2}
-    figure = drawn(figures.curves(both, both, values, best_epoch=4))
-    loss, accuracy, rate = figure.axes
-    for axes in (loss, accuracy):
-        training, validation, kept = axes.lines
-        assert (training.get_linestyle(), validation.get_linestyle()) == ("--", "-")
-        assert kept.get_xdata() == [4, 4]
-    assert np.array_equal(rate.lines[0].get_ydata(), values)
-    assert "augmented" in figure.get_supxlabel()
-
-
 def test_the_strongest_channels_of_each_layer_are_shown_in_order() -> None:
     maps = np.zeros((4, 3, 3))
     maps[:, 1, 1] = [1, -9, 4, 2]  # its size counts, not its sign

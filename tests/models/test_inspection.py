@@ -1,10 +1,12 @@
-"""Hooks and Grad-CAM on networks whose answer is known."""
+"""Hooks, Grad-CAM and gradients on networks whose answer is known."""
 
+import pytest
 import torch
 from torch import nn
 
 from models.cnn import ResidualCNN
-from models.inspection import activations, grad_cam
+from models.inspection import activations, grad_cam, gradient_by_lag
+from models.recurrent import CellName, RecurrentNetwork
 
 
 class BrightRed(nn.Module):
@@ -75,3 +77,29 @@ def test_the_network_is_left_as_it_was() -> None:
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert all(p.grad is None for p in network.parameters())
     assert not any(module._forward_hooks for module in network.modules())
+
+
+@pytest.mark.parametrize(("cell", "num_conditions"), [("gru", 0), ("lstm", 3)])
+@torch.no_grad()
+def test_gradients_by_lag_are_those_of_small_changes(cell: CellName, num_conditions: int) -> None:
+    torch.manual_seed(0)
+    network = RecurrentNetwork(
+        num_symbols=5, cell=cell, hidden_size=6, num_conditions=num_conditions
+    ).double()
+    symbols, conditions = torch.randint(0, 5, (1, 6)), torch.tensor([2])
+    with torch.enable_grad():
+        norms = gradient_by_lag(network, symbols, conditions)
+    inputs = network.encode(symbols, conditions)
+
+    def loss(values: torch.Tensor) -> float:
+        hidden, _ = network.recurrence(values)
+        last = network.decode(hidden, conditions)[:, -1]
+        return nn.functional.cross_entropy(last, symbols[:, 0]).item()
+
+    for lag in range(6):
+        slope = []
+        for unit in range(inputs.shape[-1]):
+            change = torch.zeros_like(inputs)
+            change[0, 5 - lag, unit] = 1e-5
+            slope.append((loss(inputs + change) - loss(inputs - change)) / 2e-5)
+        assert norms[lag].item() == pytest.approx(torch.tensor(slope).norm().item(), rel=1e-4)

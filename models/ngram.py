@@ -1,0 +1,76 @@
+"""What counting can do: an n-gram model, to compare a network with that has to learn.
+
+Letters: N characters, S symbols.
+"""
+
+import torch
+from torch import Tensor
+
+
+def kneser_ney(symbols: Tensor, order: int, num_symbols: int) -> Tensor:
+    """Estimate how probable each symbol is after those before it, from a text.
+
+    Interpolated Kneser-Ney smoothing with three discounts for each order (Chen & Goodman 1999,
+    section 3). The tables hold every context there could be, S ** order numbers.
+
+    Args:
+        symbols: (N,) integers from 0 to S - 1.
+        order: length of the n-grams, at least 1: a context is `order` - 1 symbols.
+        num_symbols: S.
+
+    Returns:
+        (S,) * order float64: the last dimension is what follows, and sums to 1.
+
+    """
+    probabilities = torch.full((num_symbols,), 1 / num_symbols, dtype=torch.float64)
+    for length in range(1, order + 1):
+        if length == order:
+            counts = count_ngrams(symbols, length, num_symbols)
+        else:  # in how many contexts, rather than how often
+            counts = (count_ngrams(symbols, length + 1, num_symbols) > 0).sum(0)
+        discounts = discount(counts)[counts.clamp(max=3)]
+        total = counts.sum(-1, keepdim=True)
+        seen = (counts - discounts) / total
+        probabilities = torch.where(
+            total > 0, seen + discounts.sum(-1, keepdim=True) / total * probabilities, probabilities
+        )
+    return probabilities
+
+
+def count_ngrams(symbols: Tensor, length: int, num_symbols: int) -> Tensor:
+    """Count every sequence of `length` symbols, (S,) * length int64."""
+    windows = symbols.long().unfold(0, length, 1)  # (N - length + 1, length)
+    places = num_symbols ** torch.arange(length - 1, -1, -1)
+    counts = torch.bincount((windows * places).sum(-1), minlength=num_symbols**length)
+    return counts.view((num_symbols,) * length)
+
+
+def discount(counts: Tensor) -> Tensor:
+    """Return what is taken off counts of 0, 1, 2, and 3 or more: (4,) float64."""
+    frequencies = torch.bincount(counts.flatten().clamp(max=5), minlength=5)[1:5].double()
+    once, twice, thrice, often = frequencies.clamp(min=1)
+    part = once / (once + 2 * twice)
+    zero = torch.zeros((), dtype=torch.float64)
+    discounts = torch.stack(
+        [
+            zero,
+            1 - 2 * part * twice / once,
+            2 - 3 * part * thrice / twice,
+            3 - 4 * part * often / thrice,
+        ]
+    )
+    return discounts.clamp(min=0).minimum(torch.arange(4))
+
+
+def bits_per_symbol(probabilities: Tensor, symbols: Tensor) -> float:
+    """Return the mean of -log2 p over a text, which is taken to come after blanks, symbol 0.
+
+    Args:
+        probabilities: as `kneser_ney` returns them.
+        symbols: (N,) integers.
+
+    """
+    order = probabilities.dim()
+    padded = torch.cat([symbols.new_zeros(order - 1), symbols]).long()
+    windows = padded.unfold(0, order, 1)  # (N, order)
+    return -probabilities[windows.unbind(-1)].log2().mean().item()

@@ -1,0 +1,232 @@
+"""Recurrent networks against steps written out by hand, in double precision."""
+
+import itertools
+from typing import Any, get_args
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.export import Dim
+
+from models.recurrent import (
+    FOR_CELLS,
+    CellName,
+    Predictor,
+    RecurrentNetwork,
+    generate,
+    recurrence,
+    scan,
+)
+
+CELLS: tuple[CellName, ...] = get_args(CellName)
+CASES = [(how, cell) for how, cells in FOR_CELLS.items() for cell in cells]
+
+
+def network(cell: CellName = "gru", **changes: Any) -> RecurrentNetwork:
+    torch.manual_seed(0)
+    options: dict[str, Any] = {"num_symbols": 5, "hidden_size": 6}
+    return RecurrentNetwork(cell=cell, **{**options, **changes}).eval()
+
+
+def symbols(rows: int, steps: int) -> Tensor:
+    return torch.randint(0, 5, (rows, steps), generator=torch.Generator().manual_seed(1))
+
+
+def step_by_hand(cell: CellName, layers: Any, x: Tensor, state: Any) -> Any:
+    """Return the next state of one layer: h, or (h, c) for LSTM."""
+    if cell == "mingru":
+        gate, candidate = (layers.layers[0].weight @ x + layers.layers[0].bias).chunk(2)
+        z = 1 / (1 + (-gate).exp())
+        g = torch.tensor(
+            [c + 0.5 if c >= 0 else 1 / (1 + torch.tensor(-c).exp()) for c in candidate.tolist()],
+            dtype=torch.float64,
+        )
+        return (1 - z) * state + z * g
+    w, u, b, d = (getattr(layers, name) for name in layers._all_weights[0])
+    h = state[0] if cell == "lstm" else state
+    if cell == "rnn":
+        return torch.tanh(w @ x + b + u @ h + d)
+    if cell == "lstm":
+        i, f, g, o = (w @ x + b + u @ h + d).chunk(4)
+        c = torch.sigmoid(f) * state[1] + torch.sigmoid(i) * torch.tanh(g)
+        return torch.sigmoid(o) * torch.tanh(c), c
+    (wr, wz, wn), (ur, uz, un) = (w @ x + b).chunk(3), (u @ h + d).chunk(3)
+    r, z = torch.sigmoid(wr + ur), torch.sigmoid(wz + uz)
+    return (1 - z) * torch.tanh(wn + r * un) + z * h
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@torch.no_grad()
+def test_a_cell_is_its_equations(cell: CellName) -> None:
+    torch.manual_seed(0)
+    layers = recurrence(cell, 3, 4).double()
+    x = 3 * torch.randn(2, 30, 3, dtype=torch.float64)
+    hidden, _ = layers(x)
+    for row in range(2):
+        zeros = torch.zeros(4, dtype=torch.float64)
+        state: Any = (zeros, zeros) if cell == "lstm" else zeros
+        for step in range(30):
+            state = step_by_hand(cell, layers, x[row, step], state)
+            expected = state[0] if cell == "lstm" else state
+            # minGRU computes in single precision, whatever it is given
+            tolerance = 1e-5 if cell == "mingru" else 1e-10
+            torch.testing.assert_close(
+                hidden[row, step].double(), expected, rtol=tolerance, atol=tolerance
+            )
+
+
+def test_the_scan_equals_its_loop_over_long_stretches() -> None:
+    torch.manual_seed(0)
+    kept, new = torch.rand(2, 1000, 3, dtype=torch.float64), torch.rand(2, 1000, 3).double()
+    before = torch.rand(2, 3, dtype=torch.float64)
+    for start in (before, None):
+        h = torch.zeros_like(before) if start is None else start
+        expected = []
+        for step in range(1000):
+            h = kept[:, step] * h + new[:, step]
+            expected.append(h)
+        scanned = scan(kept.log(), new.log(), None if start is None else start.log()).exp()
+        torch.testing.assert_close(scanned, torch.stack(expected, dim=1))
+
+
+@pytest.mark.parametrize(("cell", "num_layers"), itertools.product(CELLS, (1, 2)))
+@torch.no_grad()
+def test_a_stream_in_pieces_is_the_stream_as_a_whole(cell: CellName, num_layers: int) -> None:
+    model = network(cell, num_layers=num_layers, num_conditions=3, embedding_size=4)
+    whole, conditions = symbols(2, 20), torch.tensor([2, 0])
+    expected, end = model(whole, conditions)
+    state: Any = None
+    parts = []
+    for piece in whole.split([1, 7, 12], dim=1):
+        logits, state = model(piece, conditions, state)
+        parts.append(logits)
+    torch.testing.assert_close(torch.cat(parts, dim=1), expected, rtol=1e-4, atol=1e-5)
+    for mine, theirs in zip(state, end, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@torch.no_grad()
+def test_what_is_said_depends_on_the_past_alone(cell: CellName) -> None:
+    model = network(cell)
+    one, other = symbols(1, 10), symbols(1, 10)
+    other[:, 6] = (other[:, 6] + 1) % 5
+    a, b = model(one)[0], model(other)[0]
+    torch.testing.assert_close(a[:, :6], b[:, :6])
+    assert (a[:, 6:] - b[:, 6:]).abs().amin(1).max() > 0
+
+
+@pytest.mark.parametrize(("how", "cell"), CASES)
+def test_gradients_reach_every_parameter(how: Any, cell: CellName) -> None:
+    model = network(
+        cell, num_layers=2, num_conditions=3, embedding_size=4, initialisation=how, horizon=20
+    ).train()
+    model(symbols(3, 12), torch.arange(3))[0].square().mean().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_few_sequences_are_learnt_by_heart(cell: CellName) -> None:
+    model = network(cell, hidden_size=32).train()
+    inputs, targets = symbols(8, 6), torch.randint(0, 5, (8,))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    for _ in range(150):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(inputs)[0][:, -1], targets).backward()
+        optimizer.step()
+    assert (model(inputs)[0][:, -1].argmax(-1) == targets).all()
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_orthogonal_weights_change_no_length(cell: CellName) -> None:
+    layers: Any = network(cell, num_layers=2, initialisation="orthogonal").recurrence
+    for recurrent in (layers.weight_hh_l0, layers.weight_hh_l1):
+        for block in recurrent.split(6):
+            torch.testing.assert_close(block @ block.T, torch.eye(6))
+    forget = layers.bias_ih_l0.split(6)[1:2] if cell == "lstm" else ()
+    assert all((bias == 1).all() for bias in forget)
+
+
+def test_the_identity_keeps_what_it_holds() -> None:
+    layers: Any = network("rnn", initialisation="identity").recurrence
+    nn.init.zeros_(layers.weight_ih_l0)
+    state = torch.rand(1, 2, 6)
+    _, after = layers(torch.rand(2, 50, 5), state)
+    torch.testing.assert_close(after, state)
+
+
+@pytest.mark.parametrize("cell", FOR_CELLS["chrono"])
+@torch.no_grad()
+def test_chrono_gates_remember_for_1_to_horizon_steps(cell: CellName) -> None:
+    """A gate that keeps k / (1 + k) forgets over about 1 + k steps."""
+    layers: Any = network(cell, hidden_size=4000, initialisation="chrono", horizon=50).recurrence
+    if cell == "mingru":
+        kept = torch.sigmoid(-layers.layers[0].bias[:4000])
+    else:
+        kept = torch.sigmoid(layers.bias_ih_l0.split(4000)[1] + layers.bias_hh_l0.split(4000)[1])
+    spans = kept / (1 - kept)
+    assert spans.min() == pytest.approx(1, abs=0.1)
+    assert spans.max() == pytest.approx(49, abs=0.1)
+    assert spans.mean() == pytest.approx(25, abs=1.5)
+    if cell == "lstm":
+        torch.testing.assert_close(layers.bias_ih_l0[:4000], -layers.bias_ih_l0[4000:8000])
+
+
+def test_conditions_are_needed_where_there_are_any() -> None:
+    with pytest.raises(ValueError, match="conditions=None"):
+        network(num_conditions=3)(symbols(1, 2))
+
+
+@pytest.mark.parametrize(("cell", "num_conditions"), itertools.product(CELLS, (0, 3)))
+@torch.no_grad()
+def test_exported_it_takes_any_number_of_sequences_and_steps(
+    cell: CellName, num_conditions: int
+) -> None:
+    model = Predictor(network(cell, num_layers=2, num_conditions=num_conditions)).eval()
+    exported = torch.export.export(
+        model, (symbols(2, 9).clamp(max=2),), dynamic_shapes=({0: Dim.DYNAMIC, 1: Dim.DYNAMIC},)
+    ).module()
+    for rows, steps in ((1, 4), (3, 30)):
+        inputs = symbols(rows, steps).clamp(max=2)
+        torch.testing.assert_close(exported(inputs), model(inputs))
+    if num_conditions:
+        expected, _ = model.network(inputs[:, 1:], inputs[:, 0])
+        torch.testing.assert_close(model(inputs), expected)
+
+
+def test_what_is_written_follows_the_probabilities() -> None:
+    model = network()
+    prompt, temperature = torch.tensor([1, 2]), 0.7
+    logits = model(prompt.unsqueeze(0))[0][0, -1]
+    expected = (logits / temperature).softmax(-1)
+    drawn = generate(model, prompt, 1, torch.full((20_000,), temperature))
+    frequencies = torch.bincount(drawn.flatten(), minlength=5) / 20_000
+    torch.testing.assert_close(frequencies, expected, rtol=0, atol=0.02)
+
+
+@torch.no_grad()
+def test_at_temperature_zero_the_most_probable_symbol_is_written() -> None:
+    model, text = network(), [1, 2]
+    written = generate(model, torch.tensor(text), 10, torch.zeros(1))
+    for _ in range(10):
+        text.append(int(model(torch.tensor([text]))[0][0, -1].argmax()))
+    assert written[0].tolist() == text[2:]
+
+
+def test_what_is_written_repeats_with_the_seed() -> None:
+    temperatures = torch.tensor([0.5, 1.0, 2.0])
+
+    def write(seed: int) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        return generate(network(), torch.tensor([0]), 30, temperatures, generator)
+
+    assert torch.equal(write(4), write(4))
+    assert not torch.equal(write(4), write(5))
+
+
+def test_a_negative_temperature_is_refused() -> None:
+    with pytest.raises(ValueError, match="temperatures"):
+        generate(network(), torch.tensor([0]), 1, torch.tensor([-0.1]))
