@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter, ScalarFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from experiments.figures import style
 
@@ -120,8 +120,9 @@ def memory(hidden: np.ndarray, inputs: str, said: str) -> Figure:
     """
     steps, units = hidden.shape
     figure, ((axes,),) = style.canvas(width=WIDTH, height=5.6)
-    # Units that rise and fall at the same time stand together.
-    order = np.argsort(np.abs(hidden - hidden.mean(0)).argmax(0), kind="stable")
+    # Units that rise and fall together stand together: along the first principal component.
+    *_, directions = np.linalg.svd(hidden - hidden.mean(0), full_matrices=False)
+    order = np.argsort(directions[0], kind="stable")
     limit = np.abs(hidden).max() or 1.0
     image = axes.imshow(
         hidden[:, order].T,
@@ -142,7 +143,7 @@ def memory(hidden: np.ndarray, inputs: str, said: str) -> Figure:
     else:
         style.titled(axes, "What is held in memory", "step", "")
     axes.set_yticks([])
-    axes.set_ylabel(f"{units} hidden units, by when they are excited most")
+    axes.set_ylabel(f"{units} hidden units, those alike together")
     return figure
 
 
@@ -276,28 +277,27 @@ def written(texts: Mapping[float, str]) -> Figure:
     return figure
 
 
-def cells(accuracies: Mapping[str, np.ndarray], y: str, sequences_per_epoch: int) -> Figure:
+def cells(accuracies: Mapping[str, np.ndarray], y: str) -> Figure:
     """Draw how several kinds of cells learn, over seeds.
 
     Args:
         accuracies: (seeds, epochs) on validation, by the cell's name.
         y: what they are accuracies of.
-        sequences_per_epoch: sequences read in an epoch.
 
     """
     figure, ((axes,),) = style.canvas(width=WIDTH, height=4.6)
     for (name, values), colour in zip(accuracies.items(), style.SERIES, strict=False):
-        seen = sequences_per_epoch * np.arange(1, values.shape[1] + 1)
+        epochs = np.arange(1, values.shape[1] + 1)
         mean, low, high = values.mean(0), values.min(0), values.max(0)
-        axes.plot(seen, mean, color=colour, label=f"{name}: {mean[-1]:.4f} at the end")
-        axes.fill_between(seen, low, high, color=colour, alpha=0.2, linewidth=0)
+        axes.plot(epochs, mean, color=colour, label=f"{name}: {mean[-1]:.4f} at the end")
+        axes.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
     _from_zero_to_one(axes)
-    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     seeds = next(iter(accuracies.values())).shape[0]
     style.titled(
         axes,
         f"Mean of {seeds} seeds, from the lowest to the highest",
-        "sequences seen",
+        "epoch",
         y,
     )
     style.legend(axes)

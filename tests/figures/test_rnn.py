@@ -119,8 +119,8 @@ def test_all_that_was_written_is_shown(length: int) -> None:
 
 def test_cells_are_compared_by_mean_and_range() -> None:
     curves = {"gru": np.array([[0.1, 0.5], [0.3, 0.9]]), "lstm": np.array([[0, 0.2], [0, 0.4]])}
-    (axes,) = drawn(figures.cells(curves, "accuracy", sequences_per_epoch=10)).axes
-    assert np.ravel(axes.lines[0].get_xdata()).tolist() == [10, 20]
+    (axes,) = drawn(figures.cells(curves, "accuracy")).axes
+    assert np.ravel(axes.lines[0].get_xdata()).tolist() == [1, 2]
     assert axes.lines[0].get_ydata() == pytest.approx([0.2, 0.7])
     band = axes.collections[0].get_paths()[0].vertices
     assert np.asarray(band)[:, 1].max() == pytest.approx(0.9)
