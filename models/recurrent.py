@@ -7,7 +7,7 @@ Letters: B sequences, T steps, S symbols, I inputs, H hidden units, L layers.
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -260,37 +260,69 @@ class MinGRU(nn.Module):
         for number, layer in enumerate(self.layers):
             if number > 0:
                 hidden = self.dropout(hidden)
-            gate, candidate = layer(hidden).float().chunk(2, dim=-1)
-            log_new = log_g(candidate) - F.softplus(-gate)
-            log_kept = -F.softplus(gate)
-            before = None if state is None else state[number].log()
-            hidden = scan(log_kept, log_new, before).exp()
+            # In the precision of the state, which autocast leaves alone.
+            gate, candidate = layer(hidden).to(hidden.dtype).chunk(2, dim=-1)
+            change = gate.sigmoid()
+            before = candidate.new_zeros(candidate[:, 0].shape) if state is None else state[number]
+            hidden = scan(1 - change, change * g(candidate), before)
             after.append(hidden[:, -1])
         return hidden, torch.stack(after)
 
 
-def log_g(x: Tensor) -> Tensor:
-    """Return log g(x): g is x + 0.5 from zero on and the logistic function below it."""
-    return torch.where(x >= 0, (F.relu(x) + 0.5).log(), -F.softplus(-x))
+def g(x: Tensor) -> Tensor:
+    """Return x + 0.5 from zero on, and the logistic function below it: positive throughout."""
+    return torch.where(x >= 0, x + 0.5, x.sigmoid())
 
 
-def scan(log_kept: Tensor, log_new: Tensor, log_before: Tensor | None = None) -> Tensor:
-    """Return log h for h[t] = kept[t] h[t-1] + new[t], all steps at once (Heinsen 2023, eq. 2).
+def scan(kept: Tensor, new: Tensor, before: Tensor) -> Tensor:
+    """Return h[t] = kept[t] h[t-1] + new[t] for all t at once (Blelloch 1990, section 1.4).
+
+    Two steps in a row are one step of the same kind: half as many of those give every second h,
+    and each h in between follows from the one before it. So T steps take log2(T) rounds.
 
     Args:
-        log_kept: (B, T, H).
-        log_new: (B, T, H).
-        log_before: log h before the first step, (B, H); None where h was zero.
+        kept: (B, T, H).
+        new: (B, T, H).
+        before: h before the first step, (B, H).
 
     Returns:
         (B, T, H).
 
     """
-    if log_before is not None:
-        first = torch.logaddexp(log_new[:, 0], log_kept[:, 0] + log_before)
-        log_new = torch.cat([first.unsqueeze(1), log_new[:, 1:]], dim=1)
-    log_kept_since_start = log_kept.cumsum(dim=1)
-    return log_kept_since_start + (log_new - log_kept_since_start).logcumsumexp(dim=1)
+    if (
+        torch.compiler.is_exporting()
+    ):  # which cannot write down a number of rounds that depends on T
+        _, hidden = scan_over(_one_step, before, (kept, new), dim=1)
+        return cast("Tensor", hidden)
+    new = torch.cat(
+        [torch.addcmul(new[:, :1], kept[:, :1], before.unsqueeze(1)), new[:, 1:]], dim=1
+    )
+    return _scan_from_zero(kept, new)
+
+
+def _scan_from_zero(kept: Tensor, new: Tensor) -> Tensor:
+    steps = new.shape[1]
+    if steps == 1:
+        return new
+    pairs = slice(0, steps - steps % 2)
+    (kept_first, kept_second), (new_first, new_second) = (
+        (values[:, pairs][:, ::2], values[:, pairs][:, 1::2]) for values in (kept, new)
+    )
+    # h[1], h[3], ... by pairs of steps, and h[2], h[4], ... each from the one before it.
+    odd = _scan_from_zero(
+        kept_first * kept_second, torch.addcmul(new_second, kept_second, new_first)
+    )
+    following = new[:, 2::2]
+    even = torch.addcmul(following, kept[:, 2::2], odd[:, : following.shape[1]])
+    even = torch.cat([new[:, :1], even], dim=1)
+    interleaved = torch.stack([even[:, : odd.shape[1]], odd], dim=2).flatten(1, 2)
+    return torch.cat([interleaved, even[:, odd.shape[1] :]], dim=1)
+
+
+def _one_step(hidden: Tensor, step: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    kept, new = step
+    hidden = torch.addcmul(new, kept, hidden)
+    return hidden, hidden.clone()
 
 
 FOR_CELLS: dict[Initialisation, tuple[CellName, ...]] = {

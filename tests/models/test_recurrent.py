@@ -1,6 +1,7 @@
 """Recurrent networks against steps written out by hand, in double precision."""
 
 import itertools
+import math
 from typing import Any, get_args
 
 import pytest
@@ -38,7 +39,7 @@ def step_by_hand(cell: CellName, layers: Any, x: Tensor, state: Any) -> Any:
         gate, candidate = (layers.layers[0].weight @ x + layers.layers[0].bias).chunk(2)
         z = 1 / (1 + (-gate).exp())
         g = torch.tensor(
-            [c + 0.5 if c >= 0 else 1 / (1 + torch.tensor(-c).exp()) for c in candidate.tolist()],
+            [c + 0.5 if c >= 0 else 1 / (1 + math.exp(-c)) for c in candidate.tolist()],
             dtype=torch.float64,
         )
         return (1 - z) * state + z * g
@@ -68,25 +69,19 @@ def test_a_cell_is_its_equations(cell: CellName) -> None:
         for step in range(30):
             state = step_by_hand(cell, layers, x[row, step], state)
             expected = state[0] if cell == "lstm" else state
-            # minGRU computes in single precision, whatever it is given
-            tolerance = 1e-5 if cell == "mingru" else 1e-10
-            torch.testing.assert_close(
-                hidden[row, step].double(), expected, rtol=tolerance, atol=tolerance
-            )
+            torch.testing.assert_close(hidden[row, step], expected, rtol=1e-10, atol=1e-10)
 
 
-def test_the_scan_equals_its_loop_over_long_stretches() -> None:
+@pytest.mark.parametrize("steps", [1, 2, 3, 7, 8, 1000])
+def test_the_scan_equals_its_loop(steps: int) -> None:
     torch.manual_seed(0)
-    kept, new = torch.rand(2, 1000, 3, dtype=torch.float64), torch.rand(2, 1000, 3).double()
-    before = torch.rand(2, 3, dtype=torch.float64)
-    for start in (before, None):
-        h = torch.zeros_like(before) if start is None else start
-        expected = []
-        for step in range(1000):
-            h = kept[:, step] * h + new[:, step]
-            expected.append(h)
-        scanned = scan(kept.log(), new.log(), None if start is None else start.log()).exp()
-        torch.testing.assert_close(scanned, torch.stack(expected, dim=1))
+    kept, new = torch.rand(2, steps, 3).double(), torch.randn(2, steps, 3).double()
+    h = before = torch.randn(2, 3).double()
+    expected = []
+    for step in range(steps):
+        h = kept[:, step] * h + new[:, step]
+        expected.append(h)
+    torch.testing.assert_close(scan(kept, new, before), torch.stack(expected, dim=1))
 
 
 @pytest.mark.parametrize(("cell", "num_layers"), itertools.product(CELLS, (1, 2)))
@@ -162,17 +157,17 @@ def test_the_identity_keeps_what_it_holds() -> None:
 @torch.no_grad()
 def test_chrono_gates_remember_for_1_to_horizon_steps(cell: CellName) -> None:
     """A gate that keeps k / (1 + k) forgets over about 1 + k steps."""
-    layers: Any = network(cell, hidden_size=4000, initialisation="chrono", horizon=50).recurrence
+    layers: Any = network(cell, hidden_size=400, initialisation="chrono", horizon=50).recurrence
     if cell == "mingru":
-        kept = torch.sigmoid(-layers.layers[0].bias[:4000])
+        kept = torch.sigmoid(-layers.layers[0].bias[:400])
     else:
-        kept = torch.sigmoid(layers.bias_ih_l0.split(4000)[1] + layers.bias_hh_l0.split(4000)[1])
+        kept = torch.sigmoid(layers.bias_ih_l0.split(400)[1] + layers.bias_hh_l0.split(400)[1])
     spans = kept / (1 - kept)
-    assert spans.min() == pytest.approx(1, abs=0.1)
-    assert spans.max() == pytest.approx(49, abs=0.1)
-    assert spans.mean() == pytest.approx(25, abs=1.5)
+    assert spans.min() == pytest.approx(1, abs=1)
+    assert spans.max() == pytest.approx(49, abs=1)
+    assert spans.mean() == pytest.approx(25, abs=2.5)
     if cell == "lstm":
-        torch.testing.assert_close(layers.bias_ih_l0[:4000], -layers.bias_ih_l0[4000:8000])
+        torch.testing.assert_close(layers.bias_ih_l0[:400], -layers.bias_ih_l0[400:800])
 
 
 def test_conditions_are_needed_where_there_are_any() -> None:
