@@ -383,7 +383,16 @@ def draw_pictures(
     views, shares = next(iter(training_batches(config, learnt.collection.train, config.num_epochs)))
     augmented = as_pictures((255 * views[:24]).round().byte())
     run.log_figure("augmented", figures.augmented_batch(augmented, shares[:24].numpy(), CLASSES))
-    run.log_figure("curves", draw_curves_of(learnt))
+    history = learnt.history
+    curves = training.curves(
+        history.of_both_splits("loss"),
+        history.of_both_splits("accuracy"),
+        history.column("learning_rate"),
+        history.best_epoch,
+        loss_unit="nats per photograph",
+        note="training: measured on augmented photographs, which are harder",
+    )
+    run.log_figure("curves", curves)
     counts = scores.confusion_matrix(labels, judged.predictions, len(CLASSES))
     run.log_figure("confusion", classification.confusion(counts, CLASSES))
     run.log_figure("roc", classification.roc(labels, probabilities[:, DOG], CLASSES[DOG]))
@@ -410,23 +419,6 @@ def draw_pictures(
 def as_pictures(images: Tensor) -> np.ndarray:
     """Return photographs (N, 3, S, S), uint8, as (N, S, S, 3), the way pictures are drawn."""
     return images.permute(0, 2, 3, 1).numpy()
-
-
-def draw_curves_of(learnt: LearntNetwork) -> Figure:
-    """Draw loss, accuracy and learning rate over the epochs."""
-
-    def column(name: str) -> dict[str, np.ndarray]:
-        parts = {"training": "train", "validation": "val"}
-        return {part: learnt.history.column(f"{key}/{name}") for part, key in parts.items()}
-
-    return training.curves(
-        column("loss"),
-        column("accuracy"),
-        learnt.history.column("learning_rate"),
-        learnt.history.best_epoch,
-        loss_unit="nats per photograph",
-        note="training: measured on augmented photographs, which are harder",
-    )
 
 
 def pick(judged: figures.Judged, *, wrong: bool, count: int) -> np.ndarray:

@@ -12,7 +12,7 @@ of d letters and a place to queue them in; nothing tells the network so but its 
 import copy
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, ClassVar, NamedTuple
 
@@ -42,7 +42,7 @@ from experiments import text
 from experiments.figures import rnn as figures
 from experiments.figures import training
 from experiments.harness import scores
-from experiments.harness.batches import TensorBatches
+from experiments.harness.batches import DrawnBatches, TensorBatches
 from experiments.harness.config import (
     STRICT,
     Count,
@@ -226,7 +226,15 @@ def judge(
     else:
         metrics |= judge_memory(config, learnt, run)
     run.log_metrics(metrics)
-    run.log_figure("curves", draw_curves_of(learnt))
+    history = learnt.history
+    curves = training.curves(
+        history.of_both_splits("loss"),
+        history.of_both_splits("accuracy"),
+        history.column("learning_rate"),
+        history.best_epoch,
+        loss_unit="nats per symbol",
+    )
+    run.log_figure("curves", curves)
     return metrics
 
 
@@ -270,32 +278,22 @@ def task_of(config: RNNConfig, factor: int = 1, *, test: bool = False) -> Task:
 
 def of_task(config: RNNConfig, hardware: Hardware) -> Material:
     """Return batches of sequences: new ones in each epoch, or the same in another order."""
-    task = task_of(config)
-    device = hardware.device
-    if config.endless:
-        train: Any = partial(DrawnBatches, config, task, device)
-    else:
-        sequences = task.draw(config.num_train, config.seed, "train", device=device)
-        train = TensorBatches(*sequences, batch_size=config.batch_size, shuffle=True)
-    validation = task.draw(config.num_validation, config.seed, "validation", device=device)
+    task, seed, device = task_of(config), config.seed, hardware.device
+    validation = task.draw(config.num_validation, seed, "validation", device=device)
     in_order = TensorBatches(*validation, batch_size=500)
-    return Material(train, in_order, echo_loss)
+    if not config.endless:
+        sequences = task.draw(config.num_train, seed, "train", device=device)
+        shuffled = TensorBatches(*sequences, batch_size=config.batch_size, shuffle=True)
+        return Material(shuffled, in_order, echo_loss)
 
+    def new_in_each(epoch: int) -> DrawnBatches:
+        def draw(batch: int) -> Sequences:
+            return task.draw(config.batch_size, seed, "train", batch, device)
 
-class DrawnBatches:
-    """An epoch of sequences that nobody has seen before."""
+        return DrawnBatches(draw, epoch, num_batches)
 
-    def __init__(self, config: RNNConfig, task: Task, device: torch.device, epoch: int):
-        self.config, self.task, self.device, self.epoch = config, task, device, epoch
-
-    def __len__(self) -> int:
-        return math.ceil(self.config.num_train / self.config.batch_size)
-
-    def __iter__(self) -> Iterator[Sequences]:
-        for number in range((self.epoch - 1) * len(self), self.epoch * len(self)):
-            yield self.task.draw(
-                self.config.batch_size, self.config.seed, "train", number, self.device
-            )
+    num_batches = math.ceil(config.num_train / config.batch_size)
+    return Material(new_in_each, in_order, echo_loss)
 
 
 def echo_loss(model: RecurrentNetwork, batch: Sequence[Tensor]) -> Outcome:
@@ -501,14 +499,10 @@ def draw_bits(config: RNNConfig, learnt: LearntNetwork, metrics: Mapping[str, fl
         "xz": metrics["test/xz_bits_per_character"],
         "xz after the training third": metrics["test/xz_after_training_bits_per_character"],
     }
-    history = learnt.history
-    bits = {
-        "training": history.column("train/bits_per_character"),
-        "validation": history.column("val/bits_per_character"),
-    }
+    bits = learnt.history.of_both_splits("bits_per_character")
     steps = len(of_text(config, CPU).train(1))
     tested = metrics["test/bits_per_character"]
-    return figures.bits(bits, steps, lines, history.best_epoch, tested)
+    return figures.bits(bits, steps, lines, learnt.history.best_epoch, tested)
 
 
 # Both.
@@ -554,23 +548,6 @@ def log_split(config: RNNConfig, split: Split, run: Run) -> None:
     }
     drawn = task_of(config, test=split == "test").draw(counts[split], config.seed, split)
     run.log_dataset(config.task, split, drawn.inputs.numpy(), drawn.targets.numpy())
-
-
-def draw_curves_of(learnt: LearntNetwork) -> Figure:
-    """Draw loss, accuracy and learning rate over the epochs."""
-    history = learnt.history
-
-    def column(name: str) -> dict[str, np.ndarray]:
-        parts = {"training": "train", "validation": "val"}
-        return {part: history.column(f"{key}/{name}") for part, key in parts.items()}
-
-    return training.curves(
-        column("loss"),
-        column("accuracy"),
-        history.column("learning_rate"),
-        history.best_epoch,
-        loss_unit="nats per symbol",
-    )
 
 
 if __name__ == "__main__":

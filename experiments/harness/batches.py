@@ -64,3 +64,24 @@ class MappedBatches:
     def __iter__(self) -> Iterator[Any]:
         for batch in self.batches:
             yield self.function(*batch)
+
+
+class DrawnBatches:
+    """Batches of an epoch that are drawn when their turn comes, and never again.
+
+    Args:
+        draw: draws the batch of a number, from 0 on; the same number gives the same batch.
+        epoch: which one, counted from 1.
+        num_batches: of each epoch.
+
+    """
+
+    def __init__(self, draw: Callable[[int], Any], epoch: int, num_batches: int):
+        self.draw = draw
+        self.numbers = range((epoch - 1) * num_batches, epoch * num_batches)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(self.draw, self.numbers)

@@ -56,6 +56,11 @@ class History:
         """Return one scalar over the epochs, (epochs,) float64."""
         return np.array([row[name] for row in self.rows])
 
+    def of_both_splits(self, name: str) -> dict[str, np.ndarray]:
+        """Return one scalar over the epochs in training and in validation, (epochs,) each."""
+        splits = {"training": "train", "validation": "val"}
+        return {split: self.column(f"{prefix}/{name}") for split, prefix in splits.items()}
+
     def stacked(self, name: str) -> np.ndarray:
         """Return one unsummarised metric over the epochs, (epochs, ...)."""
         return torch.stack([metrics[name] for metrics in self.raw]).numpy()

@@ -40,7 +40,6 @@ def novel(tmp_path: Path) -> dict[str, Any]:
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the pictures, which take longest; the test of entry points has them."""
     monkeypatch.setattr(rnn, "draw_memories", lambda *_: None)
-    monkeypatch.setattr(rnn, "draw_curves_of", lambda _: note("none"))
     monkeypatch.setattr(rnn, "draw_bits", lambda *_: note("none"))
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from experiments.harness.batches import MappedBatches, TensorBatches
+from experiments.harness.batches import DrawnBatches, MappedBatches, TensorBatches
 from experiments.harness.device import Hardware, seed_everything
 from experiments.harness.loop import Progress, evaluate
 from experiments.harness.metrics import DivergedError, Outcome, scalars, size_of
@@ -259,6 +259,13 @@ def test_each_epoch_may_have_batches_of_its_own() -> None:
     history = train_line(config, model=model, train=batches)
     square = y.square().mean().item()
     assert history.column("train/loss") == pytest.approx([square, 4 * square, 9 * square])
+
+
+def test_each_epoch_draws_the_numbers_that_are_its_own() -> None:
+    epochs = [DrawnBatches(lambda number: 10 * number, epoch, 3) for epoch in (1, 2)]
+    assert [list(epoch) for epoch in epochs] == [[0, 10, 20], [30, 40, 50]]
+    assert list(epochs[0]) == [0, 10, 20]
+    assert len(epochs[0]) == 3
 
 
 def test_the_size_of_a_model_is_counted() -> None:
