@@ -12,7 +12,6 @@ Letters: B sequences, T steps.
 """
 
 import re
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from pydoc_data import topics
@@ -22,7 +21,7 @@ import torch
 from torch import Generator, Tensor
 
 from datasets.errors import DataError, disk_errors
-from datasets.splits import Split, stream
+from datasets.tasks import Task
 
 ALPHABET = " abcdefghijklmnopqrstuvwxyz"
 BLANK, FIRST_LETTER, NUM_SYMBOLS = 0, 1, len(ALPHABET)
@@ -90,36 +89,8 @@ class Sequences(NamedTuple):
     """(B,) int64: steps between a symbol and its echo; 0 where there is none."""
 
 
-class Task(ABC):
-    """Sequences that can be drawn without end."""
-
-    def draw(
-        self,
-        count: int,
-        seed: int,
-        split: Split,
-        batch: int = 0,
-        device: torch.device | str = "cpu",
-    ) -> Sequences:
-        """Draw `count` sequences: the same numbers give the same sequences, whoever asks.
-
-        Args:
-            count: B.
-            seed: of the whole run.
-            split: no two splits share a sequence but by chance.
-            batch: number of the batch, from 0.
-            device: where they are drawn, and remain; each kind of device has sequences of its own.
-
-        """
-        return self.sample(count, stream(seed, split, batch, device=device))
-
-    @abstractmethod
-    def sample(self, count: int, generator: Generator) -> Sequences:
-        """Draw `count` sequences on the generator's device."""
-
-
 @dataclass(frozen=True)
-class Echo(Task):
+class Echo(Task[Sequences]):
     """Repeat the letter of some steps ago, and blanks as long as there was none.
 
     Args:
@@ -146,7 +117,7 @@ class Echo(Task):
 
 
 @dataclass(frozen=True)
-class Copy(Task):
+class Copy(Task[Sequences]):
     """The copy-memory task (Hochreiter & Schmidhuber 1997; Arjovsky et al. 2016, section 5.1).
 
     Symbols are shown, then blanks, then a marker; from the step after the marker on, where the

@@ -32,12 +32,12 @@ from datasets.characters import (
     Corpus,
     Echo,
     Sequences,
-    Task,
     TaskName,
     Vocabulary,
 )
 from datasets.errors import DataError
 from datasets.splits import Split
+from datasets.tasks import Task
 from experiments import text
 from experiments.figures import rnn as figures
 from experiments.figures import training
@@ -264,7 +264,7 @@ class Material(NamedTuple):
 # Echo and copy: sequences without end.
 
 
-def task_of(config: RNNConfig, factor: int = 1, *, test: bool = False) -> Task:
+def task_of(config: RNNConfig, factor: int = 1, *, test: bool = False) -> Task[Sequences]:
     """Return the task, of sequences that are `factor` times as long as in training."""
     if config.task == "copy":
         return Copy(config.wait * factor)

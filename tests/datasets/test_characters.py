@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from datasets import characters
-from datasets.characters import ALPHABET, BLANK, Copy, Echo, Task, Vocabulary, clean, streams
+from datasets.characters import ALPHABET, BLANK, Copy, Echo, Sequences, Vocabulary, clean, streams
 from datasets.errors import DataError
+from datasets.tasks import Task
 
-TASKS: dict[str, Task] = {
+TASKS: dict[str, Task[Sequences]] = {
     "echo": Echo(4, 4, 15, 15),
     "padded echo": Echo(2, 2, 3, 12),
     "no delay": Echo(0, 0, 5, 5),
