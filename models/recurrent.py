@@ -131,12 +131,16 @@ class Predictor(nn.Module):
         conditions = None
         if self.network.num_conditions:
             conditions, symbols = symbols[:, 0], symbols[:, 1:]
-        inputs, layers = self.network.encode(symbols, conditions), self.network.recurrence
-        if torch.compiler.is_exporting() and isinstance(layers, nn.RNNBase):
-            hidden = step_by_step(layers, inputs)
-        else:
-            hidden, _ = layers(inputs)
+        hidden = run(self.network.recurrence, self.network.encode(symbols, conditions))
         return self.network.decode(hidden, conditions)
+
+
+def run(layers: nn.Module, inputs: Tensor) -> Tensor:
+    """Return what a recurrence makes of inputs (B, T, I) from their beginning: (B, T, H)."""
+    if torch.compiler.is_exporting() and isinstance(layers, nn.RNNBase):
+        return step_by_step(layers, inputs)
+    hidden: Tensor = layers(inputs)[0]
+    return hidden
 
 
 def step_by_step(layers: nn.RNNBase, inputs: Tensor) -> Tensor:

@@ -7,13 +7,13 @@ Letters: B sequences, T steps, C channels, F features, K answers.
 """
 
 import math
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.recurrent import FOR_CELLS, CellName, Initialisation, initialise, recurrence
+from models.recurrent import FOR_CELLS, CellName, Initialisation, initialise, recurrence, run
 
 EncoderName = Literal["rnn", "lstm", "gru", "mingru", "tcn", "transformer"]
 PoolingName = Literal["last", "mean", "max", "attention"]
@@ -99,14 +99,38 @@ class SequenceClassifier(nn.Module):
 
     def read(self, channels: Tensor, lengths: Tensor) -> Tensor:
         """Return the features of every step, (B, T, F), of channels (B, T, C)."""
-        features: Tensor
         if isinstance(self.encoder, Transformer):
-            features = self.encoder(channels, lengths)
-        elif isinstance(self.encoder, TCN):
-            features = self.encoder(channels)
+            return cast("Tensor", self.encoder(channels, lengths))
+        if isinstance(self.encoder, TCN):
+            return cast("Tensor", self.encoder(channels))
+        return run(self.encoder, channels)
+
+
+class SequencePredictor(nn.Module):
+    """A classifier as a function of one tensor, to be saved and served.
+
+    Args:
+        classifier: what answers.
+
+    """
+
+    def __init__(self, classifier: SequenceClassifier):
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Map sequences to answers (B, K): symbols (B, T) int64 or channels (B, T, C) float32.
+
+        Shorter sequences are padded at their end, symbols with -1 and channels with NaN.
+        """
+        if inputs.is_floating_point():
+            is_there = ~inputs.isnan().any(-1)
+            inputs = inputs.nan_to_num()
         else:
-            features, _ = self.encoder(channels)
-        return features
+            is_there = inputs >= 0
+            inputs = inputs.clamp(min=0)
+        answers: Tensor = self.classifier(inputs, is_there.sum(1))
+        return answers
 
 
 class Pooling(nn.Module):

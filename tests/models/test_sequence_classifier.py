@@ -8,12 +8,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.export import Dim
 
 from models.sequence_classifier import (
     EncoderName,
     Pooling,
     PoolingName,
     SequenceClassifier,
+    SequencePredictor,
     is_recurrent,
     sinusoids,
 )
@@ -148,6 +150,30 @@ def test_pooling_is_what_it_says() -> None:
     weights = Pooling("attention", 4).weights(features, lengths)
     torch.testing.assert_close(weights.sum(1), torch.ones(2))
     assert (weights[0, 3:] == 0).all()
+
+
+@pytest.mark.parametrize(("encoder", "num_symbols"), itertools.product(ENCODERS, (8, 0)))
+@torch.no_grad()
+def test_exported_it_takes_any_number_of_padded_sequences(
+    encoder: EncoderName, num_symbols: int
+) -> None:
+    model = classifier(encoder, "attention", num_symbols=num_symbols, num_channels=8 - num_symbols)
+
+    def pack(*lengths: int) -> tuple[Tensor, Tensor]:
+        inputs, ends = symbols(*lengths)
+        padding = torch.arange(inputs.shape[1]) >= ends.unsqueeze(1)
+        if num_symbols:
+            return inputs.masked_fill(padding, -1), model(inputs, ends)
+        channels = F.one_hot(inputs, 8).float()
+        packed = channels.masked_fill(padding.unsqueeze(-1), math.nan)
+        return packed, model(channels, ends)
+
+    predictor = SequencePredictor(model).eval()
+    shapes = ({0: Dim.DYNAMIC, 1: Dim.DYNAMIC},)
+    exported = torch.export.export(predictor, (pack(9, 4)[0],), dynamic_shapes=shapes).module()
+    for lengths in ((5,), (30, 12, 3)):
+        inputs, expected = pack(*lengths)
+        torch.testing.assert_close(exported(inputs), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_positions_are_those_of_the_paper() -> None:

@@ -1,0 +1,100 @@
+"""Collected sequences: what is in which split, and what a file may look like."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from datasets import labelled
+from datasets.errors import DataError
+
+
+def test_the_first_half_of_the_digits_is_learnt_from_and_the_second_is_the_test() -> None:
+    data = labelled.digits("rows", shuffled=False, seed=0)
+    bunch = load_digits()
+    learnt = torch.cat([data.train.labels, data.validation.labels])
+    assert learnt.tolist() == bunch.target[:898].tolist()
+    assert data.test.labels.tolist() == bunch.target[898:].tolist()
+    assert len(data.validation.labels) == 180
+    np.testing.assert_allclose(data.test.inputs.numpy(), bunch.images[898:] / 16)
+
+
+def test_pixels_are_read_row_after_row() -> None:
+    rows, pixels = (labelled.digits(order, shuffled=True, seed=3) for order in ("rows", "pixels"))
+    assert rows.train.inputs.shape[1:] == (8, 8)
+    assert pixels.train.inputs.shape[1:] == (64, 1)
+    assert torch.equal(rows.train.inputs.flatten(1), pixels.train.inputs.squeeze(-1))
+    assert (pixels.train.lengths == 64).all()
+    other = labelled.digits("rows", shuffled=True, seed=4)
+    assert not torch.equal(rows.test.labels, other.test.labels)
+
+
+def write(tmp_path: Path, *lines: str) -> str:
+    path = tmp_path / "sequences.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return str(path)
+
+
+def test_each_class_of_a_file_is_dealt_out_to_all_splits(tmp_path: Path) -> None:
+    lines = [f"{label},{label * (2 + i % 3)}-{i}" for label in ("yes", "no") for i in range(20)]
+    data = labelled.from_csv(write(tmp_path, *lines), seed=0)
+    assert data.classes == ("no", "yes")
+    for split, count in ((data.train, 12), (data.validation, 4), (data.test, 4)):
+        assert torch.bincount(split.labels).tolist() == [count, count]
+    found = set()
+    for split in data[:3]:
+        for row, length, label in zip(*split, strict=True):
+            text = "".join(data.symbols[symbol] for symbol in row[: int(length)])
+            found.add(f"{data.classes[label]},{text}")
+    assert found == set(lines)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["a,xy", "b"], "line 2: 1 fields"),
+        (["a,xy", "b,x,y"], "line 2: 3 fields"),
+        (["a,xy", ",xy"], "line 2: no class"),
+        (["a,xy", "b, "], "line 2: no symbols"),
+        (["a,xy"] * 10, "1 classes in 10 lines"),
+        (["a,xy"] * 10 + ["b,x"] * 4, "class 'b' has 4 lines"),
+    ],
+)
+def test_a_bad_file_is_refused_with_its_line(
+    lines: list[str], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match=message):
+        labelled.from_csv(write(tmp_path, *lines), seed=0)
+
+
+def test_what_is_no_file_of_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="No such file"):
+        labelled.from_csv(str(tmp_path / "none.csv"), seed=0)
+    path = tmp_path / "bytes.csv"
+    path.write_bytes(b"a,x\xff")
+    with pytest.raises(DataError, match="UTF-8"):
+        labelled.from_csv(str(path), seed=0)
+
+
+def test_without_aeon_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "aeon.datasets", None)
+    with pytest.raises(DataError, match=r"pip install '\.\[vowels\]'"):
+        labelled.japanese_vowels()
+
+
+def test_every_speaker_is_in_every_split() -> None:
+    pytest.importorskip("aeon")
+    data = labelled.japanese_vowels()
+    assert len(data.classes) == 9
+    assert torch.bincount(data.train.labels).tolist() == [24] * 9
+    assert torch.bincount(data.validation.labels).tolist() == [6] * 9
+    assert len(data.test.labels) == 370
+    assert data.train.inputs.shape[-1] == 12
+    lengths = torch.cat([split.lengths for split in data[:3]])
+    assert (int(lengths.min()), int(lengths.max())) == (7, 29)
+    for inputs, length, _ in zip(*data.test, strict=True):
+        assert (inputs[int(length) :] == 0).all()
+        assert (inputs[: int(length)] != 0).any(1).all()
