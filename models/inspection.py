@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.recurrent import RecurrentNetwork
+from models.sequence_classifier import SequenceClassifier
 
 
 @contextlib.contextmanager
@@ -108,3 +109,27 @@ def gradient_by_lag(
     (slope,) = torch.autograd.grad(loss, inputs)
     norms: Tensor = slope.norm(dim=-1).mean(0).flip(0)
     return norms
+
+
+def gradient_times_input(
+    network: SequenceClassifier, inputs: Tensor, lengths: Tensor, labels: Tensor
+) -> Tensor:
+    """Return how much each step adds to the answer, to first order (Shrikumar et al. 2016).
+
+    Args:
+        network: what answers.
+        inputs: symbols (B, T) or channels (B, T, C).
+        lengths: (B,) int64.
+        labels: (B,): the classes whose logits are looked at; where the answer is a number, that.
+
+    Returns:
+        (B, T): the input at each step times the slope of the answer there, summed over channels.
+
+    """
+    channels = network.to_channels(inputs).detach().requires_grad_()
+    answers = network.head(network.pool(network.read(channels, lengths), lengths))  # (B, K)
+    if answers.shape[1] > 1:
+        answers = answers.gather(1, labels.unsqueeze(1))
+    (slope,) = torch.autograd.grad(answers.sum(), channels)
+    product: Tensor = (slope * channels.detach()).sum(-1)
+    return product

@@ -309,6 +309,6 @@ def is_recurrent(encoder: EncoderName) -> bool:
     return encoder in get_args(CellName)
 
 
-def allowed(encoder: EncoderName, how: Initialisation) -> bool:
+def can_start(encoder: EncoderName, how: Initialisation) -> bool:
     """Whether an encoder can be initialised so."""
     return encoder in FOR_CELLS[how] if is_recurrent(encoder) else how == "default"

@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from models.cnn import ResidualCNN
-from models.inspection import activations, grad_cam, gradient_by_lag
+from models.inspection import activations, grad_cam, gradient_by_lag, gradient_times_input
 from models.recurrent import CellName, RecurrentNetwork
+from models.sequence_classifier import SequenceClassifier
 
 
 class BrightRed(nn.Module):
@@ -103,3 +104,24 @@ def test_gradients_by_lag_are_those_of_small_changes(cell: CellName, num_conditi
             change[0, 5 - lag, unit] = 1e-5
             slope.append((loss(inputs + change) - loss(inputs - change)) / 2e-5)
         assert norms[lag].item() == pytest.approx(torch.tensor(slope).norm().item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("num_answers", [1, 3])
+def test_gradient_times_input_is_exact_where_the_answer_is_linear(num_answers: int) -> None:
+    """The mean of linear features: each step adds its own share of the answer."""
+    torch.manual_seed(0)
+    model = SequenceClassifier(
+        num_channels=2,
+        encoder="tcn",
+        pooling="mean",
+        width=4,
+        num_layers=0,
+        num_answers=num_answers,
+    )
+    nn.init.zeros_(model.encoder.enter.bias)  # type: ignore[union-attr, arg-type]
+    inputs, lengths = torch.randn(2, 6, 2), torch.tensor([6, 4])
+    labels = torch.tensor([0, num_answers - 1])
+    shares = gradient_times_input(model, inputs, lengths, labels)
+    answers = model(inputs, lengths)[torch.arange(2), labels] - model.head.bias[labels]
+    torch.testing.assert_close(shares.sum(1), answers.detach(), rtol=1e-4, atol=1e-6)
+    assert (shares[1, 4:] == 0).all()
