@@ -20,7 +20,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from annotated_types import Ge, Lt
+from annotated_types import Ge, Le, Lt
 from pydantic import model_validator
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
@@ -91,7 +91,7 @@ class SequenceConfig(TrainingConfig):
     """What is to be classified."""
     level: LevelName = "hard"
     """temporal_order: how long sequences are."""
-    num_marks: Literal[2, 3] = 2
+    num_marks: Annotated[int, Ge(2), Le(3)] = 2
     """temporal_order: marks whose order is the class (2: four classes, 3: eight)."""
     length: Annotated[int, Ge(2)] = 200
     """adding: steps of a sequence."""
