@@ -175,7 +175,9 @@ def test_conditions_are_needed_where_there_are_any() -> None:
         network(num_conditions=3)(symbols(1, 2))
 
 
-@pytest.mark.parametrize(("cell", "num_conditions"), itertools.product(CELLS, (0, 3)))
+@pytest.mark.parametrize(
+    ("cell", "num_conditions"), [("rnn", 3), ("lstm", 0), ("gru", 3), ("mingru", 0)]
+)
 @torch.no_grad()
 def test_exported_it_takes_any_number_of_sequences_and_steps(
     cell: CellName, num_conditions: int

@@ -152,7 +152,9 @@ def test_pooling_is_what_it_says() -> None:
     assert (weights[0, 3:] == 0).all()
 
 
-@pytest.mark.parametrize(("encoder", "num_symbols"), itertools.product(ENCODERS, (8, 0)))
+@pytest.mark.parametrize(
+    ("encoder", "num_symbols"), [(e, 8 * (i % 2)) for i, e in enumerate(ENCODERS)]
+)
 @torch.no_grad()
 def test_exported_it_takes_any_number_of_padded_sequences(
     encoder: EncoderName, num_symbols: int
