@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 RUN = mlflow run . --env-manager local
 
 .DEFAULT_GOAL := help
-.PHONY: help install moe moe-extended cnn cnn-drawn data tune ui test test-slow lint project clean
+.PHONY: help install moe moe-extended cnn cnn-drawn rnn seq data tune ui test test-slow lint project clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -35,6 +35,12 @@ cnn: $(INSTALLED)  ## Train on DATA: download (default), drawn, or the path of a
 
 cnn-drawn: $(INSTALLED)  ## The same in a minute and without network, on drawn animals
 	$(RUN) -e cnn --experiment-name cnn -P data=drawn -P image_size=64 -P num_epochs=20
+
+rnn: $(INSTALLED)  ## Train a recurrent network to echo letters
+	$(RUN) -e rnn --experiment-name rnn
+
+seq: $(INSTALLED)  ## Train a recurrent network to tell in which order two marks came
+	$(RUN) -e seq_classification --experiment-name seq_classification
 
 data: $(INSTALLED)  ## Fetch and decode the photographs of DATA
 	python -m experiments.data --data "$(DATA)"
