@@ -26,7 +26,7 @@ from tests.harness.small import EXPERIMENT, SmallConfig, judge, learn, squared_e
 @pytest.fixture(autouse=True)
 def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """Log no models here: the tests of the entry points do, and it takes seconds."""
-    monkeypatch.setattr("experiments.harness.export.log_model", lambda model, example: None)
+    monkeypatch.setattr("experiments.harness.export.log_model", lambda *_: None)
 
 
 def only_run(name: str = "small") -> MlflowRun:
