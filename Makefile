@@ -55,7 +55,7 @@ tune: $(INSTALLED)  ## Tune EXPERIMENT (default moe), TRIALS on WORKERS, with SE
 ui: $(INSTALLED)  ## Browse the runs at http://localhost:5000
 	mlflow ui
 
-test: $(INSTALLED)  ## Run the tests (some 3 minutes on two cores)
+test: $(INSTALLED)  ## Run the tests (some 5 minutes on two cores)
 	python -m pytest -n 2 --dist loadfile -m "not slow and not gpu"
 
 test-slow: $(INSTALLED)  ## Run every test that this machine can, those with servers and kills too
