@@ -11,6 +11,7 @@ the fourth is English, and asks for the next character.
 Letters: B sequences, T steps.
 """
 
+import functools
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ import torch
 from torch import Generator, Tensor
 
 from datasets.errors import DataError, disk_errors
-from datasets.tasks import Task
+from datasets.tasks import Task, draw_integers
 
 ALPHABET = " abcdefghijklmnopqrstuvwxyz"
 BLANK, FIRST_LETTER, NUM_SYMBOLS = 0, 1, len(ALPHABET)
@@ -107,9 +108,9 @@ class Echo(Task[Sequences]):
     max_length: int
 
     def sample(self, count: int, generator: Generator) -> Sequences:  # noqa: D102
-        letters = draw_integers(FIRST_LETTER, NUM_SYMBOLS - 1, (count, self.max_length), generator)
-        lengths = draw_integers(self.min_length, self.max_length, (count, 1), generator)
-        delays = draw_integers(self.min_delay, self.max_delay, (count,), generator)
+        letters = draw_integers(FIRST_LETTER, NUM_SYMBOLS, (count, self.max_length), generator)
+        lengths = draw_integers(self.min_length, self.max_length + 1, (count, 1), generator)
+        delays = draw_integers(self.min_delay, self.max_delay + 1, (count,), generator)
         padding = torch.arange(self.max_length, device=generator.device) >= lengths
         inputs = letters.masked_fill(padding, BLANK)
         targets = echo(inputs, delays).masked_fill(padding, BLANK)
@@ -138,7 +139,7 @@ class Copy(Task[Sequences]):
 
     def sample(self, count: int, generator: Generator) -> Sequences:  # noqa: D102
         shown = draw_integers(
-            FIRST_LETTER, FIRST_LETTER + self.num_kinds - 1, (count, self.num_shown), generator
+            FIRST_LETTER, FIRST_LETTER + self.num_kinds, (count, self.num_shown), generator
         )
         inputs = shown.new_full((count, self.wait + 2 * self.num_shown), BLANK)
         inputs[:, : self.num_shown] = shown
@@ -146,11 +147,6 @@ class Copy(Task[Sequences]):
         targets = torch.full_like(inputs, BLANK)
         targets[:, -self.num_shown :] = shown
         return Sequences(inputs, targets, targets != BLANK, shown.new_zeros(count))
-
-
-def draw_integers(low: int, high: int, shape: tuple[int, ...], generator: Generator) -> Tensor:
-    """Draw integers from `low` to `high`, both included, on the generator's device."""
-    return torch.randint(low, high + 1, shape, generator=generator, device=generator.device)
 
 
 def echo(inputs: Tensor, delays: Tensor) -> Tensor:
@@ -167,6 +163,7 @@ class Corpus(NamedTuple):
     test: Tensor
 
 
+@functools.lru_cache(maxsize=1)  # a run asks for its text several times
 def corpus(path: str, shortest: int) -> Corpus:
     """Read a text and cut it in three.
 

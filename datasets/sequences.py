@@ -17,7 +17,7 @@ import torch
 from torch import Generator, Tensor
 
 from datasets.errors import DataError
-from datasets.tasks import Task
+from datasets.tasks import Task, draw_integers
 
 LevelName = Literal["easy", "normal", "moderate", "hard", "nightmare", "abyss"]
 
@@ -88,6 +88,15 @@ class TemporalOrder(Task[LabelledSequences]):
         """The orders, such as XY, in the order of their labels."""
         return tuple("".join(marks) for marks in product("XY", repeat=self.num_marks))
 
+    @property
+    def longest(self) -> int:
+        """Steps of the longest sequence."""
+        return (ABYSS if self.level == "abyss" else self._limits.length).high - 1
+
+    @property
+    def _limits(self) -> Level:
+        return (TWO_MARKS if self.num_marks == 2 else THREE_MARKS)[self.level]
+
     def sample(self, count: int, generator: Generator) -> LabelledSequences:  # noqa: D102
         device = generator.device
         lengths, places = self._draw_places(count, generator)  # (B,), (B, marks)
@@ -106,15 +115,14 @@ class TemporalOrder(Task[LabelledSequences]):
     def _draw_places(self, count: int, generator: Generator) -> tuple[Tensor, Tensor]:
         """Draw lengths (B,) and the places of the marks (B, marks)."""
         if self.level == "abyss":  # anywhere in the first third, the second, and the third
-            lengths = _between(ABYSS.low, ABYSS.high, (count,), generator)
+            lengths = draw_integers(ABYSS.low, ABYSS.high, (count,), generator)
             edges = lengths.unsqueeze(1) * torch.arange(4, device=lengths.device) // 3
             edges[:, 0], edges[:, 3] = 1, lengths - 1
             low, high = edges[:, : self.num_marks], edges[:, 1 : self.num_marks + 1]
             part = torch.rand(low.shape, generator=generator, device=lengths.device)
             return lengths, low + (part * (high - low)).long()
-        level = (TWO_MARKS if self.num_marks == 2 else THREE_MARKS)[self.level]
-        lengths = _between(*level.length, (count,), generator)
-        places = [_between(*mark, (count,), generator) for mark in level.marks]
+        lengths = draw_integers(*self._limits.length, (count,), generator)
+        places = [draw_integers(*mark, (count,), generator) for mark in self._limits.marks]
         return lengths, torch.stack(places, dim=1)
 
 
@@ -139,8 +147,8 @@ class Adding(Task[LabelledSequences]):
         numbers = torch.rand(count, self.length, generator=generator, device=device)
         places = torch.cat(
             [
-                _between(0, half, (count, 1), generator),
-                _between(half, self.length, (count, 1), generator),
+                draw_integers(0, half, (count, 1), generator),
+                draw_integers(half, self.length, (count, 1), generator),
             ],
             dim=1,
         )
@@ -148,10 +156,6 @@ class Adding(Task[LabelledSequences]):
         lengths = torch.full((count,), self.length, device=device)
         inputs = torch.stack([numbers, marked], dim=-1)
         return LabelledSequences(inputs, lengths, numbers.gather(1, places).sum(1))
-
-
-def _between(low: int, high: int, shape: tuple[int, ...], generator: Generator) -> Tensor:
-    return torch.randint(low, high, shape, generator=generator, device=generator.device)
 
 
 def to_text(inputs: Tensor, length: int) -> str:

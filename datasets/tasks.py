@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from typing import Generic, TypeVar
 
 import torch
-from torch import Generator
+from torch import Generator, Tensor
 
 from datasets.splits import Split, stream
 
@@ -37,3 +37,8 @@ class Task(ABC, Generic[Samples_co]):
     @abstractmethod
     def sample(self, count: int, generator: Generator) -> Samples_co:
         """Draw so many samples on the generator's device."""
+
+
+def draw_integers(low: int, high: int, shape: tuple[int, ...], generator: Generator) -> Tensor:
+    """Draw integers from `low` to `high`, which is not included, on the generator's device."""
+    return torch.randint(low, high, shape, generator=generator, device=generator.device)

@@ -383,12 +383,8 @@ def draw_pictures(
     views, shares = next(iter(training_batches(config, learnt.collection.train, config.num_epochs)))
     augmented = as_pictures((255 * views[:24]).round().byte())
     run.log_figure("augmented", figures.augmented_batch(augmented, shares[:24].numpy(), CLASSES))
-    history = learnt.history
     curves = training.curves(
-        history.of_both_splits("loss"),
-        history.of_both_splits("accuracy"),
-        history.column("learning_rate"),
-        history.best_epoch,
+        **learnt.history.as_curves(),
         loss_unit="nats per photograph",
         note="training: measured on augmented photographs, which are harder",
     )

@@ -66,7 +66,6 @@ FACTORS = (1, 2, 4, 8, 16)
 """How many times as long as in training the sequences are that memory is tried on."""
 TEMPERATURES = (0.5, 0.8, 1.1)
 """How boldly a network writes."""
-CPU = Hardware(torch.device("cpu"), "fp32")
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -226,14 +225,7 @@ def judge(
     else:
         metrics |= judge_memory(config, learnt, run)
     run.log_metrics(metrics)
-    history = learnt.history
-    curves = training.curves(
-        history.of_both_splits("loss"),
-        history.of_both_splits("accuracy"),
-        history.column("learning_rate"),
-        history.best_epoch,
-        loss_unit="nats per symbol",
-    )
+    curves = training.curves(**learnt.history.as_curves(), loss_unit="nats per symbol")
     run.log_figure("curves", curves)
     return metrics
 
@@ -500,7 +492,8 @@ def draw_bits(config: RNNConfig, learnt: LearntNetwork, metrics: Mapping[str, fl
         "xz after the training third": metrics["test/xz_after_training_bits_per_character"],
     }
     bits = learnt.history.of_both_splits("bits_per_character")
-    steps = len(of_text(config, CPU).train(1))
+    train, shape = corpus_of(config).train, (config.batch_size, config.length)
+    steps = len(text.training_chunks(train, *shape, config.seed, epoch=1))
     tested = metrics["test/bits_per_character"]
     return figures.bits(bits, steps, lines, learnt.history.best_epoch, tested)
 

@@ -4,7 +4,7 @@
     python -m experiments.rnn_cells --task variable_echo --length 20 --hidden-size 128
 
 Trains one network as `experiments.rnn` does, then one of each kind for each of several seeds, and
-shows how their accuracy on validation rises with the sequences they have seen.
+shows how their accuracy on validation rises from epoch to epoch.
 """
 
 from typing import ClassVar
@@ -40,13 +40,13 @@ def judge(
     """Judge the one network, then compare the kinds, on validation: the test has been read."""
     metrics = rnn.judge(config, hardware, learnt, run)
     accuracies: dict[str, np.ndarray] = {cell: curves(config, hardware, cell) for cell in COMPARED}
+    compared = {}
     for cell, values in accuracies.items():
-        at_the_end = values[:, -1]
-        metrics[f"by_cell/{cell}_val_accuracy_mean"] = float(at_the_end.mean())
-        metrics[f"by_cell/{cell}_val_accuracy_std"] = spread(at_the_end.tolist())
-    run.log_metrics({name: value for name, value in metrics.items() if name.startswith("by_cell/")})
+        compared[f"by_cell/{cell}_val_accuracy_mean"] = float(values[:, -1].mean())
+        compared[f"by_cell/{cell}_val_accuracy_std"] = spread(values[:, -1].tolist())
+    run.log_metrics(compared)
     run.log_figure("cells", figures.cells(accuracies, f"validation accuracy, {config.task}"))
-    return metrics
+    return metrics | compared
 
 
 def curves(config: RNNCellsConfig, hardware: Hardware, cell: CellName) -> np.ndarray:
@@ -58,7 +58,7 @@ def curves(config: RNNCellsConfig, hardware: Hardware, cell: CellName) -> np.nda
             cell=cell,
             seed=seed,
             initialisation=config.initialisation if usable else "default",
-            early_stopping_epochs=0,
+            early_stopping_epochs=0,  # curves of one length
         )
         seed_everything(seed)
         rows.append(rnn.learn(recipe, hardware).history.column("val/accuracy"))

@@ -61,8 +61,6 @@ from models.sequence_classifier import (
 )
 
 TaskName = Literal["temporal_order", "adding", "digits", "japanese_vowels", "csv"]
-MEMORY = {"easy": 11, "normal": 41, "moderate": 81, "hard": 111, "nightmare": 501, "abyss": 3001}
-"""Steps of the longest sequence of each level, and one."""
 MOST_PREFIXES = 120
 """Beginnings of a sequence after which an answer is asked for."""
 
@@ -307,7 +305,7 @@ def build(config: SequenceConfig, material: Material) -> SequenceClassifier:
     """Build the network that `config` asks for, freshly initialised."""
     longest = material.validation.inputs.shape[1]
     if config.task == "temporal_order":
-        longest = MEMORY[config.level]
+        longest = TemporalOrder(config.num_marks, config.level).longest
     make = partial(
         SequenceClassifier,
         num_symbols=len(material.symbols),
@@ -391,14 +389,9 @@ def draw_pictures(
     run: Run,
 ) -> None:
     """Log every picture of the network that was chosen."""
-    material, network, history = learnt.material, learnt.model.classifier, learnt.history
-    curves = training.curves(
-        history.of_both_splits("loss"),
-        history.of_both_splits("accuracy"),
-        history.column("learning_rate"),
-        history.best_epoch,
-        loss_unit="nats per sequence" if material.classes else "mean squared error",
-    )
+    material, network = learnt.material, learnt.model.classifier
+    loss_unit = "nats per sequence" if material.classes else "mean squared error"
+    curves = training.curves(**learnt.history.as_curves(), loss_unit=loss_unit)
     run.log_figure("curves", curves)
     right = is_right(answers, test.labels).numpy()
     run.log_figure("accuracy_by_length", figures.accuracy_by_length(test.lengths.numpy(), right))

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from experiments.figures import style
+from experiments.figures.units import alike, draw_units
 
 BLANK = "\N{MIDDLE DOT}"
 """What stands for the blank, which would not be seen."""
@@ -120,18 +121,7 @@ def memory(hidden: np.ndarray, inputs: str, said: str) -> Figure:
     """
     steps, units = hidden.shape
     figure, ((axes,),) = style.canvas(width=WIDTH, height=5.6)
-    # Units that rise and fall together stand together: along the first principal component.
-    *_, directions = np.linalg.svd(hidden - hidden.mean(0), full_matrices=False)
-    order = np.argsort(directions[0], kind="stable")
-    limit = np.abs(hidden).max() or 1.0
-    image = axes.imshow(
-        hidden[:, order].T,
-        "RdBu_r",
-        aspect="auto",
-        vmin=-limit,
-        vmax=limit,
-        interpolation="nearest",
-    )
+    image = draw_units(axes, hidden, alike(hidden))
     figure.colorbar(image, label="activation", pad=0.02)
     if steps <= 60:
         pairs = zip(inputs, said, strict=True)
@@ -142,7 +132,6 @@ def memory(hidden: np.ndarray, inputs: str, said: str) -> Figure:
         )
     else:
         style.titled(axes, "What is held in memory", "step", "")
-    axes.set_yticks([])
     axes.set_ylabel(f"{units} hidden units, those alike together")
     return figure
 

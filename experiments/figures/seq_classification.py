@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.figures import style
+from experiments.figures.units import alike, draw_units
 
 WIDTH = 7.4  # inches
 MOST_NAMED = 40
@@ -96,23 +97,14 @@ def states(looks: Sequence[Look]) -> Figure:
     figure, axes = style.canvas(
         len(looks), columns, width=WIDTH, height=0.8 + 1.35 * max(len(looks), 2)
     )
-    order = _alike(np.concatenate([look.features for look in looks]))
+    order = alike(np.concatenate([look.features for look in looks]))
     for row, look in zip(axes, looks, strict=True):
         kinds = [("hidden state" if look.cells is not None else "features", look.features)]
         if look.cells is not None:
             kinds.append(("cell state", look.cells))
         for place, (name, values) in zip(row, kinds, strict=True):
-            limit = np.abs(values).max() or 1.0
-            image = place.imshow(
-                values[:, order].T,
-                "RdBu_r",
-                aspect="auto",
-                vmin=-limit,
-                vmax=limit,
-                interpolation="nearest",
-            )
+            image = draw_units(place, values, order)
             figure.colorbar(image, ax=place, pad=0.02)
-            place.set_yticks([])
             place.set_title(f"{look.title}: {name}", fontsize=10)
             _name_steps(place, look)
     figure.suptitle(
@@ -163,12 +155,6 @@ def importance(looks: Sequence[Look]) -> Figure:
         f"Which steps the answer comes from (bars: gradient times input{attention})", fontsize=12
     )
     return figure
-
-
-def _alike(values: np.ndarray) -> np.ndarray:
-    """Return an order of the columns of (T, F) in which those that move together are neighbours."""
-    *_, directions = np.linalg.svd(values - values.mean(0), full_matrices=False)
-    return np.argsort(directions[0], kind="stable")
 
 
 def _name_steps(axes: Axes, look: Look) -> None:

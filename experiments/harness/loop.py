@@ -61,6 +61,15 @@ class History:
         splits = {"training": "train", "validation": "val"}
         return {split: self.column(f"{prefix}/{name}") for split, prefix in splits.items()}
 
+    def as_curves(self) -> dict[str, Any]:
+        """Return what `figures.training.curves` draws of any training."""
+        return {
+            "losses": self.of_both_splits("loss"),
+            "accuracies": self.of_both_splits("accuracy"),
+            "learning_rate": self.column("learning_rate"),
+            "best_epoch": self.best_epoch,
+        }
+
     def stacked(self, name: str) -> np.ndarray:
         """Return one unsummarised metric over the epochs, (epochs, ...)."""
         return torch.stack([metrics[name] for metrics in self.raw]).numpy()

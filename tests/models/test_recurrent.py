@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
+from models.mingru import scan
 from models.recurrent import (
     FOR_CELLS,
     CellName,
@@ -16,7 +17,6 @@ from models.recurrent import (
     RecurrentNetwork,
     generate,
     recurrence,
-    scan,
 )
 
 CELLS: tuple[CellName, ...] = get_args(CellName)
