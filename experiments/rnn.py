@@ -112,6 +112,8 @@ class RNNConfig(TrainingConfig):
     """Letters of the longest sequence in the test, the shortest having `length` (0: `length`)."""
     wait: Count = 200
     """copy: steps from the last symbol to the marker that asks for them."""
+    first_wait: CountOrNone = 5
+    """copy: the same in the first epochs of an endless training (0: `wait` from the first on)."""
     text: str = ""
     """next_character: path of a text (empty: the documentation that comes with Python)."""
     num_train: Count = 12_800
@@ -136,9 +138,10 @@ class RNNConfig(TrainingConfig):
                 f"initialisation={self.initialisation}: means nothing to cell={self.cell}; "
                 f"allowed for {cells}"
             )
-        if self.min_length > self.length:
+        echoes = self.task in ("echo", "variable_echo")
+        if echoes and self.min_length > self.length:
             raise ValueError(f"min_length={self.min_length}: exceeds length={self.length}")
-        if 0 < self.test_length < self.length:
+        if echoes and 0 < self.test_length < self.length:
             raise ValueError(
                 f"test_length={self.test_length}: falls short of length={self.length}; "
                 "0 stands for the same"
@@ -279,13 +282,29 @@ def of_task(config: RNNConfig, hardware: Hardware) -> Material:
         return Material(shuffled, in_order, echo_loss)
 
     def new_in_each(epoch: int) -> DrawnBatches:
+        lesson = Copy(wait_in(config, epoch)) if config.task == "copy" else task
+
         def draw(batch: int) -> Sequences:
-            return task.draw(config.batch_size, seed, "train", batch, device)
+            return lesson.draw(config.batch_size, seed, "train", batch, device)
 
         return DrawnBatches(draw, epoch, num_batches)
 
     num_batches = math.ceil(config.num_train / config.batch_size)
     return Material(new_in_each, in_order, echo_loss)
+
+
+def wait_in(config: RNNConfig, epoch: int) -> int:
+    """Return the steps to wait in an epoch, counted from 1: short ones first, all of them last.
+
+    To hold ten symbols is hard to learn, and over a long wait no gradient tells how. To hold them
+    longer is easy once they are held: so the first four tenths of the epochs wait for `first_wait`
+    steps, and then each for so much longer than the one before that the last tenth waits for all
+    (a curriculum: Bengio et al. 2009).
+    """
+    first = min(config.first_wait, config.wait) or config.wait
+    progress = (epoch - 1) / max(1, config.num_epochs - 1)
+    grown = min(max(0.0, (progress - 0.4) / 0.5), 1.0)
+    return round(first * (config.wait / first) ** grown)
 
 
 def echo_loss(model: RecurrentNetwork, batch: Sequence[Tensor]) -> Outcome:

@@ -54,6 +54,27 @@ def padded(sequences: list[tuple[list[int], int]]) -> Sequences:
     return Sequences(inputs, targets, targets != 0, delays)
 
 
+def test_the_wait_is_short_first_and_whole_at_last() -> None:
+    config = small(task="copy", wait=320, first_wait=5, num_epochs=11)
+    waits = [rnn.wait_in(config, epoch) for epoch in range(1, 12)]
+    # Doubled six times, over the five epochs from the fifth to the tenth.
+    assert waits == [5] * 5 + [round(5 * 64 ** (k / 5)) for k in range(1, 6)] + [320]
+    batches = rnn.of_task(config, CPU).train
+    assert [next(iter(batches(epoch)))[0].shape[1] - 20 for epoch in (1, 11)] == [5, 320]
+
+
+@pytest.mark.parametrize(("first_wait", "expected"), [(0, 30), (30, 30), (40, 30)])
+def test_the_wait_is_whole_from_the_first_on(first_wait: int, expected: int) -> None:
+    config = small(task="copy", wait=30, first_wait=first_wait, num_epochs=1)
+    assert rnn.wait_in(config, 1) == expected
+
+
+def test_lengths_of_echoes_do_not_bind_other_tasks() -> None:
+    small(task="next_character", length=64, min_length=0, test_length=25)
+    with pytest.raises(UserError, match="test_length=25: falls short of length=64"):
+        small(task="echo", length=64, test_length=25)
+
+
 def test_a_padded_batch_has_the_loss_of_its_sequences_one_by_one() -> None:
     network = rnn.build(small(task="variable_echo", max_delay=3)).eval()
     sequences = [([5, 1, 9, 26, 3, 3, 8], 2), ([7, 2], 0), ([4, 4, 13, 6], 3)]
