@@ -304,7 +304,8 @@ def wait_in(config: RNNConfig, epoch: int) -> int:
     first = min(config.first_wait, config.wait) or config.wait
     progress = (epoch - 1) / max(1, config.num_epochs - 1)
     grown = min(max(0.0, (progress - 0.4) / 0.5), 1.0)
-    return round(first * (config.wait / first) ** grown)
+    factor: float = (config.wait / first) ** grown
+    return round(first * factor)
 
 
 def echo_loss(model: RecurrentNetwork, batch: Sequence[Tensor]) -> Outcome:
