@@ -13,10 +13,10 @@ import numpy as np
 from pydantic.dataclasses import dataclass
 
 from experiments import rnn
-from experiments.figures import rnn as figures
+from experiments.figures import training
 from experiments.harness.config import STRICT, Count
-from experiments.harness.device import Hardware, seed_everything
-from experiments.harness.experiment import Experiment
+from experiments.harness.device import Hardware
+from experiments.harness.experiment import Experiment, learn_with_seeds
 from experiments.harness.launch import launch
 from experiments.harness.tracking import Run, spread
 from models.recurrent import FOR_CELLS, CellName
@@ -45,24 +45,20 @@ def judge(
         compared[f"by_cell/{cell}_val_accuracy_mean"] = float(values[:, -1].mean())
         compared[f"by_cell/{cell}_val_accuracy_std"] = spread(values[:, -1].tolist())
     run.log_metrics(compared)
-    run.log_figure("cells", figures.cells(accuracies, f"validation accuracy, {config.task}"))
+    run.log_figure("cells", training.compared(accuracies, f"validation accuracy, {config.task}"))
     return metrics | compared
 
 
 def curves(config: RNNCellsConfig, hardware: Hardware, cell: CellName) -> np.ndarray:
     """Return validation accuracy for each seed and epoch, (seeds, epochs)."""
     usable = cell in FOR_CELLS[config.initialisation]
-    rows = []
-    for seed in range(config.seed, config.seed + config.seeds_of_each):
-        recipe = config.replace(
-            cell=cell,
-            seed=seed,
-            initialisation=config.initialisation if usable else "default",
-            early_stopping_epochs=0,  # curves of one length
-        )
-        seed_everything(seed)
-        rows.append(rnn.learn(recipe, hardware).history.column("val/accuracy"))
-    return np.stack(rows)
+    recipe = config.replace(
+        cell=cell,
+        initialisation=config.initialisation if usable else "default",
+        early_stopping_epochs=0,  # curves of one length
+    )
+    networks = learn_with_seeds(rnn.learn, recipe, hardware, config.seeds_of_each)
+    return np.stack([network.history.column("val/accuracy") for network in networks])
 
 
 EXPERIMENT = Experiment(RNNCellsConfig, rnn.learn, judge, rnn.prepare)

@@ -2,7 +2,7 @@
 
     python -m experiments.seq_classification                          the order of two marks
     python -m experiments.seq_classification --num-marks 3            of three
-    python -m experiments.seq_classification --encoder tcn --num-layers 6 --initialisation default
+    python -m experiments.seq_classification --encoder tcn --num-layers 6
     python -m experiments.seq_classification --task digits --width 64
     python -m experiments.seq_classification --task csv --csv sequences.csv
 
@@ -58,9 +58,12 @@ from models.sequence_classifier import (
     SequenceClassifier,
     SequencePredictor,
     can_start,
+    suited,
 )
 
 TaskName = Literal["temporal_order", "adding", "digits", "japanese_vowels", "csv"]
+MOST_POSITIONS = 1024
+"""Steps that a transformer can read where nothing longer is to be learnt."""
 MOST_PREFIXES = 120
 """Beginnings of a sequence after which an answer is asked for."""
 
@@ -111,8 +114,8 @@ class SequenceConfig(TrainingConfig):
     """Layers of the encoder."""
     dropout_rate: Annotated[float, Ge(0), Lt(1)] = 0.0
     """Part of the features that is hidden in training."""
-    initialisation: Initialisation = "chrono"
-    """How recurrent weights start (other encoders: default)."""
+    initialisation: Literal["auto", Initialisation] = "auto"
+    """How recurrent weights start (auto: chrono where there are gates, orthogonal for rnn)."""
     num_train: Count = 500
     """Sequences of an epoch, new ones in each (temporal_order, adding)."""
     num_validation: Count = 500
@@ -120,9 +123,14 @@ class SequenceConfig(TrainingConfig):
     num_test: Count = 1000
     """Sequences to judge the chosen network by (temporal_order, adding)."""
 
+    @property
+    def is_drawn(self) -> bool:
+        """Whether there are as many sequences as wanted, rather than what somebody collected."""
+        return self.task in ("temporal_order", "adding")
+
     @model_validator(mode="after")
     def _agree(self) -> "SequenceConfig":
-        if not can_start(self.encoder, self.initialisation):
+        if self.initialisation != "auto" and not can_start(self.encoder, self.initialisation):
             raise ValueError(
                 f"initialisation={self.initialisation}: means nothing to encoder={self.encoder}"
             )
@@ -234,7 +242,7 @@ def prepare(config: SequenceConfig, device: torch.device | str = "cpu") -> Mater
         UserError: it cannot be had.
 
     """
-    if config.task in ("temporal_order", "adding"):
+    if config.is_drawn:
         return drawn(config, device)
     try:
         return collected(config, device)
@@ -303,9 +311,8 @@ def log_split(config: SequenceConfig, split: Split, part: LabelledSequences, run
 
 def build(config: SequenceConfig, material: Material) -> SequenceClassifier:
     """Build the network that `config` asks for, freshly initialised."""
-    longest = material.validation.inputs.shape[1]
-    if config.task == "temporal_order":
-        longest = TemporalOrder(config.num_marks, config.level).longest
+    longest = longest_of(config, material)
+    how = config.initialisation
     make = partial(
         SequenceClassifier,
         num_symbols=len(material.symbols),
@@ -315,9 +322,9 @@ def build(config: SequenceConfig, material: Material) -> SequenceClassifier:
         num_layers=config.num_layers,
         num_answers=max(1, len(material.classes)),
         dropout_rate=config.dropout_rate,
-        initialisation=config.initialisation,
+        initialisation=suited(config.encoder) if how == "auto" else how,
         horizon=max(3, longest),
-        max_length=max(512, longest),
+        max_length=max(MOST_POSITIONS, longest),
     )
     if not config.match_parameters:
         return make(width=config.width)
@@ -325,6 +332,13 @@ def build(config: SequenceConfig, material: Material) -> SequenceClassifier:
     return make(
         width=min(widths, key=lambda w: abs(num_parameters(make, w) - config.match_parameters))
     )
+
+
+def longest_of(config: SequenceConfig, material: Material) -> int:
+    """Return the steps of the longest sequence that there may be."""
+    if config.task == "temporal_order":
+        return TemporalOrder(config.num_marks, config.level).longest
+    return material.validation.inputs.shape[1]
 
 
 def num_parameters(make: Callable[..., SequenceClassifier], width: int) -> int:
@@ -365,11 +379,15 @@ def answer(network: SequenceClassifier, part: LabelledSequences) -> Tensor:
 
 def sequences_to_solve(config: SequenceConfig, history: History) -> int | None:
     """Return the sequences seen until validation was right to the last one, if it ever was."""
-    if config.task not in ("temporal_order", "adding"):
+    if not config.is_drawn:
         return None
     solved = np.flatnonzero(history.column("val/accuracy") == 1)
-    per_epoch = math.ceil(config.num_train / config.batch_size) * config.batch_size
-    return int(solved[0] + 1) * per_epoch if len(solved) else None
+    return int(solved[0] + 1) * drawn_per_epoch(config) if len(solved) else None
+
+
+def drawn_per_epoch(config: SequenceConfig) -> int:
+    """Return the sequences of an epoch, all batches being full."""
+    return math.ceil(config.num_train / config.batch_size) * config.batch_size
 
 
 def packed(part: LabelledSequences) -> np.ndarray:

@@ -312,3 +312,10 @@ def is_recurrent(encoder: EncoderName) -> bool:
 def can_start(encoder: EncoderName, how: Initialisation) -> bool:
     """Whether an encoder can be initialised so."""
     return encoder in FOR_CELLS[how] if is_recurrent(encoder) else how == "default"
+
+
+def suited(encoder: EncoderName) -> Initialisation:
+    """Return the initialisation with which an encoder remembers longest from the first step on."""
+    if encoder in FOR_CELLS["chrono"]:
+        return "chrono"
+    return "orthogonal" if is_recurrent(encoder) else "default"

@@ -266,33 +266,6 @@ def written(texts: Mapping[float, str]) -> Figure:
     return figure
 
 
-def cells(accuracies: Mapping[str, np.ndarray], y: str) -> Figure:
-    """Draw how several kinds of cells learn, over seeds.
-
-    Args:
-        accuracies: (seeds, epochs) on validation, by the cell's name.
-        y: what they are accuracies of.
-
-    """
-    figure, ((axes,),) = style.canvas(width=WIDTH, height=4.6)
-    for (name, values), colour in zip(accuracies.items(), style.SERIES, strict=False):
-        epochs = np.arange(1, values.shape[1] + 1)
-        mean, low, high = values.mean(0), values.min(0), values.max(0)
-        axes.plot(epochs, mean, color=colour, label=f"{name}: {mean[-1]:.4f} at the end")
-        axes.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
-    _from_zero_to_one(axes)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    seeds = next(iter(accuracies.values())).shape[0]
-    style.titled(
-        axes,
-        f"Mean of {seeds} seeds, from the lowest to the highest",
-        "epoch",
-        y,
-    )
-    style.legend(axes)
-    return figure
-
-
 def _from_zero_to_one(axes: Axes) -> None:
     axes.set_ylim(0, 1.06)
     axes.set_yticks(np.linspace(0, 1, 6))

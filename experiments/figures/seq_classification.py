@@ -1,7 +1,7 @@
 """Pictures of a sequence classifier: what it holds while it reads, what it says, what mattered."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -87,6 +87,58 @@ def answers(wanted: np.ndarray, said: np.ndarray, *, tolerance: float) -> Figure
     axes.scatter(wanted, said, s=10, color=style.BLUE, alpha=0.6, linewidths=0, label="answers")
     error = np.square(wanted - said).mean()
     style.titled(axes, f"Mean squared error {error:.5f}", "wanted", "said")
+    style.legend(axes)
+    return figure
+
+
+def sequences_to_solve(counts: Mapping[str, np.ndarray], most: int) -> Figure:
+    """Draw after how many training sequences each encoder had solved the task.
+
+    Args:
+        counts: (seeds,), by encoder; infinite where it was not solved.
+        most: sequences that each saw.
+
+    """
+    figure, ((axes,),) = style.canvas(width=WIDTH, height=4.0)
+    for row, values in enumerate(counts.values()):
+        solved = values[np.isfinite(values)]
+        axes.scatter(solved, np.full(len(solved), row), color=style.BLUE, s=45, zorder=2)
+        label = f"{len(solved)} of {len(values)} solved"
+        if len(solved) == len(values):
+            axes.plot([solved.mean()] * 2, [row - 0.25, row + 0.25], color=style.VERMILION)
+            label = f"mean {solved.mean():,.0f}"
+        axes.text(1.02, row, label, va="center", transform=axes.get_yaxis_transform(), fontsize=10)
+        axes.axhline(row, color=style.GREY, linewidth=0.5, zorder=1)
+    axes.set_yticks(range(len(counts)), list(counts))
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.03 * most)
+    style.titled(
+        axes,
+        "How many sequences it takes to solve the task",
+        "training sequences until validation was right to the last one; a dot for each seed",
+        "",
+    )
+    return figure
+
+
+def time_by_length(lengths: Sequence[int], milliseconds: Mapping[str, np.ndarray]) -> Figure:
+    """Draw what reading a sequence costs each encoder.
+
+    Args:
+        lengths: (M,), steps.
+        milliseconds: (M,) for each sequence, by encoder.
+
+    """
+    figure, ((axes,),) = style.canvas(width=WIDTH, height=4.6)
+    for (encoder, values), colour in zip(milliseconds.items(), style.SERIES, strict=False):
+        axes.plot(lengths, values, "o-", color=colour, label=encoder)
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xticks(lengths, [f"{length:,}" for length in lengths])
+    axes.minorticks_off()
+    style.titled(
+        axes, "What reading costs", "length of the sequence (steps)", "time per sequence (ms)"
+    )
     style.legend(axes)
     return figure
 

@@ -1,10 +1,11 @@
 """Curves that every architecture has: loss, accuracy, learning rate over the epochs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from experiments.figures import style
 
@@ -61,3 +62,30 @@ def draw_curves(
     style.titled(axes, title, "epoch", y)
     if len(axes.get_legend_handles_labels()[1]) > 1:
         style.legend(axes)
+
+
+def compared(
+    accuracies: Mapping[str, np.ndarray], y: str, *, x: str = "epoch", step: int = 1
+) -> Figure:
+    """Draw how several kinds of networks learn, over seeds.
+
+    Args:
+        accuracies: (seeds, epochs) on validation, by the kind's name.
+        y: what they are accuracies of.
+        x: what an epoch is so many of.
+        step: how many.
+
+    """
+    figure, ((axes,),) = style.canvas(width=7.4, height=4.6)
+    for (name, values), colour in zip(accuracies.items(), style.SERIES, strict=False):
+        epochs = step * np.arange(1, values.shape[1] + 1)
+        mean, low, high = values.mean(0), values.min(0), values.max(0)
+        axes.plot(epochs, mean, color=colour, label=f"{name}: {mean[-1]:.4f} at the end")
+        axes.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
+    axes.set_ylim(0, 1.06)
+    axes.set_yticks(np.linspace(0, 1, 6))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    seeds = next(iter(accuracies.values())).shape[0]
+    style.titled(axes, f"Mean of {seeds} seeds, from the lowest to the highest", x, y)
+    style.legend(axes)
+    return figure

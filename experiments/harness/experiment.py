@@ -1,7 +1,7 @@
 """What an experiment is to the machinery that runs it: a configuration and two functions."""
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -9,7 +9,7 @@ import numpy as np
 from torch import nn
 
 from experiments.harness.config import C, TrainingConfig
-from experiments.harness.device import Hardware
+from experiments.harness.device import Hardware, seed_everything
 from experiments.harness.errors import UserError
 from experiments.harness.loop import Callback, History
 from experiments.harness.tracking import Run
@@ -67,6 +67,13 @@ class Experiment(Generic[C, L]):
     def name(self) -> str:
         """The entry point."""
         return self.config_class.entry_point
+
+
+def learn_with_seeds(learn: Learn[C, L], config: C, hardware: Hardware, count: int) -> Iterator[L]:
+    """Train `count` times, with seeds from the configuration's upwards; nothing is logged."""
+    for seed in range(config.seed, config.seed + count):
+        seed_everything(seed)
+        yield learn(config.replace(seed=seed), hardware)
 
 
 def find(entry_point: str) -> Experiment[Any, Any]:

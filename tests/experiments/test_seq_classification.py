@@ -20,7 +20,6 @@ from experiments.harness.loop import History
 from experiments.harness.signals import Terminated
 from experiments.harness.tracking import track
 from experiments.seq_classification import EXPERIMENT, SequenceConfig
-from models.recurrent import FOR_CELLS
 from models.sequence_classifier import EncoderName, PoolingName
 
 CPU = Hardware(torch.device("cpu"), "fp32")
@@ -29,8 +28,6 @@ ENCODERS: tuple[EncoderName, ...] = get_args(EncoderName)
 
 def small(**changes: Any) -> SequenceConfig:
     values = {**SequenceConfig.tiny, "checkpoint_seconds": 0.0, **changes}
-    if values.get("encoder", "gru") not in FOR_CELLS["chrono"]:
-        values.setdefault("initialisation", "default")
     return construct(SequenceConfig, values)
 
 
@@ -157,12 +154,18 @@ def test_a_number_is_answered_with_pictures_too(store: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"encoder": "tcn"}, "initialisation=chrono: means nothing to encoder=tcn"),
-        ({"encoder": "rnn"}, "initialisation=chrono: means nothing to encoder=rnn"),
+        (
+            {"encoder": "tcn", "initialisation": "chrono"},
+            "initialisation=chrono: means nothing to encoder=tcn",
+        ),
+        (
+            {"encoder": "rnn", "initialisation": "chrono"},
+            "initialisation=chrono: means nothing to encoder=rnn",
+        ),
         ({"csv": "some.csv"}, "csv=some.csv: belongs to task=csv"),
         ({"task": "csv"}, "csv is empty"),
         (
-            {"encoder": "transformer", "initialisation": "default", "width": 6},
+            {"encoder": "transformer", "width": 6},
             "width=6: a transformer needs",
         ),
         ({"level": "harder"}, "level=harder"),

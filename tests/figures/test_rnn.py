@@ -115,16 +115,3 @@ def test_all_that_was_written_is_shown(length: int) -> None:
     renderer = style.Canvas(figure).get_renderer()
     assert all(text.get_window_extent(renderer).y0 >= 0 for text in figure.axes[0].texts)
     assert all(text.get_window_extent(renderer).y1 <= height for text in figure.axes[0].texts)
-
-
-def test_cells_are_compared_by_mean_and_range() -> None:
-    curves = {"gru": np.array([[0.1, 0.5], [0.3, 0.9]]), "lstm": np.array([[0, 0.2], [0, 0.4]])}
-    (axes,) = drawn(figures.cells(curves, "accuracy")).axes
-    assert np.ravel(axes.lines[0].get_xdata()).tolist() == [1, 2]
-    assert axes.lines[0].get_ydata() == pytest.approx([0.2, 0.7])
-    band = axes.collections[0].get_paths()[0].vertices
-    assert np.asarray(band)[:, 1].max() == pytest.approx(0.9)
-    assert axes.get_legend_handles_labels()[1] == [
-        "gru: 0.7000 at the end",
-        "lstm: 0.3000 at the end",
-    ]

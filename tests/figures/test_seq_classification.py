@@ -110,3 +110,18 @@ def test_sequences_without_symbols_are_drawn_too() -> None:
     each = look("abcdef")._replace(text="")
     for figure in (figures.states([each]), figures.importance([each])):
         drawn(figure)
+
+
+def test_the_sequences_to_solve_stand_where_they_were_needed() -> None:
+    counts = {"gru": np.array([1000, 3000]), "rnn": np.array([2000, np.inf])}
+    (axes,) = drawn(figures.sequences_to_solve(counts, 8000)).axes
+    gru, rnn = (np.asarray(dots.get_offsets()).tolist() for dots in axes.collections)
+    assert (gru, rnn) == ([[1000, 0], [3000, 0]], [[2000, 1]])
+    assert [text.get_text() for text in axes.texts] == ["mean 2,000", "1 of 2 solved"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["gru", "rnn"]
+
+
+def test_time_is_drawn_against_length() -> None:
+    (axes,) = drawn(figures.time_by_length((32, 64), {"tcn": np.array([0.5, 1.0])})).axes
+    assert np.ravel(axes.lines[0].get_xdata()).tolist() == [32, 64]
+    assert np.ravel(axes.lines[0].get_ydata()).tolist() == [0.5, 1.0]

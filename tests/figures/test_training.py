@@ -1,6 +1,7 @@
 """Curves over the epochs."""
 
 import numpy as np
+import pytest
 
 from experiments.figures import training
 
@@ -18,3 +19,22 @@ def test_curves_tell_training_from_validation_and_mark_the_kept_epoch() -> None:
     assert np.array_equal(rate.lines[0].get_ydata(), values)
     assert loss.get_ylabel() == "nats"
     assert figure.get_supxlabel() == "of one seed"
+
+
+def test_kinds_are_compared_by_mean_and_range() -> None:
+    curves = {"gru": np.array([[0.1, 0.5], [0.3, 0.9]]), "lstm": np.array([[0, 0.2], [0, 0.4]])}
+    (axes,) = training.compared(curves, "accuracy").axes
+    assert np.ravel(axes.lines[0].get_xdata()).tolist() == [1, 2]
+    assert axes.lines[0].get_ydata() == pytest.approx([0.2, 0.7])
+    band = axes.collections[0].get_paths()[0].vertices
+    assert np.asarray(band)[:, 1].max() == pytest.approx(0.9)
+    assert axes.get_legend_handles_labels()[1] == [
+        "gru: 0.7000 at the end",
+        "lstm: 0.3000 at the end",
+    ]
+
+
+def test_epochs_are_counted_in_samples_where_asked_for() -> None:
+    (axes,) = training.compared({"gru": np.zeros((2, 3))}, "accuracy", x="seen", step=500).axes
+    assert np.ravel(axes.lines[0].get_xdata()).tolist() == [500, 1000, 1500]
+    assert axes.get_xlabel() == "seen"
