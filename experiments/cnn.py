@@ -57,7 +57,7 @@ from models.pretrained import Backbone, PretrainedCNN, WeightsUnavailableError
 
 DOG = CLASSES.index("dogs")
 """The class whose probability scores are about."""
-SMALLEST_SIZE = {"plain": 16, "residual": 16, "separable": 32, "pretrained": 32}
+SMALLEST_SIZE = {"plain": 16, "residual": 32, "separable": 32, "pretrained": 32}
 """Pixels of which one is left where resolution was halved as often as the network does."""
 
 

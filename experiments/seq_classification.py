@@ -114,6 +114,8 @@ class SequenceConfig(TrainingConfig):
     """Layers of the encoder."""
     dropout_rate: Annotated[float, Ge(0), Lt(1)] = 0.0
     """Part of the features that is hidden in training."""
+    noise: NotNegative = 0.0
+    """Noise that is added to real channels in training, in their standard deviations."""
     initialisation: Literal["auto", Initialisation] = "auto"
     """How recurrent weights start (auto: chrono where there are gates, orthogonal for rnn)."""
     num_train: Count = 500
@@ -182,7 +184,10 @@ def learn(
         log_split(config, "validation", material.validation, run)
 
     # Model.
-    network = hardware.prepare(build(config, material))
+    network = build(config, material)
+    if isinstance(material.train, TensorBatches) and material.num_channels:
+        network.standardise.measure(*material.train.tensors[:2])
+    hardware.prepare(network)
 
     # Training.
     history = fit(
@@ -325,6 +330,7 @@ def build(config: SequenceConfig, material: Material) -> SequenceClassifier:
         initialisation=suited(config.encoder) if how == "auto" else how,
         horizon=max(3, longest),
         max_length=max(MOST_POSITIONS, longest),
+        noise=config.noise,
     )
     if not config.match_parameters:
         return make(width=config.width)

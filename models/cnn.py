@@ -93,7 +93,7 @@ class ResidualCNN(PhotographClassifier):
     its number of channels doubles: after the stem, all stages cost about the same.
 
     Args:
-        width: channels of the first of four stages.
+        width: channels of the stem; the four stages after it have 1, 2, 4, and 8 times as many.
         depth: blocks per stage.
         dropout_rate: part of the features that is hidden from the classifier in training.
         num_classes: number of logits.
@@ -103,7 +103,7 @@ class ResidualCNN(PhotographClassifier):
     def __init__(self, *, width: int, depth: int, dropout_rate: float, num_classes: int):
         stages: list[nn.Module] = [nn.Sequential(convolution(3, width, stride=2), nn.ReLU())]
         before = width
-        for channels in (width, 2 * width, 4 * width):
+        for channels in (width, 2 * width, 4 * width, 8 * width):
             blocks = [ResidualBlock(before, channels, stride=2)]
             blocks += [ResidualBlock(channels, channels) for _ in range(depth - 1)]
             stages.append(nn.Sequential(*blocks))

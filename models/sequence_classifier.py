@@ -36,6 +36,8 @@ class SequenceClassifier(nn.Module):
         initialisation: of recurrent encoders, see `models.recurrent.initialise`.
         horizon: steps over which chrono initialisation spreads the memory.
         max_length: steps that the positions of a transformer reach, and the field that a TCN sees.
+        noise: standard deviation of what is added to real channels in training, of which each has
+            one of 1 (see `Standardise`).
 
     """
 
@@ -53,9 +55,11 @@ class SequenceClassifier(nn.Module):
         initialisation: Initialisation = "default",
         horizon: int = 3,
         max_length: int = 512,
+        noise: float = 0.0,
     ):
         super().__init__()
-        self.num_symbols = num_symbols
+        self.num_symbols, self.noise = num_symbols, noise
+        self.standardise = Standardise(num_channels)
         size = num_symbols or num_channels
         self.encoder: nn.Module
         if encoder == "transformer":
@@ -92,9 +96,12 @@ class SequenceClassifier(nn.Module):
         return self.read(self.to_channels(inputs), lengths)
 
     def to_channels(self, inputs: Tensor) -> Tensor:
-        """Return symbols (B, T) as one-hot channels (B, T, C), and real channels as they are."""
+        """Return symbols (B, T) as one-hot channels (B, T, C), and real channels standardised."""
         if not self.num_symbols:
-            return inputs
+            channels: Tensor = self.standardise(inputs)
+            if self.training and self.noise:
+                channels = channels + self.noise * torch.randn_like(channels)
+            return channels
         return F.one_hot(inputs, self.num_symbols).to(self.head.weight.dtype)
 
     def read(self, channels: Tensor, lengths: Tensor) -> Tensor:
@@ -131,6 +138,37 @@ class SequencePredictor(nn.Module):
             inputs = inputs.clamp(min=0)
         answers: Tensor = self.classifier(inputs, is_there.sum(1))
         return answers
+
+
+class Standardise(nn.Module):
+    """Shift and scale channels to a mean of 0 and a variance of 1, once they were measured.
+
+    Args:
+        num_channels: C.
+
+    """
+
+    mean: Tensor
+    standard_deviation: Tensor
+
+    def __init__(self, num_channels: int):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(num_channels))
+        self.register_buffer("standard_deviation", torch.ones(num_channels))
+
+    def measure(self, inputs: Tensor, lengths: Tensor) -> None:
+        """Take mean and standard deviation from sequences (B, T, C) of lengths (B,).
+
+        A channel that hardly varies, such as a pixel that is always white, is not blown up.
+        """
+        steps = inputs[~padding_of(inputs, lengths)]  # (N, C)
+        deviation = steps.std(0)
+        self.mean.copy_(steps.mean(0))
+        self.standard_deviation.copy_(deviation.clamp(min=0.1 * deviation.max()))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Map (B, T, C) to the same shape."""
+        return (inputs - self.mean) / self.standard_deviation
 
 
 class Pooling(nn.Module):

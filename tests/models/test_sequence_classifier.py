@@ -53,6 +53,27 @@ def test_padding_changes_nothing(encoder: EncoderName, pooling: PoolingName) -> 
         torch.testing.assert_close(alone[0], together[row], rtol=0, atol=1e-6)
 
 
+def test_channels_are_standardised_by_what_is_no_padding() -> None:
+    model = classifier("gru", num_symbols=0, num_channels=2)
+    rows = torch.tensor([[3.0, 10.0], [5.0, 10.1], [7.0, 10.2]])
+    padded = torch.stack([rows, F.pad(rows[:1], (0, 0, 0, 2), value=1e6)])
+    model.standardise.measure(padded, torch.tensor([3, 1]))
+    seen = torch.cat([rows, rows[:1]])
+    channels = model.to_channels(rows.unsqueeze(0))[0]
+    expected = (rows[:, 0] - seen[:, 0].mean()) / seen[:, 0].std()
+    torch.testing.assert_close(channels[:, 0], expected)
+    # The second channel hardly varies: its deviation counts as a tenth of the largest.
+    expected = (rows[:, 1] - seen[:, 1].mean()) / (0.1 * seen[:, 0].std())
+    torch.testing.assert_close(channels[:, 1], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_noise_is_added_to_channels_in_training_alone() -> None:
+    model = classifier("gru", num_symbols=0, num_channels=3, noise=0.5)
+    zeros = torch.zeros(20, 100, 3)
+    assert model.to_channels(zeros).abs().max() == 0
+    assert model.train().to_channels(zeros).std().item() == pytest.approx(0.5, rel=0.05)
+
+
 @pytest.mark.parametrize("encoder", CAUSAL)
 @torch.no_grad()
 def test_a_causal_encoder_does_not_look_ahead(encoder: EncoderName) -> None:
