@@ -57,8 +57,6 @@ from models.pretrained import Backbone, PretrainedCNN, WeightsUnavailableError
 
 DOG = CLASSES.index("dogs")
 """The class whose probability scores are about."""
-SMALLEST_SIZE = {"plain": 16, "residual": 32, "separable": 32, "pretrained": 32}
-"""Pixels of which one is left where resolution was halved as often as the network does."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -86,6 +84,8 @@ class CNNConfig(PhotographsConfig, TrainingConfig):
     """Channels of the first stage; later stages have multiples of it (not for pretrained)."""
     depth: Count = 1
     """Convolutions or blocks per stage (not for pretrained)."""
+    num_stages: Annotated[int, Ge(2), Le(6)] = 3
+    """Stages, each at half the resolution of the one before (not for pretrained)."""
     dropout_rate: Annotated[float, Ge(0), Lt(1)] = 0.0
     """Part of the features that is hidden from the classifier in training."""
     backbone: Backbone = "efficientnet_lite0"
@@ -121,18 +121,27 @@ class CNNConfig(PhotographsConfig, TrainingConfig):
     flip_test_time_augmentation: bool = True
     """Also judge the mean of the probabilities for a photograph and its mirror image."""
 
+    @property
+    def smallest_size(self) -> int:
+        """Pixels that a photograph needs for the last stage to have something to look at."""
+        if self.architecture == "pretrained":
+            return 32
+        # The stem halves the resolution, too, and the separable stages pool over several pixels.
+        further = {"plain": 0, "residual": 1, "separable": 2}[self.architecture]
+        return int(2 ** (self.num_stages + further))
+
     @model_validator(mode="after")
     def _agree(self) -> "CNNConfig":
         pretrained = self.architecture == "pretrained"
-        for name in ("width", "depth") if pretrained else ("backbone", "frozen"):
+        for name in ("width", "depth", "num_stages") if pretrained else ("backbone", "frozen"):
             if name in self.changes():
                 raise ValueError(
                     f"{name}={getattr(self, name)}: means nothing to a {self.architecture} network"
                 )
-        smallest = SMALLEST_SIZE[self.architecture]
-        if self.image_size < smallest:
+        if self.image_size < self.smallest_size:
             raise ValueError(
-                f"image_size={self.image_size}: a {self.architecture} network needs {smallest}"
+                f"image_size={self.image_size}: a {self.architecture} network needs "
+                f"{self.smallest_size}"
             )
         return self
 
@@ -244,7 +253,8 @@ def build(config: CNNConfig) -> PhotographClassifier:
     top: dict[str, Any] = {"dropout_rate": config.dropout_rate, "num_classes": len(CLASSES)}
     networks = {"plain": PlainCNN, "residual": ResidualCNN, "separable": SeparableCNN}
     if config.architecture in networks:
-        return networks[config.architecture](width=config.width, depth=config.depth, **top)
+        shape = {"width": config.width, "depth": config.depth, "num_stages": config.num_stages}
+        return networks[config.architecture](**shape, **top)
     try:
         return PretrainedCNN(backbone=config.backbone, frozen=config.frozen, **top)
     except WeightsUnavailableError as error:
@@ -283,7 +293,7 @@ def view_size(config: CNNConfig, epoch: int) -> int:
     """
     progress = (epoch - 1) / max(1, config.num_epochs - 1)
     part = config.first_view + progress * (config.last_view - config.first_view)
-    return max(SMALLEST_SIZE[config.architecture], 8 * round(part * config.image_size / 8))
+    return max(config.smallest_size, 8 * round(part * config.image_size / 8))
 
 
 def judging_batches(photographs: Photographs) -> MappedBatches:

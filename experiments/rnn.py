@@ -83,8 +83,9 @@ class RNNConfig(TrainingConfig):
         "num_test": 40,
     }
 
-    num_epochs: Count = 8
+    num_epochs: Count = 6
     learning_rate: Positive = 1e-2
+    weight_decay: NotNegative = 0.3
     gradient_clip_norm: NotNegative = 1.0
     task: TaskName = "echo"
     """What the network is to do."""

@@ -58,15 +58,18 @@ class PlainCNN(PhotographClassifier):
     Args:
         width: channels of the first stage; each next one has twice as many, up to four times.
         depth: convolutions per stage.
+        num_stages: stages, each of which halves the resolution at its end.
         dropout_rate: part of the features that is hidden from each full layer in training.
         num_classes: number of logits.
 
     """
 
-    def __init__(self, *, width: int, depth: int, dropout_rate: float, num_classes: int):
-        widths = [width, 2 * width, 4 * width, 4 * width]
+    def __init__(
+        self, *, width: int, depth: int, num_stages: int, dropout_rate: float, num_classes: int
+    ):
         stages, before = [], 3
-        for channels in widths:
+        for number in range(num_stages):
+            channels = width * min(2**number, 4)
             stage = nn.Sequential()
             for _ in range(depth):
                 stage.append(nn.Conv2d(before, channels, kernel_size=3, padding=1))
@@ -87,23 +90,27 @@ class PlainCNN(PhotographClassifier):
 
 
 class ResidualCNN(PhotographClassifier):
-    """Residual blocks with batch norm (He et al. 2016), for photographs of about 100 pixels.
+    """Residual blocks with batch norm (He et al. 2016).
 
     The stem and the first stage halve the resolution each, and so does every further stage, while
     its number of channels doubles: after the stem, all stages cost about the same.
 
     Args:
-        width: channels of the stem; the four stages after it have 1, 2, 4, and 8 times as many.
+        width: channels of the stem; the stages after it have 1, 2, 4, ... times as many.
         depth: blocks per stage.
+        num_stages: stages after the stem.
         dropout_rate: part of the features that is hidden from the classifier in training.
         num_classes: number of logits.
 
     """
 
-    def __init__(self, *, width: int, depth: int, dropout_rate: float, num_classes: int):
+    def __init__(
+        self, *, width: int, depth: int, num_stages: int, dropout_rate: float, num_classes: int
+    ):
         stages: list[nn.Module] = [nn.Sequential(convolution(3, width, stride=2), nn.ReLU())]
         before = width
-        for channels in (width, 2 * width, 4 * width, 8 * width):
+        for number in range(num_stages):
+            channels = width * 2**number
             blocks = [ResidualBlock(before, channels, stride=2)]
             blocks += [ResidualBlock(channels, channels) for _ in range(depth - 1)]
             stages.append(nn.Sequential(*blocks))
@@ -118,17 +125,21 @@ class SeparableCNN(PhotographClassifier):
     convolutions wait for memory, it is slower all the same.
 
     Args:
-        width: channels of the stem; the four stages after it have 2, 4, 8, and 16 times as many.
+        width: channels of the stem; the stages after it have 2, 4, 8, ... times as many.
         depth: separable convolutions per stage.
+        num_stages: stages after the stem, each at half the resolution.
         dropout_rate: part of the features that is hidden from the classifier in training.
         num_classes: number of logits.
 
     """
 
-    def __init__(self, *, width: int, depth: int, dropout_rate: float, num_classes: int):
+    def __init__(
+        self, *, width: int, depth: int, num_stages: int, dropout_rate: float, num_classes: int
+    ):
         stages: list[nn.Module] = [convolution(3, width, stride=2)]
         before = width
-        for channels in (2 * width, 4 * width, 8 * width, 16 * width):
+        for number in range(1, num_stages + 1):
+            channels = width * 2**number
             stages.append(SeparableBlock(before, channels, depth))
             before = channels
         super().__init__(stages, average(dropout_rate), before, num_classes)

@@ -176,7 +176,7 @@ def test_views_grow_from_epoch_to_epoch(photographs: Path) -> None:
 
 
 def test_no_view_is_smaller_than_the_network_can_see() -> None:
-    config = CNNConfig(image_size=32, first_view=0.1, architecture="separable")
+    config = CNNConfig(image_size=32, first_view=0.1, num_stages=4)
     assert cnn.view_size(config, epoch=1) == 32
 
 

@@ -46,7 +46,7 @@ TOP: dict[str, Any] = {"dropout_rate": 0.0, "num_classes": 2}
 def build(request: pytest.FixtureRequest) -> Build:
     """Return what builds a small network of one kind."""
     torch.manual_seed(0)
-    own: dict[str, Any] = {"width": 8, "depth": 1}
+    own: dict[str, Any] = {"width": 8, "depth": 1, "num_stages": 3}
     if request.param is PretrainedCNN:
         own = {"backbone": "efficientnet_lite0", "frozen": False}
     return lambda **options: request.param(**own, **TOP | options)
@@ -100,15 +100,22 @@ def test_eight_photographs_are_learnt_by_heart(build: Build) -> None:
 
 
 @pytest.mark.parametrize("network", [PlainCNN, ResidualCNN, SeparableCNN])
-def test_width_and_depth_make_a_network_wider_and_deeper(
+def test_width_depth_and_stages_make_a_network_wider_and_deeper(
     network: type[PlainCNN | ResidualCNN | SeparableCNN],
 ) -> None:
     def channels(network: nn.Module) -> list[int]:
         return [m.out_channels for m in network.modules() if isinstance(m, nn.Conv2d)]
 
-    small, wide, deep = (network(width=w, depth=d, **TOP) for w, d in ((4, 1), (8, 1), (4, 3)))
+    small, wide, deep, long = (
+        network(width=w, depth=d, num_stages=n, **TOP)
+        for w, d, n in ((4, 1, 3), (8, 1, 3), (4, 3, 3), (4, 1, 4))
+    )
     assert sum(channels(wide)) > 1.8 * sum(channels(small))
     assert len(channels(wide)) == len(channels(small)) < len(channels(deep))
+    photographs = torch.rand(2, 3, 64, 64)
+    sides = [n.stages(photographs).shape[-1] for n in (small.eval(), long.eval())]
+    assert sides[0] == 2 * sides[1]
+    assert len(long.stages) == len(small.stages) + 1
 
 
 def test_colours_are_normalised_as_the_statistics_say() -> None:

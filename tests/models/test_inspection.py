@@ -56,7 +56,7 @@ def test_a_frozen_network_can_be_explained_too() -> None:
 
 def test_activations_are_what_the_stages_put_out_one_after_the_other() -> None:
     torch.manual_seed(0)
-    network = ResidualCNN(width=4, depth=1, dropout_rate=0.0, num_classes=2)
+    network = ResidualCNN(width=4, depth=1, num_stages=3, dropout_rate=0.0, num_classes=2)
     images = torch.rand(2, 3, 32, 32)
     seen = activations(network, images, dict(network.stages.named_children()))
     assert list(seen) == ["stage1", "stage2", "stage3", "stage4"]
@@ -69,7 +69,7 @@ def test_activations_are_what_the_stages_put_out_one_after_the_other() -> None:
 
 def test_the_network_is_left_as_it_was() -> None:
     torch.manual_seed(0)
-    network = ResidualCNN(width=4, depth=1, dropout_rate=0.0, num_classes=2).train()
+    network = ResidualCNN(width=4, depth=1, num_stages=3, dropout_rate=0.0, num_classes=2).train()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     images = torch.rand(2, 3, 32, 32)
     activations(network, images, {"any": network.stages})
