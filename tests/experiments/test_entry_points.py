@@ -142,5 +142,5 @@ assert not any(name.split(".")[0] in ("experiments", "models", "datasets") for n
     assert len(seven) == 7
     loaded: Any = mlflow.pytorch.load_model(str(folder))
     here = loaded(torch.tensor(example)[:1]).detach().numpy()
-    np.testing.assert_allclose(one, here, rtol=1e-5)
+    np.testing.assert_allclose(one, here, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(seven, np.repeat(here, 7, axis=0), rtol=1e-5, atol=1e-6)
