@@ -18,7 +18,7 @@ SPACE = Space(
         **learning_rate_decay(),
         "gradient_clip_norm": numbers(0.05, 2.0, log=True),
         "dropout_rate": numbers(0.0, 0.5),
-        "weight_decay": numbers(1e-5, 0.1, log=True),
+        "weight_decay": numbers(1e-5, 1.0, log=True),
     },
     metric="val/loss",
     maximise=False,
