@@ -6,15 +6,16 @@ import torch
 from torch import nn
 
 from experiments.harness.config import TrainingConfig
+from experiments.harness.muon import Muon
 
-OptimizerName = Literal["adamw", "sgd"]
+OptimizerName = Literal["adamw", "sgd", "muon"]
 MOMENTUM = 0.9
 
 
 def build_optimizer(
     name: OptimizerName, model: nn.Module, config: TrainingConfig
 ) -> torch.optim.Optimizer:
-    """Return AdamW (Loshchilov & Hutter 2019), or SGD with Nesterov's momentum.
+    """Return AdamW (Loshchilov & Hutter 2019), SGD with Nesterov's momentum, or Muon.
 
     Matrices and kernels decay; biases and the weights of norms, which are vectors, do not: to pull
     them to zero limits what the network can say and not how steep it is.
@@ -33,6 +34,8 @@ def build_optimizer(
     groups = [group for group in groups if group["params"]]
     if name == "adamw":
         return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+    if name == "muon":
+        return Muon(groups, lr=config.learning_rate)
     return torch.optim.SGD(
         groups, lr=config.learning_rate, momentum=MOMENTUM, nesterov=True, fused=True
     )

@@ -15,6 +15,7 @@ SPACE = Space(
         "architecture": choice("residual", "plain", "separable"),
         "width": choice(16, 24, 32, 48),
         "depth": choice(1, 2),
+        "optimizer": choice("muon", "adamw"),
         "batch_size": choice(32, 64),
         "learning_rate": numbers(1e-3, 1e-2, log=True),
         **learning_rate_decay(),
@@ -31,5 +32,5 @@ SPACE = Space(
     },
     metric="val/loss",
     maximise=False,
-    sketch={"image_size": 64, "num_epochs": 80},
+    sketch={"image_size": 64, "num_epochs": 40},
 )
