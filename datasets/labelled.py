@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor
@@ -65,6 +66,27 @@ def digits(order: DigitsOrder, *, shuffled: bool, seed: int) -> Labelled:
 
     train, validation, test = map(take, parts)
     return Labelled(train, validation, test, tuple("0123456789"), "")
+
+
+def distort(digits: Tensor, pixels: float) -> Tensor:
+    """Turn, stretch, slant and move each digit a little, as other hands might have written it.
+
+    Random numbers come from torch's global generators.
+
+    Args:
+        digits: (B, 8, 8) rows or (B, 64, 1) pixels, float32; outside them all is 0.
+        pixels: how far each of the six numbers of an affine map may move an edge, either way.
+
+    Returns:
+        The same shape.
+
+    """
+    images = digits.reshape(-1, 1, 8, 8)
+    half_a_side = 4
+    change = (2 * torch.rand(len(images), 2, 3, device=digits.device) - 1) * pixels / half_a_side
+    maps = torch.eye(2, 3, device=digits.device) + change
+    grid = F.affine_grid(maps, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, align_corners=False).view_as(digits)
 
 
 def japanese_vowels() -> Labelled:

@@ -33,7 +33,7 @@ from datasets.splits import Split
 from experiments.figures import classification, training
 from experiments.figures import seq_classification as figures
 from experiments.harness import scores
-from experiments.harness.batches import DrawnBatches, TensorBatches
+from experiments.harness.batches import DrawnBatches, MappedBatches, TensorBatches
 from experiments.harness.config import (
     STRICT,
     Count,
@@ -100,6 +100,8 @@ class SequenceConfig(TrainingConfig):
     """digits: eight steps of a row each, or 64 of a pixel each."""
     shuffled: bool = False
     """digits: mix the writers of training and test, which is easier."""
+    distortion: Annotated[float, Ge(0), Le(4)] = 0.0
+    """digits: pixels that edges are moved by in training, by turning, stretching, slanting."""
     csv: str = ""
     """csv: path of the labelled sequences, a class and its symbols in each line."""
     encoder: EncoderName = "gru"
@@ -136,6 +138,8 @@ class SequenceConfig(TrainingConfig):
             raise ValueError(
                 f"initialisation={self.initialisation}: means nothing to encoder={self.encoder}"
             )
+        if self.distortion and self.task != "digits":
+            raise ValueError(f"distortion={self.distortion}: means nothing to task={self.task}")
         if bool(self.csv) != (self.task == "csv"):
             given = f"csv={self.csv}" if self.csv else "csv is empty"
             raise ValueError(f"{given}: belongs to task=csv, and the task is {self.task}")
@@ -193,7 +197,7 @@ def learn(
     history = fit(
         network,
         config,
-        train=material.train,
+        train=distorted(config, material.train),
         validation=TensorBatches(*material.validation, batch_size=100),
         loss_function=answer_loss,
         optimizer=build_optimizer("adamw", network, config),
@@ -301,6 +305,19 @@ def collected(config: SequenceConfig, device: torch.device | str) -> Material:
         classes=data.classes,
         symbols=data.symbols,
     )
+
+
+def distorted(
+    config: SequenceConfig, train: Batches | Callable[[int], Batches]
+) -> Batches | Callable[[int], Batches]:
+    """Return batches of digits that are changed at random each time, and any others as they are."""
+    if not (config.distortion and isinstance(train, TensorBatches)):
+        return train
+
+    def change(inputs: Tensor, lengths: Tensor, labels: Tensor) -> LabelledSequences:
+        return LabelledSequences(labelled.distort(inputs, config.distortion), lengths, labels)
+
+    return MappedBatches(train, change)
 
 
 def first_of(train: Batches | Callable[[int], Batches]) -> LabelledSequences:

@@ -1,6 +1,7 @@
 """Collected sequences: what is in which split, and what a file may look like."""
 
 import sys
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,33 @@ def test_pixels_are_read_row_after_row() -> None:
     assert (pixels.train.lengths == 64).all()
     other = labelled.digits("rows", shuffled=True, seed=4)
     assert not torch.equal(rows.test.labels, other.test.labels)
+
+
+def test_digits_are_moved_by_an_affine_map_of_their_own() -> None:
+    """Every pixel worked out by itself: a view's pixel looks up its place in the digit."""
+    digits = labelled.digits("rows", shuffled=False, seed=0).train.inputs[:4]
+    torch.manual_seed(5)
+    distorted = labelled.distort(digits, 1.2)
+    torch.manual_seed(5)
+    change = ((2 * torch.rand(4, 2, 3) - 1) * 1.2).numpy()  # by how many pixels edges move
+    for image, result, moved in zip(digits.numpy(), distorted.numpy(), change, strict=True):
+        for row, column in product(range(8), range(8)):
+            x, y = (column - 3.5) / 4, (row - 3.5) / 4  # -1 to 1 from edge to edge
+            there = [column + moved[0] @ (x, y, 1), row + moved[1] @ (x, y, 1)]
+            expected = bilinear(image, *there)
+            assert result[row, column] == pytest.approx(expected, abs=1e-4)
+    torch.manual_seed(5)
+    pixels = labelled.distort(digits.reshape(4, 64, 1), 1.2)
+    assert torch.equal(pixels.flatten(), distorted.flatten())
+    torch.testing.assert_close(labelled.distort(digits, 0.0), digits)
+
+
+def bilinear(image: np.ndarray, x: float, y: float) -> float:
+    """Return the brightness between pixels, 0 outside."""
+    total = 0.0
+    for row, column in product(range(8), range(8)):
+        total += image[row, column] * max(0, 1 - abs(x - column)) * max(0, 1 - abs(y - row))
+    return total
 
 
 def write(tmp_path: Path, *lines: str) -> str:

@@ -53,7 +53,7 @@ def csv(tmp_path: Path) -> dict[str, Any]:
         {"task": "temporal_order", "num_marks": 3},
         {"task": "adding", "length": 10},
         {"task": "digits"},
-        {"task": "digits", "order": "pixels", "shuffled": True},
+        {"task": "digits", "order": "pixels", "shuffled": True, "distortion": 0.5},
         {"task": "csv"},
     ],
     ids=lambda task: " ".join(map(str, task.values())),
@@ -171,6 +171,7 @@ def test_a_number_is_answered_with_pictures_too(store: Path) -> None:
         ({"level": "harder"}, "level=harder"),
         ({"num_marks": 4}, "num_marks=4"),
         ({"length": 1, "task": "adding"}, "length=1"),
+        ({"distortion": 0.5}, "distortion=0.5: means nothing to task=temporal_order"),
     ],
 )
 def test_what_cannot_be_is_refused(values: dict[str, Any], message: str) -> None:
