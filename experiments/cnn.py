@@ -75,8 +75,9 @@ class CNNConfig(PhotographsConfig, TrainingConfig):
 
     num_epochs: Count = 120
     batch_size: Annotated[int, Ge(2)] = 32
-    learning_rate: Positive = 3e-3
-    weight_decay: NotNegative = 0.05
+    learning_rate: Positive = 5.5e-3
+    weight_decay: NotNegative = 0.14
+    lr_warmup_fraction: Fraction = 0.1
     weight_average_decay: Annotated[float, Ge(0), Lt(1)] = 0.995
     architecture: Literal["plain", "residual", "separable", "pretrained"] = "residual"
     """Kind of network."""
@@ -86,7 +87,7 @@ class CNNConfig(PhotographsConfig, TrainingConfig):
     """Convolutions or blocks per stage (not for pretrained)."""
     num_stages: Annotated[int, Ge(2), Le(6)] = 3
     """Stages, each at half the resolution of the one before (not for pretrained)."""
-    dropout_rate: Annotated[float, Ge(0), Lt(1)] = 0.0
+    dropout_rate: Annotated[float, Ge(0), Lt(1)] = 0.19
     """Part of the features that is hidden from the classifier in training."""
     backbone: Backbone = "efficientnet_lite0"
     """Which pretrained network (only for pretrained)."""
@@ -102,17 +103,17 @@ class CNNConfig(PhotographsConfig, TrainingConfig):
     """Side of the views that training ends with, as a part of image_size."""
     flip_probability: Fraction = 0.5
     """How often a view is mirrored."""
-    crop: Annotated[float, Ge(0), Lt(1)] = 0.5
+    crop: Annotated[float, Ge(0), Lt(1)] = 0.58
     """Largest part of a photograph's area that a random crop leaves out, before it is stretched."""
-    stretch: NotNegative = 0.2
+    stretch: NotNegative = 0.16
     """Largest change of a crop's width against its height, as a natural logarithm."""
     rotation_degrees: Annotated[float, Ge(0), Le(180)] = 10.0
     """Largest rotation, either way."""
-    colour: Fraction = 0.3
+    colour: Fraction = 0.23
     """Largest relative change of brightness, contrast and saturation."""
     blur_sigma: NotNegative = 0.0
     """Largest standard deviation of a Gaussian blur, in pixels."""
-    erasing_probability: Fraction = 0.0
+    erasing_probability: Fraction = 0.064
     """How often a rectangle of a view is hidden."""
     mixup_alpha: NotNegative = 0.2
     """Mix pairs of views and labels, with shares drawn from Beta(alpha, alpha) (0: no mixing)."""
