@@ -73,7 +73,7 @@ class CNNConfig(PhotographsConfig, TrainingConfig):
         "batch_size": 100,
     }
 
-    num_epochs: Count = 120
+    num_epochs: Count = 100
     batch_size: Annotated[int, Ge(2)] = 32
     learning_rate: Positive = 5.5e-3
     weight_decay: NotNegative = 0.14
