@@ -46,7 +46,7 @@ from experiments.harness.device import Hardware
 from experiments.harness.errors import UserError
 from experiments.harness.experiment import Experiment, Learnt
 from experiments.harness.launch import launch
-from experiments.harness.loop import Batches, Callback, History, fit
+from experiments.harness.loop import Callback, History, TrainingBatches, fit
 from experiments.harness.metrics import Outcome, size_of
 from experiments.harness.optimizers import build_optimizer
 from experiments.harness.tracking import Run
@@ -151,7 +151,7 @@ class SequenceConfig(TrainingConfig):
 class Material(NamedTuple):
     """What is learnt from, chosen and judged by, and what its numbers stand for."""
 
-    train: Batches | Callable[[int], Batches]
+    train: TrainingBatches
     validation: LabelledSequences
     test: Callable[[], LabelledSequences]
     """Called once, when everything is chosen."""
@@ -307,9 +307,7 @@ def collected(config: SequenceConfig, device: torch.device | str) -> Material:
     )
 
 
-def distorted(
-    config: SequenceConfig, train: Batches | Callable[[int], Batches]
-) -> Batches | Callable[[int], Batches]:
+def distorted(config: SequenceConfig, train: TrainingBatches) -> TrainingBatches:
     """Return batches of digits that are changed at random each time, and any others as they are."""
     if not (config.distortion and isinstance(train, TensorBatches)):
         return train
@@ -320,7 +318,7 @@ def distorted(
     return MappedBatches(train, change)
 
 
-def first_of(train: Batches | Callable[[int], Batches]) -> LabelledSequences:
+def first_of(train: TrainingBatches) -> LabelledSequences:
     """Return the first batch of the first epoch."""
     batches = train(1) if callable(train) else train
     return LabelledSequences(*next(iter(batches)))

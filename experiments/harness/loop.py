@@ -31,6 +31,9 @@ class Batches(Protocol):
     def __len__(self) -> int: ...
 
 
+TrainingBatches = Batches | Callable[[int], Batches]
+"""Those of every epoch, or a function that makes those of an epoch, counted from 1."""
+
 SHOWN_IN_BAR = ("train/loss", "val/loss", "val/accuracy")
 
 LossFunction = Callable[[Any, Any], Outcome]
@@ -162,7 +165,7 @@ def fit(
     model: nn.Module,
     config: TrainingConfig,
     *,
-    train: Batches | Callable[[int], Batches],
+    train: TrainingBatches,
     validation: Batches,
     loss_function: LossFunction,
     optimizer: Optimizer,
@@ -180,8 +183,7 @@ def fit(
     Args:
         model: trained in place.
         config: number of epochs, schedule, clipping, early stopping.
-        train: batches of every epoch, or a function that makes those of an epoch, counted from 1;
-            on the device, and equally many each time.
+        train: on the device, and equally many in each epoch.
         validation: batches of the validation split, on the device.
         loss_function: maps model and batch to an `Outcome`, in training and in evaluation.
         optimizer: holds the highest learning rate in its parameter groups.
