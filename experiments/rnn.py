@@ -57,7 +57,7 @@ from experiments.harness.experiment import Experiment, Learnt
 from experiments.harness.launch import launch
 from experiments.harness.loop import Batches, Callback, LossFunction, fit
 from experiments.harness.metrics import Outcome, size_of
-from experiments.harness.optimizers import build_optimizer
+from experiments.harness.optimizers import OptimizerName, build_optimizer
 from experiments.harness.tracking import Run
 from models.inspection import gradient_by_lag
 from models.recurrent import FOR_CELLS, CellName, Initialisation, Predictor, RecurrentNetwork
@@ -101,6 +101,8 @@ class RNNConfig(TrainingConfig):
     """Part of embedding, hidden units between layers, and output that is hidden in training."""
     initialisation: Initialisation = "orthogonal"
     """How recurrent weights start."""
+    optimizer: OptimizerName = "adamw"
+    """Optimiser; SGD has Nesterov's momentum of 0.9."""
     delay: CountOrNone = 4
     """echo: steps between a letter and its echo."""
     max_delay: CountOrNone = 8
@@ -196,7 +198,7 @@ def learn(
         train=material.train,
         validation=material.validation,
         loss_function=material.loss_function,
-        optimizer=build_optimizer("adamw", network, config),
+        optimizer=build_optimizer(config.optimizer, network, config),
         hardware=hardware,
         callbacks=callbacks,
         run=run,

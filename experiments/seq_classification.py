@@ -48,7 +48,7 @@ from experiments.harness.experiment import Experiment, Learnt
 from experiments.harness.launch import launch
 from experiments.harness.loop import Callback, History, TrainingBatches, fit
 from experiments.harness.metrics import Outcome, size_of
-from experiments.harness.optimizers import build_optimizer
+from experiments.harness.optimizers import OptimizerName, build_optimizer
 from experiments.harness.tracking import Run
 from models.inspection import gradient_times_input
 from models.recurrent import Initialisation
@@ -120,6 +120,8 @@ class SequenceConfig(TrainingConfig):
     """Noise that is added to real channels in training, in their standard deviations."""
     initialisation: Literal["auto", Initialisation] = "auto"
     """How recurrent weights start (auto: chrono where there are gates, orthogonal for rnn)."""
+    optimizer: OptimizerName = "adamw"
+    """Optimiser; SGD has Nesterov's momentum of 0.9."""
     num_train: Count = 500
     """Sequences of an epoch, new ones in each (temporal_order, adding)."""
     num_validation: Count = 500
@@ -200,7 +202,7 @@ def learn(
         train=distorted(config, material.train),
         validation=TensorBatches(*material.validation, batch_size=100),
         loss_function=answer_loss,
-        optimizer=build_optimizer("adamw", network, config),
+        optimizer=build_optimizer(config.optimizer, network, config),
         hardware=hardware,
         callbacks=callbacks,
         run=run,
