@@ -73,7 +73,7 @@ class CNNConfig(PhotographsConfig, TrainingConfig):
         "batch_size": 100,
     }
 
-    num_epochs: Count = 100
+    num_epochs: Count = 50
     batch_size: Annotated[int, Ge(2)] = 32
     learning_rate: Positive = 5.5e-3
     weight_decay: NotNegative = 0.14
@@ -85,7 +85,7 @@ class CNNConfig(PhotographsConfig, TrainingConfig):
     """Channels of the first stage; later stages have multiples of it (not for pretrained)."""
     depth: Count = 1
     """Convolutions or blocks per stage (not for pretrained)."""
-    num_stages: Annotated[int, Ge(2), Le(6)] = 3
+    num_stages: Annotated[int, Ge(2), Le(6)] = 4
     """Stages, each at half the resolution of the one before (not for pretrained)."""
     dropout_rate: Annotated[float, Ge(0), Lt(1)] = 0.19
     """Part of the features that is hidden from the classifier in training."""
@@ -97,13 +97,13 @@ class CNNConfig(PhotographsConfig, TrainingConfig):
     """Optimiser; SGD has Nesterov's momentum of 0.9; Muon needs half the epochs of AdamW."""
     label_smoothing: Fraction = 0.05
     """Part of each training label that is spread over all classes."""
-    first_view: Annotated[float, Gt(0), Le(1)] = 0.67
+    first_view: Annotated[float, Gt(0), Le(1)] = 0.5
     """Side of the views that training starts with, as a part of image_size."""
-    last_view: Annotated[float, Gt(0), Le(1)] = 0.83
+    last_view: Annotated[float, Gt(0), Le(1)] = 0.88
     """Side of the views that training ends with, as a part of image_size."""
     flip_probability: Fraction = 0.5
     """How often a view is mirrored."""
-    crop: Annotated[float, Ge(0), Lt(1)] = 0.58
+    crop: Annotated[float, Ge(0), Lt(1)] = 0.7
     """Largest part of a photograph's area that a random crop leaves out, before it is stretched."""
     stretch: NotNegative = 0.16
     """Largest change of a crop's width against its height, as a natural logarithm."""
@@ -113,7 +113,7 @@ class CNNConfig(PhotographsConfig, TrainingConfig):
     """Largest relative change of brightness, contrast and saturation."""
     blur_sigma: NotNegative = 0.0
     """Largest standard deviation of a Gaussian blur, in pixels."""
-    erasing_probability: Fraction = 0.064
+    erasing_probability: Fraction = 0.2
     """How often a rectangle of a view is hidden."""
     mixup_alpha: NotNegative = 0.2
     """Mix pairs of views and labels, with shares drawn from Beta(alpha, alpha) (0: no mixing)."""

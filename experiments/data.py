@@ -34,7 +34,7 @@ class PhotographsConfig(Configuration):
     """Photographs: download (the original), drawn (a stand-in), or the path of a zip or folder."""
     data_dir: str = ""
     """Folder for what is downloaded and decoded (empty: the user's cache folder)."""
-    image_size: Annotated[int, Ge(16), Le(1024)] = 96
+    image_size: Annotated[int, Ge(16), Le(1024)] = 128
     """Width and height, in pixels, that each photograph is squashed to."""
 
 

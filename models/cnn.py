@@ -93,10 +93,11 @@ class ResidualCNN(PhotographClassifier):
     """Residual blocks with batch norm (He et al. 2016).
 
     The stem and the first stage halve the resolution each, and so does every further stage, while
-    its number of channels doubles: after the stem, all stages cost about the same.
+    its number of channels doubles: the first stages cost about the same. From the third on there
+    are no more channels, and the cost falls: few photographs do not fill wider stages.
 
     Args:
-        width: channels of the stem; the stages after it have 1, 2, 4, ... times as many.
+        width: channels of the stem; the stages after it have 1, 2, 4, 4, ... times as many.
         depth: blocks per stage.
         num_stages: stages after the stem.
         dropout_rate: part of the features that is hidden from the classifier in training.
@@ -110,7 +111,7 @@ class ResidualCNN(PhotographClassifier):
         stages: list[nn.Module] = [nn.Sequential(convolution(3, width, stride=2), nn.ReLU())]
         before = width
         for number in range(num_stages):
-            channels = width * 2**number
+            channels = width * min(2**number, 4)
             blocks = [ResidualBlock(before, channels, stride=2)]
             blocks += [ResidualBlock(channels, channels) for _ in range(depth - 1)]
             stages.append(nn.Sequential(*blocks))

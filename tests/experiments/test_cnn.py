@@ -57,6 +57,7 @@ def small(photographs: Path, **changes: Any) -> CNNConfig:
         "data_dir": str(photographs.parent / "cache"),
         "image_size": 16,
         "width": 4,
+        "num_stages": 3,
         "num_epochs": 3,
         "batch_size": 8,
         "flip_probability": 0.0,
@@ -274,9 +275,9 @@ def test_nothing_is_opened_before_the_photographs_are_there(
 )
 def test_every_network_is_exported_for_batches_of_any_size(architecture: str) -> None:
     shape = {} if architecture == "pretrained" else {"width": 4}
-    config = construct(CNNConfig, {"architecture": architecture, "image_size": 32, **shape})
+    config = construct(CNNConfig, {"architecture": architecture, "image_size": 64, **shape})
     network = CPU.prepare(cnn.build(config)).cpu().to(memory_format=torch.contiguous_format).eval()
-    images = torch.rand(3, 3, 32, 32)
+    images = torch.rand(3, 3, 64, 64)
     batch = {0: torch.export.Dim("batch")}
     exported = torch.export.export(network, (images[:2],), dynamic_shapes=(batch,)).module()
     torch.testing.assert_close(exported(images), network(images), rtol=1e-4, atol=1e-5)
@@ -364,6 +365,10 @@ def test_what_imagenet_has_taught_tells_real_cats_from_dogs(tmp_path: Path) -> N
         image_size=96,
         architecture="pretrained",
         num_epochs=1,
+        first_view=0.83,
+        last_view=0.83,
+        crop=0.5,
+        erasing_probability=0.0,
         mixup_alpha=0.0,
         weight_average_decay=0.0,
     )
