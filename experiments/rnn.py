@@ -484,17 +484,21 @@ def judge_text(config: RNNConfig, learnt: LearntNetwork, run: Run) -> dict[str, 
     corpus = corpus_of(config)
     logits, targets = text.read_through(learnt.network, corpus.test), corpus.test.long()
     loss, predictions = F.cross_entropy(logits, targets).item(), logits.argmax(-1)
+    dynamic = F.cross_entropy(text.learn_while_reading(learnt.network, corpus.test), targets)
     metrics = {
         "best/val_bits_per_character": learnt.history.best["val/bits_per_character"],
         "test/loss": loss,
         "test/accuracy": (predictions == targets).float().mean().item(),
         "test/bits_per_character": loss / math.log(2),
+        "test/dynamic_bits_per_character": dynamic.item() / math.log(2),
         **{f"test/{name}": bits for name, bits in text.compressors(corpus).items()},
     }
     run.describe(
         f"{config.cell} of {config.num_layers} x {config.hidden_size} units: "
-        f"{metrics['test/bits_per_character']:.3f} bits per character on the test third; "
-        f"{text.NGRAM_ORDER}-gram {metrics['test/ngram_bits_per_character']:.3f}, "
+        f"{metrics['test/bits_per_character']:.3f} bits per character on the test third, "
+        f"{metrics['test/dynamic_bits_per_character']:.3f} if it learns while it reads; "
+        f"{text.NGRAM_ORDER}-gram {metrics['test/ngram_bits_per_character']:.3f} and "
+        f"{metrics['test/dynamic_ngram_bits_per_character']:.3f}, "
         f"xz {metrics['test/xz_bits_per_character']:.3f}."
     )
     counts = scores.confusion_matrix(targets.numpy(), predictions.numpy(), NUM_SYMBOLS)
@@ -509,15 +513,20 @@ def judge_text(config: RNNConfig, learnt: LearntNetwork, run: Run) -> dict[str, 
 
 def draw_bits(config: RNNConfig, learnt: LearntNetwork, metrics: Mapping[str, float]) -> Figure:
     """Draw bits per character over the steps, beside what compressors need."""
+    ngrams = f"{text.NGRAM_ORDER}-gram"
     lines = {
-        f"{text.NGRAM_ORDER}-gram": metrics["test/ngram_bits_per_character"],
+        ngrams: metrics["test/ngram_bits_per_character"],
+        f"{ngrams}, dynamic": metrics["test/dynamic_ngram_bits_per_character"],
         "xz": metrics["test/xz_bits_per_character"],
         "xz after the training third": metrics["test/xz_after_training_bits_per_character"],
     }
     bits = learnt.history.of_both_splits("bits_per_character")
     train, shape = corpus_of(config).train, (config.batch_size, config.length)
     steps = len(text.training_chunks(train, *shape, config.seed, epoch=1))
-    tested = metrics["test/bits_per_character"]
+    tested = {
+        "test": metrics["test/bits_per_character"],
+        "test, dynamic": metrics["test/dynamic_bits_per_character"],
+    }
     return figures.bits(bits, steps, lines, learnt.history.best_epoch, tested)
 
 

@@ -62,15 +62,18 @@ def discount(counts: Tensor) -> Tensor:
     return discounts.clamp(min=0).minimum(torch.arange(4))
 
 
-def bits_per_symbol(probabilities: Tensor, symbols: Tensor) -> float:
-    """Return the mean of -log2 p over a text, which is taken to come after blanks, symbol 0.
+def bits_of(probabilities: Tensor, symbols: Tensor) -> Tensor:
+    """Return -log2 p of each symbol of a text, which is taken to come after blanks, symbol 0.
 
     Args:
         probabilities: as `kneser_ney` returns them.
         symbols: (N,) integers.
 
+    Returns:
+        (N,) float64, in bits.
+
     """
     order = probabilities.dim()
     padded = torch.cat([symbols.new_zeros(order - 1), symbols]).long()
     windows = padded.unfold(0, order, 1)  # (N, order)
-    return -probabilities[windows.unbind(-1)].log2().mean().item()
+    return -probabilities[windows.unbind(-1)].log2()

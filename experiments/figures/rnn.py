@@ -191,7 +191,7 @@ def bits(
     steps_per_epoch: int,
     lines: Mapping[str, float],
     best_epoch: int,
-    tested: float,
+    tested: Mapping[str, float],
 ) -> Figure:
     """Draw bits per character while a network learns, beside what compressors need.
 
@@ -200,7 +200,7 @@ def bits(
         steps_per_epoch: optimiser steps.
         lines: bits per character of each compressor on the test third.
         best_epoch: whose weights were kept.
-        tested: bits per character of those on the test third.
+        tested: bits per character of those on the test third, by how it was read.
 
     """
     figure, ((axes,),) = style.canvas(width=WIDTH, height=4.8)
@@ -209,13 +209,17 @@ def bits(
         dashes = "--" if name == "training" else "-"
         axes.plot(steps, values, dashes, color=colour, label=name)
     kept = steps_per_epoch * best_epoch
-    axes.plot(kept, tested, "*", color=style.BLACK, markersize=13, label=f"test {tested:.3f}")
-    looks = zip(lines.items(), (style.VERMILION, style.GREEN, style.PURPLE), strict=False)
+    for (name, value), marker in zip(tested.items(), "*D", strict=False):
+        axes.plot(
+            kept, value, marker, color=style.BLACK, markersize=10, label=f"{name} {value:.3f}"
+        )
+    colours = (style.VERMILION, style.ORANGE, style.GREEN, style.PURPLE)
+    looks = zip(lines.items(), colours, strict=False)
     for (name, value), colour in looks:
         axes.axhline(
             value, color=colour, linestyle="-.", linewidth=1.4, label=f"{name} {value:.3f}"
         )
-    shown = [tested, *lines.values(), *np.concatenate(list(curves.values()))]
+    shown = [*tested.values(), *lines.values(), *np.concatenate(list(curves.values()))]
     axes.set_ylim(min(shown) - 0.1, min(max(shown), 2.2 * min(lines.values(), default=2.0)) + 0.1)
     style.titled(
         axes,

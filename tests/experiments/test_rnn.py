@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from datasets.characters import Copy, Echo, Sequences, Vocabulary
+from datasets.characters import Copy, Corpus, Echo, Sequences, Vocabulary
 from experiments import rnn, text
 from experiments.figures.classification import note
 from experiments.harness.config import construct
@@ -20,6 +20,7 @@ from experiments.harness.launch import conduct
 from experiments.harness.signals import Terminated
 from experiments.harness.tracking import track
 from experiments.rnn import RNNConfig
+from models.ngram import kneser_ney
 
 CPU = Hardware(torch.device("cpu"), "fp32")
 TEXT = "the quick brown fox jumps over the lazy dog while five boxing wizards jump quickly " * 12
@@ -178,6 +179,42 @@ def test_compressors_are_given_the_same_characters(novel: dict[str, Any]) -> Non
     # What repeats what was read before costs next to nothing after it.
     assert bits["xz_after_training_bits_per_character"] < 0.3 * bits["xz_bits_per_character"]
     assert 0 < bits["ngram_bits_per_character"] < 2
+
+
+def test_ngrams_are_counted_anew_from_what_was_read_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(text, "NGRAM_UPDATE", 40)
+    monkeypatch.setattr(text, "NGRAM_ORDER", 2)
+    train, test = torch.randint(0, 27, (2, 100), dtype=torch.uint8)
+    bits = text.dynamic_ngrams(Corpus(train, train, test))
+    expected = []
+    for position in range(100):
+        known = torch.cat([train, test[: position // 40 * 40]])
+        before = int(test[position - 1]) if position else 0
+        expected.append(-kneser_ney(known, 2, 27)[before, int(test[position])].log2().item())
+    assert bits.tolist() == pytest.approx(expected)
+
+
+def test_a_network_that_learns_while_it_reads_foretells_before_it_learns(
+    novel: dict[str, Any],
+) -> None:
+    network = rnn.build(small(**novel)).eval()
+    weights = {name: value.clone() for name, value in network.state_dict().items()}
+    first = torch.arange(text.READING_LENGTH) % 3
+    symbols = torch.cat([first] * 40).to(torch.uint8)
+    logits = text.learn_while_reading(network, symbols)
+    # The first piece is foretold by the network as it was, whatever is to come.
+    expected = text.read_through(network, symbols[: len(first)])
+    torch.testing.assert_close(logits[: len(first)], expected, rtol=1e-4, atol=1e-5)
+    other = torch.cat([symbols[: -len(first)], symbols[-len(first) :].flip(0)])
+    changed = text.learn_while_reading(network, other)[: -len(first) + 1]
+    torch.testing.assert_close(logits[: -len(first) + 1], changed)
+    # What comes again and again is learnt, by a copy.
+    loss = F.cross_entropy(logits, symbols.long(), reduction="none")
+    assert loss[-len(first) :].mean() < 0.8 * loss[: len(first)].mean()
+    for name, value in network.state_dict().items():
+        assert value.equal(weights[name])
 
 
 @pytest.mark.usefixtures("no_pictures")

@@ -88,13 +88,22 @@ def test_long_waits_are_left_out() -> None:
 def test_bits_stand_beside_those_of_the_compressors() -> None:
     curves = {"training": np.array([4.0, 2.0]), "validation": np.array([4.1, 2.2])}
     lines = {"5-gram": 1.8, "xz": 1.9}
-    (axes,) = drawn(figures.bits(curves, 50, lines, best_epoch=2, tested=2.1)).axes
+    (axes,) = drawn(
+        figures.bits(curves, 50, lines, best_epoch=2, tested={"test": 2.1, "dynamic": 1.7})
+    ).axes
     assert np.ravel(axes.lines[0].get_xdata()).tolist() == [50, 100]
     assert np.ravel(axes.lines[2].get_xdata()).tolist() == [100]
     labels = axes.get_legend_handles_labels()[1]
-    assert labels == ["training", "validation", "test 2.100", "5-gram 1.800", "xz 1.900"]
+    assert labels == [
+        "training",
+        "validation",
+        "test 2.100",
+        "dynamic 1.700",
+        "5-gram 1.800",
+        "xz 1.900",
+    ]
     low, high = axes.get_ylim()
-    assert low < 1.8 < 2.2 < high
+    assert low < 1.7 < 2.2 < high
 
 
 def test_letters_are_shares_of_each_actual_one() -> None:
