@@ -136,9 +136,8 @@ def learn_while_reading(network: RecurrentNetwork, symbols: Tensor) -> Tensor:
         before.split(READING_LENGTH, dim=1), symbols.long().split(READING_LENGTH), strict=True
     )
     logits, state = [], None
-    for inputs, targets in tqdm(
-        pieces, total=math.ceil(len(symbols) / READING_LENGTH), desc="learns while reading"
-    ):
+    total = math.ceil(len(symbols) / READING_LENGTH)
+    for inputs, targets in tqdm(pieces, desc="learning while reading", total=total, disable=None):
         part, after = reader(inputs, state=state)
         state = _detached(after)
         optimizer.zero_grad()
