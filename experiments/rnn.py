@@ -64,6 +64,8 @@ from models.recurrent import FOR_CELLS, CellName, Initialisation, Predictor, Rec
 
 FACTORS = (1, 2, 4, 8, 16)
 """How many times as long as in training the sequences are that memory is tried on."""
+STEPS_BACK = 100
+"""How far back gradients are followed."""
 TEMPERATURES = (0.5, 0.8, 1.1)
 """How boldly a network writes."""
 
@@ -410,8 +412,10 @@ def draw_memories(
         counts = [values.sum(1).double() for values in (right, test.counted)]
         by_delay = [torch.bincount(test.delays, count).long().numpy() for count in counts]
         run.log_figure("accuracy_by_delay", figures.accuracy_by_delay(*by_delay))
-    run.log_figure("reach", draw_reach(config, learnt))
-    run.log_figure("memory", draw_memory(learnt.network, test))
+    letters = Echo(0, 0, STEPS_BACK, STEPS_BACK).draw(64, config.seed, "test", len(FACTORS)).inputs
+    delay = config.delay if config.task == "echo" else None
+    run.log_figure("reach", draw_reach(learnt, letters, letters[:, 0], config.max_delay, delay))
+    run.log_figure("memory", draw_memory(learnt.network, test.inputs[:1], test.delays[:1]))
     rows = [
         as_text(*row)
         for row in zip(test.inputs, test.targets, answers.predictions, test.counted, strict=True)
@@ -428,27 +432,6 @@ def as_text(
     shown = [inputs, targets.where(counted, 0), predictions.where(counted, 0)]
     first, second, third = (Vocabulary().decode(row).replace(" ", figures.BLANK) for row in shown)
     return first, second, third
-
-
-def draw_reach(config: RNNConfig, learnt: LearntNetwork, steps: int = 100) -> Figure:
-    """Draw how strongly what is said last depends on each step before, trained and untrained."""
-    inputs = Echo(0, 0, steps, steps).draw(64, config.seed, "test", len(FACTORS)).inputs
-    conditions = torch.full((len(inputs),), config.max_delay)
-    curves = {
-        name: gradient_by_lag(network, inputs, conditions).numpy()
-        for name, network in (("untrained", learnt.untrained), ("trained", learnt.network))
-    }
-    return figures.reach(curves, config.delay if config.task == "echo" else None)
-
-
-@torch.inference_mode()
-def draw_memory(network: RecurrentNetwork, test: Sequences) -> Figure:
-    """Draw the hidden units over one sequence, beside what is read and said."""
-    inputs, delays = test.inputs[:1], test.delays[:1]
-    hidden, _ = network.recurrence(network.encode(inputs, delays))
-    said = network.decode(hidden, delays).argmax(-1)
-    letters = [Vocabulary().decode(row[0]).replace(" ", figures.BLANK) for row in (inputs, said)]
-    return figures.memory(hidden[0].numpy(), *letters)
 
 
 # Next character: a text.
@@ -508,6 +491,7 @@ def judge_text(config: RNNConfig, learnt: LearntNetwork, run: Run) -> dict[str, 
     run.log_table("written", {"temperature": TEMPERATURES, "text": written})
     run.log_figure("written", figures.written(dict(zip(TEMPERATURES, written, strict=True))))
     run.log_figure("bits", draw_bits(config, learnt, metrics))
+    draw_text_memory(learnt, corpus.test, run)
     return metrics
 
 
@@ -530,7 +514,40 @@ def draw_bits(config: RNNConfig, learnt: LearntNetwork, metrics: Mapping[str, fl
     return figures.bits(bits, steps, lines, learnt.history.best_epoch, tested)
 
 
+def draw_text_memory(learnt: LearntNetwork, symbols: Tensor, run: Run) -> None:
+    """Log how far back learning reaches in a text, and what is held while its beginning is read."""
+    steps = min(STEPS_BACK, len(symbols) - 1)
+    windows = symbols.long().unfold(0, steps + 1, steps)[:64]
+    run.log_figure("reach", draw_reach(learnt, windows[:, :-1], windows[:, -1]))
+    run.log_figure("memory", draw_memory(learnt.network, symbols[:60].long().unsqueeze(0)))
+
+
 # Both.
+
+
+def draw_reach(
+    learnt: LearntNetwork,
+    symbols: Tensor,
+    targets: Tensor,
+    condition: int = 0,
+    delay: int | None = None,
+) -> Figure:
+    """Draw how strongly what is said last depends on each step before, trained and untrained."""
+    conditions = torch.full((len(symbols),), condition)
+    curves = {
+        name: gradient_by_lag(network, symbols, targets, conditions).numpy()
+        for name, network in (("untrained", learnt.untrained), ("trained", learnt.network))
+    }
+    return figures.reach(curves, delay)
+
+
+@torch.inference_mode()
+def draw_memory(network: RecurrentNetwork, inputs: Tensor, delays: Tensor | None = None) -> Figure:
+    """Draw the hidden units over one sequence, (1, T), beside what is read and said."""
+    hidden, _ = network.recurrence(network.encode(inputs, delays))
+    said = network.decode(hidden, delays).argmax(-1)
+    letters = [Vocabulary().decode(row[0]).replace(" ", figures.BLANK) for row in (inputs, said)]
+    return figures.memory(hidden[0].numpy(), *letters)
 
 
 def build(config: RNNConfig) -> RecurrentNetwork:

@@ -88,13 +88,14 @@ def grad_cam(model: nn.Module, images: Tensor, layer: nn.Module, classes: Tensor
 
 
 def gradient_by_lag(
-    network: RecurrentNetwork, symbols: Tensor, conditions: Tensor | None = None
+    network: RecurrentNetwork, symbols: Tensor, targets: Tensor, conditions: Tensor | None = None
 ) -> Tensor:
     """Return how strongly what is said at the last step depends on what was read before it.
 
     Args:
         network: what reads.
-        symbols: (B, T) int64; the first one of each row stands for what is to be said at the end.
+        symbols: (B, T) int64.
+        targets: (B,) int64, what is to be said at the end of each row.
         conditions: (B,) int64; needed where the network has any.
 
     Returns:
@@ -105,7 +106,7 @@ def gradient_by_lag(
     inputs = network.encode(symbols, conditions).detach().requires_grad_()  # (B, T, I)
     hidden, _ = network.recurrence(inputs)
     last = network.decode(hidden[:, -1:], conditions).squeeze(1)
-    loss = F.cross_entropy(last, symbols[:, 0], reduction="sum")
+    loss = F.cross_entropy(last, targets, reduction="sum")
     (slope,) = torch.autograd.grad(loss, inputs)
     norms: Tensor = slope.norm(dim=-1).mean(0).flip(0)
     return norms

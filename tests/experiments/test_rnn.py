@@ -42,6 +42,7 @@ def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the pictures, which take longest; the test of entry points has them."""
     monkeypatch.setattr(rnn, "draw_memories", lambda *_: None)
     monkeypatch.setattr(rnn, "draw_bits", lambda *_: note("none"))
+    monkeypatch.setattr(rnn, "draw_text_memory", lambda *_: None)
 
 
 def padded(sequences: list[tuple[list[int], int]]) -> Sequences:
