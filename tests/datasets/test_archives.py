@@ -155,7 +155,8 @@ PICTURES = {"a/cat.jpg": b"cat", "a/b/dog.jpg": b"dog" * 50, "empty": b""}
 def zip_of(path: Path, contents: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> Path:
     with zipfile.ZipFile(path, "w", method) as archive:
         for name, content in contents.items():
-            archive.writestr(name, content)
+            entry = zipfile.ZipInfo(name)  # of a fixed date: one of today may hold any bytes
+            archive.writestr(entry, content, method)
     return path
 
 
