@@ -126,7 +126,7 @@ class Scale(NamedTuple):
         factors = (1,) if self.log and self.high > 50 * self.low else (1, 2, 5)
         locator = LogLocator(subs=factors) if self.log else MaxNLocator(4, integer=self.integer)
         values = locator.tick_values(self.low, self.high)
-        slack = 1e-9 * min(abs(self.low), abs(self.high))  # for powers of ten that are rounded
+        slack = 1e-9 * self.low if self.log else 0.0  # for powers of ten that are rounded
         inside = [float(v) for v in values if self.low - slack <= v <= self.high + slack]
         return inside if len(inside) > 1 else sorted({self.low, self.high})
 
