@@ -25,6 +25,7 @@ from datasets.augmentation import Augmentation
 from datasets.cats_and_dogs import Collection
 from experiments.data import PhotographsConfig, collection
 from experiments.harness.batches import MappedBatches, TensorBatches
+from experiments.harness.device import keep_freed_memory
 
 BATCH_SIZE = 64
 ROUNDS = 5
@@ -84,6 +85,7 @@ def rate(batches: Iterator[Any], count: int) -> float:
 
 def main(data: str, size: int) -> None:
     """Measure in turns and print."""
+    keep_freed_memory()
     photographs = collection(PhotographsConfig(data=data, image_size=size))
     cores = torch.get_num_threads()
     ways = {

@@ -1,6 +1,7 @@
 """Where a run computes, in which precision, and from which seed."""
 
 import contextlib
+import ctypes
 import platform
 import random
 from dataclasses import dataclass
@@ -44,6 +45,8 @@ class Hardware:
             torch.set_float32_matmul_precision(tf32)
             torch.backends.cudnn.allow_tf32 = tf32 == "high"
             torch.backends.cudnn.benchmark = True
+        else:
+            keep_freed_memory()
         return cls(torch.device(name), precision, config.compile)
 
     @property
@@ -73,6 +76,21 @@ class Hardware:
         elif self.compile:
             setattr(model, method, torch.compile(getattr(model, method)))
         return model
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep the memory of tensors that are gone, for those that come next.
+
+    By default glibc hands large blocks back to the kernel, and each new batch waits for empty pages
+    again: a tenth of the time of a convolutional network on a CPU. Libraries without this setting
+    are left alone.
+    """
+    if platform.system() != "Linux":
+        return
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None)
+    mmap_threshold, trim_threshold = -3, -1  # as malloc.h numbers them
+    if set_option is not None and set_option(mmap_threshold, 2**30):
+        set_option(trim_threshold, 2**31 - 1)
 
 
 def seed_everything(seed: int) -> None:
