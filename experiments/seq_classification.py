@@ -118,6 +118,8 @@ class SequenceConfig(TrainingConfig):
     """Part of the features that is hidden in training."""
     noise: NotNegative = 0.0
     """Noise that is added to real channels in training, in their standard deviations."""
+    offset: NotNegative = 0.0
+    """What is added to all steps of a channel alike in training, in the same unit."""
     initialisation: Literal["auto", Initialisation] = "auto"
     """How recurrent weights start (auto: chrono where there are gates, orthogonal for rnn)."""
     optimizer: OptimizerName = "adamw"
@@ -348,6 +350,7 @@ def build(config: SequenceConfig, material: Material) -> SequenceClassifier:
         horizon=max(3, longest),
         max_length=max(MOST_POSITIONS, longest),
         noise=config.noise,
+        offset=config.offset,
     )
     if not config.match_parameters:
         return make(width=config.width)

@@ -88,6 +88,9 @@ def recipe_of(config: EncodersConfig, encoder: EncoderName, material: Material) 
         changes = {"num_layers": max(1, math.ceil(math.log2(longest + 3)) - 2)}
     elif encoder == "mingru":  # the gates of one layer alone do not know what came before
         changes = {"num_layers": max(2, config.num_layers)}
+    elif encoder == "fcn":  # what it sees at the last step is but the end of the sequence
+        pooling = "max" if config.pooling == "last" else config.pooling
+        changes = {"num_layers": 3, "pooling": pooling}
     elif encoder == "transformer":  # attention diverges where recurrences learn best
         changes = {"num_layers": 2, "learning_rate": config.learning_rate / 5}
     return config.replace(

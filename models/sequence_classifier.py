@@ -1,7 +1,7 @@
 """Sequences in, one answer out: exchangeable encoders, masked pooling, one head.
 
-An encoder turns every step into features that know the steps before it; pooling makes one vector
-of them, and leaves padding out; a linear head answers.
+An encoder turns every step into features that know the steps around it, most of them only those
+before it; pooling makes one vector of them, and leaves padding out; a linear head answers.
 
 Letters: B sequences, T steps, C channels, F features, K answers.
 """
@@ -15,9 +15,12 @@ from torch import Tensor, nn
 
 from models.recurrent import FOR_CELLS, CellName, Initialisation, initialise, recurrence, run
 
-EncoderName = Literal["rnn", "lstm", "gru", "mingru", "tcn", "transformer"]
+EncoderName = Literal["rnn", "lstm", "gru", "mingru", "tcn", "fcn", "transformer"]
 PoolingName = Literal["last", "mean", "max", "attention"]
 KERNEL_SIZE = 3
+"""Steps that a convolution of the TCN sees."""
+FCN_KERNEL_SIZE = 5
+"""Steps that a convolution of the FCN sees; the paper's three see 8, 5 and 3."""
 
 
 class SequenceClassifier(nn.Module):
@@ -36,8 +39,10 @@ class SequenceClassifier(nn.Module):
         initialisation: of recurrent encoders, see `models.recurrent.initialise`.
         horizon: steps over which chrono initialisation spreads the memory.
         max_length: steps that the positions of a transformer reach, and the field that a TCN sees.
-        noise: standard deviation of what is added to real channels in training, of which each has
-            one of 1 (see `Standardise`).
+        noise: standard deviation of what is added to each step of real channels in training, of
+            which each has one of 1 (see `Standardise`).
+        offset: standard deviation of what is added in training to all steps of a channel alike, as
+            if another microphone had recorded the sequence.
 
     """
 
@@ -56,9 +61,10 @@ class SequenceClassifier(nn.Module):
         horizon: int = 3,
         max_length: int = 512,
         noise: float = 0.0,
+        offset: float = 0.0,
     ):
         super().__init__()
-        self.num_symbols, self.noise = num_symbols, noise
+        self.num_symbols, self.noise, self.offset = num_symbols, noise, offset
         self.standardise = Standardise(num_channels)
         size = num_symbols or num_channels
         self.encoder: nn.Module
@@ -66,6 +72,8 @@ class SequenceClassifier(nn.Module):
             self.encoder = Transformer(size, width, num_layers, dropout_rate, max_length)
         elif encoder == "tcn":
             self.encoder = TCN(size, width, num_layers, dropout_rate)
+        elif encoder == "fcn":
+            self.encoder = FCN(size, width, num_layers)
         else:
             self.encoder = recurrence(
                 encoder,
@@ -101,12 +109,14 @@ class SequenceClassifier(nn.Module):
             channels: Tensor = self.standardise(inputs)
             if self.training and self.noise:
                 channels = channels + self.noise * torch.randn_like(channels)
+            if self.training and self.offset:
+                channels = channels + self.offset * torch.randn_like(channels[:, :1])
             return channels
         return F.one_hot(inputs, self.num_symbols).to(self.head.weight.dtype)
 
     def read(self, channels: Tensor, lengths: Tensor) -> Tensor:
         """Return the features of every step, (B, T, F), of channels (B, T, C)."""
-        if isinstance(self.encoder, Transformer):
+        if isinstance(self.encoder, (FCN, Transformer)):
             return cast("Tensor", self.encoder(channels, lengths))
         if isinstance(self.encoder, TCN):
             return cast("Tensor", self.encoder(channels))
@@ -263,6 +273,37 @@ class CausalBlock(nn.Module):
             y = convolution(F.pad(y, (self.reach, 0)))
             y = self.dropout(torch.relu(norm(y.transpose(1, 2)).transpose(1, 2)))
         return torch.relu(x + y)
+
+
+class FCN(nn.Module):
+    """Convolutions that look both ways (Wang, Yan & Oates 2017, "fully convolutional network").
+
+    Features are normalised as those of the TCN, and what lies beyond a sequence's end is 0 before
+    each convolution, as what lies before its beginning is: padding changes nothing.
+
+    Args:
+        num_channels: C.
+        width: F.
+        num_layers: convolutions.
+
+    """
+
+    def __init__(self, num_channels: int, width: int, num_layers: int):
+        super().__init__()
+        self.convolutions = nn.ModuleList(
+            nn.Conv1d(width if layer else num_channels, width, FCN_KERNEL_SIZE, padding="same")
+            for layer in range(num_layers)
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(num_layers))
+
+    def forward(self, channels: Tensor, lengths: Tensor) -> Tensor:
+        """Map (B, T, C) and lengths (B,) to (B, T, F)."""
+        padding = padding_of(channels, lengths).unsqueeze(-1)  # (B, T, 1)
+        features = channels
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            seen = features.masked_fill(padding, 0).transpose(1, 2)
+            features = torch.relu(norm(convolution(seen).transpose(1, 2)))
+        return features
 
 
 class Transformer(nn.Module):

@@ -23,7 +23,7 @@ from models.sequence_classifier import (
 ENCODERS: tuple[EncoderName, ...] = get_args(EncoderName)
 POOLINGS: tuple[PoolingName, ...] = get_args(PoolingName)
 PAIRS = list(itertools.product(ENCODERS, POOLINGS))
-CAUSAL = [encoder for encoder in ENCODERS if encoder != "transformer"]
+CAUSAL = [encoder for encoder in ENCODERS if encoder not in ("fcn", "transformer")]
 
 
 def classifier(
@@ -86,6 +86,16 @@ def test_a_causal_encoder_does_not_look_ahead(encoder: EncoderName) -> None:
     assert (after[:, 12] - before[:, 12]).abs().max() > 1e-6
 
 
+def test_an_offset_moves_whole_channels_in_training_alone() -> None:
+    model = classifier("gru", num_symbols=0, num_channels=3, offset=0.5)
+    zeros = torch.zeros(500, 10, 3)
+    assert model.to_channels(zeros).abs().max() == 0
+    moved = model.train().to_channels(zeros)
+    assert (moved == moved[:, :1]).all()
+    assert moved[:, 0].std().item() == pytest.approx(0.5, rel=0.1)
+    assert moved[:, 0].std(0).min() > 0.4  # each channel by itself
+
+
 @torch.no_grad()
 def test_a_transformer_sees_the_whole_sequence_and_knows_its_order() -> None:
     model = classifier("transformer", "mean").double()
@@ -114,6 +124,19 @@ def test_a_tcn_sees_as_far_as_it_says() -> None:
         changed[0, 29 - lag] = (changed[0, 29 - lag] + 1) % 8
         moved = (model.encode(changed, lengths)[0, -1] - last).abs().max().item()
         assert (moved > 0) == (lag < 13), lag
+
+
+@torch.no_grad()
+def test_an_fcn_looks_as_far_ahead_as_back() -> None:
+    """Two layers of five steps: four either way."""
+    model = classifier("fcn").double()
+    inputs, lengths = symbols(20)
+    here = model.encode(inputs, lengths)[0, 10]
+    for step in range(20):
+        changed = inputs.clone()
+        changed[0, step] = (changed[0, step] + 1) % 8
+        moved = (model.encode(changed, lengths)[0, 10] - here).abs().max().item()
+        assert (moved > 0) == (abs(step - 10) <= 4), step
 
 
 @pytest.mark.parametrize(("encoder", "pooling"), PAIRS)

@@ -9,7 +9,7 @@ from tuning.space import Space, choice, learning_rate_decay, numbers
 SPACE = Space(
     EXPERIMENT,
     {
-        "encoder": choice("gru", "lstm", "mingru", "tcn", "transformer"),
+        "encoder": choice("gru", "lstm", "mingru", "tcn", "fcn", "transformer"),
         "pooling": choice("last", "mean", "max", "attention"),
         "width": choice(8, 16, 32, 64),
         "num_layers": choice(1, 2, 4),
