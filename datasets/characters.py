@@ -141,12 +141,17 @@ class Copy(Task[Sequences]):
         shown = draw_integers(
             FIRST_LETTER, FIRST_LETTER + self.num_kinds, (count, self.num_shown), generator
         )
-        inputs = shown.new_full((count, self.wait + 2 * self.num_shown), BLANK)
-        inputs[:, : self.num_shown] = shown
-        inputs[:, self.num_shown + self.wait - 1] = self.marker
+        inputs = self.ask_for(shown)
         targets = torch.full_like(inputs, BLANK)
         targets[:, -self.num_shown :] = shown
         return Sequences(inputs, targets, targets != BLANK, shown.new_zeros(count))
+
+    def ask_for(self, shown: Tensor) -> Tensor:
+        """Return the sequences (B, T) in which symbols (B, num_shown) are to be copied."""
+        inputs = shown.new_full((len(shown), self.wait + 2 * self.num_shown), BLANK)
+        inputs[:, : self.num_shown] = shown
+        inputs[:, self.num_shown + self.wait - 1] = self.marker
+        return inputs
 
 
 def echo(inputs: Tensor, delays: Tensor) -> Tensor:

@@ -73,6 +73,28 @@ class Decoded(NamedTuple):
     """Hash of the names and contents of all files."""
 
 
+def read_all(root: Path, names: Sequence[str], size: int) -> Iterator[np.ndarray | UnreadableImage]:
+    """Yield each photograph, or why there is none; several are decoded ahead.
+
+    Args:
+        root: folder that holds the files.
+        names: their paths within it.
+        size: see `read`.
+
+    """
+
+    def attempt(name: str) -> np.ndarray | UnreadableImage:
+        try:
+            return _read(root / name, size)
+        except UnreadableImage as error:
+            return error
+
+    # Threads, because PIL decodes without holding Python's lock.
+    with _pil_is_quiet(), ThreadPoolExecutor() as pool:
+        for start in range(0, len(names), AT_ONCE):
+            yield from pool.map(attempt, names[start : start + AT_ONCE])
+
+
 def decode(root: Path, names: Sequence[str], size: int, cache: Path) -> Decoded:
     """Read many photographs, once: what comes out is kept, and opened in later calls.
 
@@ -175,10 +197,10 @@ def _decode(root: Path, names: Sequence[str], size: int, folder: Path) -> None:
     """
     folder.mkdir()
     skipped: dict[str, str] = {}
-    with _pil_is_quiet(), (folder / IMAGES).open("wb") as file:
+    with (folder / IMAGES).open("wb") as file:
         _write_header(file, len(names), size)
         bar = tqdm(names, desc="decoding", unit="photo", disable=None)
-        for name, image in zip(bar, _read_in_threads(root, names, size), strict=True):
+        for name, image in zip(bar, read_all(root, names, size), strict=True):
             if isinstance(image, UnreadableImage):
                 skipped[name] = str(image)
             else:
@@ -197,22 +219,6 @@ def _write_header(file: IO[bytes], count: int, size: int) -> None:
     """Write the head of a `.npy` file; numpy pads it, so that it is as long for any count."""
     header = {"descr": "|u1", "fortran_order": False, "shape": (count, size, size, 3)}
     np.lib.format.write_array_header_1_0(file, header)
-
-
-def _read_in_threads(
-    root: Path, names: Sequence[str], size: int
-) -> Iterator[np.ndarray | UnreadableImage]:
-    """Yield each photograph, or why there is none. PIL decodes without holding Python's lock."""
-
-    def attempt(name: str) -> np.ndarray | UnreadableImage:
-        try:
-            return _read(root / name, size)
-        except UnreadableImage as error:
-            return error
-
-    with ThreadPoolExecutor() as pool:
-        for start in range(0, len(names), AT_ONCE):
-            yield from pool.map(attempt, names[start : start + AT_ONCE])
 
 
 def _open(

@@ -192,7 +192,13 @@ def learn(
     # A copy, which leaves the device and whatever was compiled for it behind.
     best = copy.deepcopy(model).cpu().eval()
     example = as_float(photographs.validation.images[:2]).contiguous().numpy()
-    return LearntNetwork(model=best, history=history, example=example, collection=photographs)
+    return LearntNetwork(
+        model=best,
+        history=history,
+        example=example,
+        meaning={"classes": CLASSES, "image_size": config.image_size},
+        collection=photographs,
+    )
 
 
 def judge(

@@ -212,6 +212,7 @@ def learn(
         history=history,
         example=example_of(config),
         varying=(0, 1),
+        meaning={"symbols": characters.ALPHABET},
         untrained=untrained.eval(),
     )
 

@@ -215,6 +215,12 @@ def learn(
         history=history,
         example=packed(material.validation)[:2],
         varying=(0, 1),
+        meaning={
+            "classes": material.classes,
+            "symbols": material.symbols,
+            "channels": material.num_channels,
+            "max_length": reach(config, material),
+        },
         material=material,
     )
 
@@ -335,7 +341,6 @@ def log_split(config: SequenceConfig, split: Split, part: LabelledSequences, run
 
 def build(config: SequenceConfig, material: Material) -> SequenceClassifier:
     """Build the network that `config` asks for, freshly initialised."""
-    longest = longest_of(config, material)
     how = config.initialisation
     make = partial(
         SequenceClassifier,
@@ -347,8 +352,8 @@ def build(config: SequenceConfig, material: Material) -> SequenceClassifier:
         num_answers=max(1, len(material.classes)),
         dropout_rate=config.dropout_rate,
         initialisation=suited(config.encoder) if how == "auto" else how,
-        horizon=max(3, longest),
-        max_length=max(MOST_POSITIONS, longest),
+        horizon=max(3, longest_of(config, material)),
+        max_length=reach(config, material),
         noise=config.noise,
         offset=config.offset,
     )
@@ -358,6 +363,11 @@ def build(config: SequenceConfig, material: Material) -> SequenceClassifier:
     return make(
         width=min(widths, key=lambda w: abs(num_parameters(make, w) - config.match_parameters))
     )
+
+
+def reach(config: SequenceConfig, material: Material) -> int:
+    """Return the steps that a transformer has positions for; other encoders have no bound."""
+    return max(MOST_POSITIONS, longest_of(config, material))
 
 
 def longest_of(config: SequenceConfig, material: Material) -> int:

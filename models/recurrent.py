@@ -6,7 +6,8 @@ It takes the state that an earlier piece of the same stream has left, and return
 Letters: B sequences, T steps, S symbols, I inputs, H hidden units, L layers.
 """
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import torch
@@ -184,15 +185,37 @@ def generate(
     """Let a network go on with a text by itself.
 
     Args:
-        network: without conditions.
+        network: see `continuation`, as for what is not named here.
         prompt: (T,) int64, at least one symbol.
         num_steps: symbols to add.
+        temperatures: (B,).
+        generator: what is drawn from.
+
+    Returns:
+        (B, num_steps) int64.
+
+    """
+    drawn = continuation(network, prompt, temperatures, generator)
+    return torch.cat(list(itertools.islice(drawn, num_steps)), dim=1)
+
+
+def continuation(
+    network: RecurrentNetwork,
+    prompt: Tensor,
+    temperatures: Tensor,
+    generator: torch.Generator | None = None,
+) -> Iterator[Tensor]:
+    """Yield what a network says next, without end; what it has said is what it reads.
+
+    Args:
+        network: without conditions.
+        prompt: (T,) int64, at least one symbol.
         temperatures: (B,), what logits are divided by for each continuation: below 1 the probable
             becomes more so; at 0 the most probable symbol is taken.
         generator: what is drawn from, on the CPU.
 
-    Returns:
-        (B, num_steps) int64.
+    Yields:
+        (B, 1) int64, one symbol of each continuation.
 
     Raises:
         ValueError: a temperature is negative.
@@ -201,15 +224,15 @@ def generate(
     if (temperatures < 0).any():
         raise ValueError(f"temperatures={temperatures.tolist()}: at least 0")
     scale = temperatures.clamp(min=1e-6).unsqueeze(-1)
-    symbols, state, drawn = prompt.expand(len(temperatures), -1), None, []
-    for _ in range(num_steps):
-        logits, state = network(symbols, state=state)
+    symbols, state = prompt.expand(len(temperatures), -1), None
+    while True:
+        with torch.inference_mode():
+            logits, state = network(symbols, state=state)
         last = logits[:, -1]
         # Less the highest, which changes no probability and lets no exponential overflow.
         weights = ((last - last.amax(-1, keepdim=True)) / scale).exp()
         symbols = torch.multinomial(weights, 1, generator=generator)
-        drawn.append(symbols)
-    return torch.cat(drawn, dim=1)
+        yield symbols
 
 
 def recurrence(

@@ -87,7 +87,7 @@ def train_final(
         seed_everything(config.seed)
         learnt = experiment.learn(config, hardware, run)
         run.log_metrics(summary(learnt.history.best, learnt.history.best_epoch))
-        run.log_model(learnt.model, learnt.example, learnt.varying)
+        run.log_model(learnt.model, learnt.example, learnt.varying, learnt.meaning)
     return _read(run.run_id, metric)
 
 

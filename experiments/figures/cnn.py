@@ -198,6 +198,29 @@ def gradcam(judged: Judged, heatmaps: np.ndarray) -> Figure:
     return figure
 
 
+def explained(
+    photo: np.ndarray, heatmaps: np.ndarray, probabilities: np.ndarray, names: Sequence[str]
+) -> Figure:
+    """Draw where the network sees evidence for each class in one photograph.
+
+    Args:
+        photo: (S, S, 3) uint8, RGB.
+        heatmaps: (K, H, W) float in [0, 1], the evidence for each class.
+        probabilities: (K,) float in [0, 1].
+        names: the K classes.
+
+    """
+    figure, (axes,) = style.canvas(1, 1 + len(names), width=WIDTH, height=3.9)
+    _draw_photo(axes[0], photo, "what the network was shown")
+    for place, label in zip(axes[1:], np.argsort(-probabilities, kind="stable"), strict=True):
+        caption = f"for {names[label]}, said with {_probability(probabilities[label])}"
+        _draw_photo(place, overlaid(photo, heatmaps[label]), caption)
+    figure.suptitle("Where the evidence for each class lies", fontsize=12)
+    scale = "share of the strongest evidence"
+    figure.colorbar(ScalarMappable(cmap=HEAT), ax=axes, label=scale, location="bottom", aspect=50)
+    return figure
+
+
 def overlaid(photo: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
     """Return a photograph without its colours, (S, S, 3) uint8, under those of a heatmap.
 

@@ -1,6 +1,7 @@
 """Curves that every architecture has: loss, accuracy, learning rate over the epochs."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -76,16 +77,17 @@ def compared(
         step: how many.
 
     """
-    figure, ((axes,),) = style.canvas(width=7.4, height=4.6)
-    for (name, values), colour in zip(accuracies.items(), style.SERIES, strict=False):
+    figure, ((axes,),) = style.canvas(width=8.0, height=4.4)
+    for (name, values), colour in zip(accuracies.items(), cycle(style.SERIES), strict=False):
         epochs = step * np.arange(1, values.shape[1] + 1)
         mean, low, high = values.mean(0), values.min(0), values.max(0)
-        axes.plot(epochs, mean, color=colour, label=f"{name}: {mean[-1]:.4f} at the end")
+        axes.plot(epochs, mean, color=colour, label=f"{name}: {mean[-1]:.4f}")
         axes.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
     axes.set_ylim(0, 1.06)
     axes.set_yticks(np.linspace(0, 1, 6))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     seeds = next(iter(accuracies.values())).shape[0]
     style.titled(axes, f"Mean of {seeds} seeds, from the lowest to the highest", x, y)
-    style.legend(axes)
+    # Beside the curves: of several kinds, some curve is wherever a legend could stand among them.
+    figure.legend(loc="outside right upper", fontsize=9, frameon=False, title="at the end")
     return figure

@@ -200,7 +200,9 @@ def parse(config_class: type[K], arguments: Sequence[str] | None = None) -> K:
         text = describe(config_class, field.name)
         if field.name in config_class.positional:
             required = field.default is dataclasses.MISSING
-            parser.add_argument(field.name, help=text, nargs=None if required else "?")
+            several_words = get_origin(base_type(field.type)) is tuple
+            number = "+" if several_words else None if required else "?"
+            parser.add_argument(field.name, help=text, nargs=number)
             continue
         several: dict[str, Any] = {"nargs": "*", "action": "extend"}
         switch: dict[str, Any] = {"nargs": "?", "const": "true"}

@@ -1,8 +1,8 @@
 """What an experiment is to the machinery that runs it: a configuration and two functions."""
 
 import importlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -28,6 +28,8 @@ class Learnt:
     """Two samples of input, which give the logged model its signature."""
     varying: tuple[int, ...] = (0,)
     """Dimensions of input and output that may have any size: batch, and number of steps."""
+    meaning: Mapping[str, Any] = field(default_factory=dict)
+    """What inputs and outputs stand for: names of classes, size of pictures. Such as JSON holds."""
 
 
 L = TypeVar("L", bound=Learnt)

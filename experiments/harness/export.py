@@ -1,8 +1,10 @@
 """Models as torch.export archives, which load and predict without any of this project's code."""
 
 import copy
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import mlflow
@@ -14,7 +16,12 @@ from mlflow.types.schema import Schema, TensorSpec
 from torch import nn
 
 
-def log_model(model: nn.Module, example: np.ndarray, varying: Sequence[int] = (0,)) -> None:
+def log_model(
+    model: nn.Module,
+    example: np.ndarray,
+    varying: Sequence[int] = (0,),
+    metadata: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
     """Log a model to the active run, as `model`.
 
     Args:
@@ -22,6 +29,7 @@ def log_model(model: nn.Module, example: np.ndarray, varying: Sequence[int] = (0
         example: input of at least two samples.
         varying: dimensions of input and output that may later have any size; the first, 0, is the
             batch.
+        metadata: what travels with the model, in its file MLmodel; such as JSON holds.
 
     """
     # In any other memory layout torch would not know a weight for a whole one.
@@ -37,6 +45,7 @@ def log_model(model: nn.Module, example: np.ndarray, varying: Sequence[int] = (0
         signature=ModelSignature(_schema(example, varying), _schema(output, varying)),
         input_example=example,
         pip_requirements=_requirements(),
+        metadata=json.loads(json.dumps(metadata)),  # YAML would give tuples a tag of Python
     )
 
 

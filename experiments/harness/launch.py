@@ -68,7 +68,7 @@ def complete(
     """Train in `run`, log the model, judge it. What an earlier process has done is not repeated."""
     seed_everything(config.seed)
     learnt = experiment.learn(config, hardware, run)
-    run.log_model(learnt.model, learnt.example, learnt.varying)
+    run.log_model(learnt.model, learnt.example, learnt.varying, learnt.meaning)
     return experiment.judge(config, hardware, learnt, run)
 
 

@@ -125,11 +125,24 @@ class Run:
         mlflow.log_input(data, context=split)
 
     def log_model(
-        self, model: "nn.Module", example: np.ndarray, varying: Sequence[int] = (0,)
+        self,
+        model: "nn.Module",
+        example: np.ndarray,
+        varying: Sequence[int] = (0,),
+        meaning: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
-        """Log the model as `model`, if the run has none yet; see `export.log_model`."""
+        """Log the model as `model`, if the run has none yet; see `export.log_model`.
+
+        With it goes what it was trained as, and what its inputs and outputs mean.
+        """
         if model_of(self.run_id) is None:
-            export.log_model(model, example, varying)
+            metadata = {
+                "architecture": self._config.family,
+                "entry_point": self._config.entry_point,
+                "configuration": self._config.as_parameters(),
+                **meaning,
+            }
+            export.log_model(model, example, varying, metadata)
 
     def log_spread(self, results: Mapping[int, Mapping[str, float]]) -> None:
         """Log mean and standard deviation of metrics over seeds, and each value with its seed."""

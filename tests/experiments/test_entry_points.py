@@ -20,6 +20,7 @@ from mlflow.tracking import MlflowClient
 from PIL import Image
 
 from experiments.harness import project
+from experiments.harness.launch import conduct
 from tests.conftest import ROOT
 
 ENTRY_POINTS = list(yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"])
@@ -46,6 +47,12 @@ def run_of(name: str, folder: Path, database: Path) -> Iterator[Run]:
         parameters[key] = " ".join(value) if isinstance(value, tuple) else value
     if name == "tune":
         parameters["storage"] = str(folder / "optuna.journal")
+    if name == "predict":
+        moe = EXPERIMENTS["moe"]
+        mlflow.create_experiment("moe", f"file://{folder}/models")
+        conduct(moe, moe.config_class(**moe.config_class.tiny))
+        (logged,) = mlflow.search_logged_models(output_format="list")
+        parameters["model"] = logged.model_uri
     with pytest.MonkeyPatch.context() as patch:
         # The child is to be this Python, also where its environment is not activated.
         patch.setenv("PATH", f"{Path(sys.executable).parent}:/usr/bin:/bin")

@@ -28,10 +28,7 @@ def test_kinds_are_compared_by_mean_and_range() -> None:
     assert axes.lines[0].get_ydata() == pytest.approx([0.2, 0.7])
     band = axes.collections[0].get_paths()[0].vertices
     assert np.asarray(band)[:, 1].max() == pytest.approx(0.9)
-    assert axes.get_legend_handles_labels()[1] == [
-        "gru: 0.7000 at the end",
-        "lstm: 0.3000 at the end",
-    ]
+    assert axes.get_legend_handles_labels()[1] == ["gru: 0.7000", "lstm: 0.3000"]
 
 
 def test_epochs_are_counted_in_samples_where_asked_for() -> None:

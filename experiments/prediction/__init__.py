@@ -1,0 +1,1 @@
+"""How trained models are asked: one file per architecture, each with its `PREDICTION`."""
