@@ -31,7 +31,7 @@ class PredictConfig(Question):
     """Ask a trained model; `predict MODEL --help` tells what more can be asked of one."""
 
     entry_point: ClassVar[str] = "predict"
-    tiny: ClassVar[Mapping[str, Any]] = {"inputs": ("0,0",)}
+    tiny: ClassVar[Mapping[str, Any]] = {"model": "models:/moe@champion", "inputs": ("0,0",)}
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ import dataclasses
 import subprocess
 import sys
 import tomllib
-from typing import Any
+from typing import Any, get_origin
 
 import pytest
 import yaml
@@ -26,8 +26,11 @@ CONFIGURATIONS = project.configurations()
 
 def needed(config_class: type[Configuration]) -> dict[str, Any]:
     """Return a value for each parameter that has no default."""
-    fields = dataclasses.fields(config_class)
-    return {field.name: "moe" for field in fields if field.default is dataclasses.MISSING}
+    return {
+        field.name: ("moe",) if get_origin(field.type) is tuple else "moe"
+        for field in dataclasses.fields(config_class)
+        if field.default is dataclasses.MISSING
+    }
 
 
 def test_both_spellings_and_every_type() -> None:
