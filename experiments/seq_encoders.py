@@ -28,7 +28,12 @@ from experiments.harness.launch import launch
 from experiments.harness.loop import History
 from experiments.harness.tracking import Run, spread
 from experiments.seq_classification import LearntClassifier, Material, SequenceConfig
-from models.sequence_classifier import EncoderName, SequenceClassifier
+from models.sequence_classifier import (
+    EncoderName,
+    PoolingName,
+    SequenceClassifier,
+    is_recurrent,
+)
 
 ENCODERS: tuple[EncoderName, ...] = get_args(EncoderName)
 LENGTHS = (32, 64, 128, 256, 512, 1024)
@@ -42,6 +47,7 @@ class EncodersConfig(SequenceConfig):
     entry_point: ClassVar[str] = "seq_encoders"
 
     match_parameters: Count = 5_000
+    pooling: PoolingName = "max"
     seeds_of_each: Count = 3
     """Networks with each encoder to compare, with seeds from `seed` upwards."""
 
@@ -85,14 +91,15 @@ def recipe_of(config: EncodersConfig, encoder: EncoderName, material: Material) 
     changes: dict[str, Any] = {}
     if encoder == "tcn":  # as deep as it takes to see the longest sequence
         longest = seq_classification.longest_of(config, material)
-        changes = {"num_layers": max(1, math.ceil(math.log2(longest + 3)) - 2)}
+        changes["num_layers"] = max(1, math.ceil(math.log2(longest + 3)) - 2)
     elif encoder == "mingru":  # the gates of one layer alone do not know what came before
-        changes = {"num_layers": max(2, config.num_layers)}
-    elif encoder == "fcn":  # what it sees at the last step is but the end of the sequence
-        pooling = "max" if config.pooling == "last" else config.pooling
-        changes = {"num_layers": 3, "pooling": pooling}
-    elif encoder == "transformer":  # attention diverges where recurrences learn best
-        changes = {"num_layers": 2, "learning_rate": config.learning_rate / 5}
+        changes["num_layers"] = max(2, config.num_layers)
+    elif encoder == "fcn":
+        changes["num_layers"] = 3
+    elif encoder == "transformer":
+        changes["num_layers"] = 2
+    if not is_recurrent(encoder):  # the others diverge where recurrences learn best
+        changes["learning_rate"] = config.learning_rate / 3
     return config.replace(
         encoder=encoder,
         initialisation="auto",
