@@ -62,6 +62,11 @@ class Configuration:
         values = [(field, getattr(self, field.name)) for field in dataclasses.fields(self)]
         return {field.name: value for field, value in values if value != field.default}
 
+    def as_name(self) -> str:
+        """Return a name that tells this run from others: the entry point and what was changed."""
+        changed = [f"{k}={v}" for k, v in self.changes().items() if k != "resume"]
+        return " ".join([self.entry_point, *changed])
+
     def as_command(self) -> str:
         """Return the shortest command that repeats this."""
         words = ["python", "-m", self.module()]
@@ -86,6 +91,8 @@ class TrainingConfig(Configuration):
 
     family: ClassVar[str]
     """The tag `architecture`, the name of the registered model and of the MLflow experiment."""
+    small: ClassVar[Mapping[str, Any]] = {}
+    """Values with which `main` trains it within a minute, and without network."""
 
     seed: Annotated[int, Ge(0), Le(2**32 - 1)] = 0
     """Seed of data, initialisation and order of batches."""
@@ -134,11 +141,6 @@ class TrainingConfig(Configuration):
         """Return the values that are not the default; the experiment's own come first."""
         shared = {field.name for field in dataclasses.fields(TrainingConfig)}
         return dict(sorted(super().changes().items(), key=lambda item: item[0] in shared))
-
-    def as_name(self) -> str:
-        """Return a name that tells this run from others: the entry point and what was changed."""
-        changed = [f"{k}={v}" for k, v in self.changes().items() if k != "resume"]
-        return " ".join([self.entry_point, *changed])
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some values changed, validated anew."""

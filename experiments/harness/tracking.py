@@ -28,7 +28,7 @@ from mlflow.tracking import MlflowClient
 
 from experiments.harness import export
 from experiments.harness.checkpoint import Checkpoint
-from experiments.harness.config import C, TrainingConfig, construct
+from experiments.harness.config import C, Configuration, TrainingConfig, construct
 from experiments.harness.errors import UserError
 from experiments.harness.signals import Terminated
 
@@ -236,6 +236,19 @@ def track(
                 run.flush()
             raise
         run.flush()
+
+
+@contextlib.contextmanager
+def track_command(config: Configuration, mlflow_experiment: str) -> Iterator[str]:
+    """Open a run for a command that trains nothing itself, and yield its id; see `track`."""
+    tags = {"entry_point": config.entry_point, **process_tags()}
+    with deserved_end(delete_mistakes=True):
+        with store_errors(), store_lock():
+            choose_mlflow_experiment(mlflow_experiment)
+            active = mlflow.start_run(tags=tags)
+            mlflow.set_tag("mlflow.runName", config.as_name())
+        record(active, config.as_parameters(), tags)
+        yield active.info.run_id
 
 
 @contextlib.contextmanager

@@ -47,10 +47,11 @@ def run_of(name: str, folder: Path, database: Path) -> Iterator[Run]:
         parameters[key] = " ".join(value) if isinstance(value, tuple) else value
     if name == "tune":
         parameters["storage"] = str(folder / "optuna.journal")
-    if name == "predict":
+    if name in ("predict", "compare"):  # these need what another run has left
         moe = EXPERIMENTS["moe"]
         mlflow.create_experiment("moe", f"file://{folder}/models")
         conduct(moe, moe.config_class(**moe.config_class.tiny))
+    if name == "predict":
         (logged,) = mlflow.search_logged_models(output_format="list")
         parameters["model"] = logged.model_uri
     with pytest.MonkeyPatch.context() as patch:
