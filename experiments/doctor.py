@@ -25,7 +25,6 @@ from experiments.harness import signals, tracking
 from experiments.harness.config import STRICT, Configuration, parse
 from experiments.harness.launch import run_command
 
-
 SECONDS_UNTOUCHED = 24 * 3600
 """How old a checkpoint of no run must be: where two stores share a folder, it may be the other's,
 and whoever works on a run writes its checkpoint every few seconds."""

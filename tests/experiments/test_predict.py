@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,9 +16,7 @@ from PIL import Image
 
 from datasets.characters import Copy, Vocabulary
 from experiments import predict, rnn
-from experiments.harness import project, tracking
-from experiments.harness.config import TrainingConfig
-from experiments.harness.device import Hardware, seed_everything
+from experiments.harness import project
 from experiments.harness.errors import UserError
 from experiments.harness.experiment import find
 from experiments.harness.trained import load
@@ -28,43 +26,6 @@ EXPERIMENTS = project.experiments()
 FAMILIES = sorted({each.config_class.family for each in EXPERIMENTS.values()})
 
 Ask = Callable[..., list[dict[str, Any]]]
-
-
-@pytest.fixture(scope="module")
-def module_store(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[Path]:
-    """Give the tests of this file one tracking store."""
-    folder = tmp_path_factory.mktemp("models")
-    (folder / "mlflow.db").write_bytes(empty_database.read_bytes())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-        patch.delenv("MLFLOW_RUN_ID", raising=False)
-        before = mlflow.get_tracking_uri()
-        mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
-        yield folder
-        mlflow.set_tracking_uri(before)
-
-
-@pytest.fixture(scope="module")
-def trained(module_store: Path) -> Callable[..., str]:
-    """Train small models on demand, each once; return their URIs."""
-    uris: dict[str, str] = {}
-
-    def train(name: str, **changes: Any) -> str:
-        key = f"{name} {changes}"
-        if key not in uris:
-            experiment = EXPERIMENTS[name]
-            tiny = experiment.config_class.tiny
-            config: TrainingConfig = experiment.config_class(**{**tiny, **changes})
-            hardware = Hardware.choose(config)
-            seed_everything(0)
-            with tracking.track(config, hardware.name) as run:
-                learnt = experiment.learn(config, hardware, run)
-                run.log_model(learnt.model, learnt.example, learnt.varying, learnt.meaning)
-            uris[key] = f"runs:/{run.run_id}/model"
-        return uris[key]
-
-    return train
 
 
 @pytest.fixture

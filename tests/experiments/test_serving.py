@@ -1,0 +1,112 @@
+"""Models behind a real server, asked by a real client over HTTP."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.slow
+
+REQUESTS: dict[str, tuple[Any, list[Any]]] = {
+    "moe": ([[0.5, -1.2], [3, 2], [0, 0]], [[[1, 2, 3]], [["a", "b"]], 3]),
+    "cnn": (np.full((2, 3, 32, 32), 0.25).tolist(), [[[[[0.5]]]], [[1, 2]]]),
+    "rnn": ([[8, 5, 12, 12, 15]], [[[1, 2, 99]], [[1, 2], [3]]]),
+    "seq_classification": ([[0, 1, 2, 3], [3, 2, -1, -1]], [[[0, 1, 99]], [[-1, -1]], "XX"]),
+}
+"""Of each architecture: inputs that it answers, and some that are none."""
+
+
+@contextlib.contextmanager
+def serve(uri: str, folder: Path) -> Iterator[str]:
+    """Serve a model on a free port of this machine, as the README says."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    options = ["-m", uri, "--env-manager", "local", "-p", str(port)]
+    # MLflow starts its server by a name, which is to be found beside this Python.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    with (folder / "server.txt").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", "models", "serve", *options],
+            stdout=log,
+            stderr=log,
+            cwd=folder,
+            env=os.environ | {"PATH": path},
+            start_new_session=True,
+        )
+    address = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + 100
+    try:
+        while True:
+            try:
+                with urllib.request.urlopen(f"{address}/ping", timeout=1):
+                    break
+            except OSError:
+                assert process.poll() is None, (folder / "server.txt").read_text()
+                assert time.monotonic() < deadline, (folder / "server.txt").read_text()
+                time.sleep(0.2)
+        yield address
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
+
+
+def ask(address: str, body: str) -> tuple[int, Any]:
+    """Send a request; return its status and what came back."""
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"{address}/invocations", body.encode(), headers)
+    try:
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_a_server_answers_batches_and_refuses_what_is_none(
+    name: str, trained: Callable[..., str], tmp_path: Path
+) -> None:
+    uri = trained(name)
+    good, bad = REQUESTS[name]
+    model = mlflow.pyfunc.load_model(uri)
+    kind = model.metadata.signature.inputs.inputs[0].type
+    with serve(uri, tmp_path) as address:
+        for batch in (good, good[:1], 7 * good):
+            status, answer = ask(address, json.dumps({"inputs": batch}))
+            assert status == 200, answer
+            expected = model.predict(np.array(batch, dtype=kind))
+            np.testing.assert_allclose(answer["predictions"], expected, rtol=1e-4, atol=1e-5)
+        for body in [json.dumps({"inputs": each}) for each in bad] + ["{", json.dumps({"x": 1})]:
+            status, answer = ask(address, body)
+            assert status == 400, (body, answer)
+            assert len(answer["message"]) > 10
+
+
+def test_mlflow_predicts_from_a_file(trained: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "points.json").write_text(json.dumps({"inputs": [[0.5, -1.2], [3, 2]]}))
+    uri = trained("moe")
+    options = ["-m", uri, "-i", "points.json", "-o", "answers.json", "--env-manager", "local"]
+    done = subprocess.run(
+        [sys.executable, "-m", "mlflow", "models", "predict", *options],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    answers = json.loads((tmp_path / "answers.json").read_text())["predictions"]
+    points = np.array([[0.5, -1.2], [3, 2]], dtype=np.float32)
+    expected = mlflow.pyfunc.load_model(uri).predict(points)
+    np.testing.assert_allclose(answers, expected, rtol=1e-5)
