@@ -72,7 +72,7 @@ class CNNConfig(PhotographsConfig, TrainingConfig):
         "num_epochs": 1,
         "batch_size": 100,
     }
-    small: ClassVar[Mapping[str, Any]] = {"data": "drawn", "image_size": 64, "num_epochs": 12}
+    small: ClassVar[Mapping[str, Any]] = {"data": "drawn", "image_size": 64, "num_epochs": 24}
 
     num_epochs: Count = 50
     batch_size: Annotated[int, Ge(2)] = 32

@@ -10,6 +10,7 @@ means on validation; what they reach on the test split is told beside it, and ch
 
 import re
 import statistics
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -31,6 +32,10 @@ from experiments.harness.tracking import spread
 
 MOST_PICTURES = 6
 """Of each group's best run, in the report."""
+MOST_GROUPS = 8
+"""That are drawn, as many as there are colours; the table has all."""
+TOLD_APART_BY = {"seed", "seeds", "resume", "device", "checkpoint_seconds"}
+"""Parameters in which runs of one recipe may differ."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -91,14 +96,14 @@ def main(config: CompareConfig) -> None:
         runs = select(config)
     groups = grouped(config, runs)
     with tracking.track_command(config, "comparison") as run_id:
-        log_comparison(config, groups, run_id)
+        log_comparison(config, runs, groups, run_id)
 
 
 def select(config: CompareConfig) -> list[Run]:
-    """Return the finished runs that have the metric and are what is asked for.
+    """Return the finished training runs that have the metric and are what is asked for.
 
     Raises:
-        UserError: an experiment or a run does not exist, or there is none such.
+        UserError: an experiment, a study or a run does not exist, or there is none such.
 
     """
     client = MlflowClient()
@@ -107,25 +112,61 @@ def select(config: CompareConfig) -> list[Run]:
         hint = nearest(config.experiment, experiments, f"; there are {', '.join(experiments)}")
         raise UserError(f"experiment={config.experiment}: no such experiment{hint}")
     places = [experiments[config.experiment]] if config.experiment else list(experiments.values())
-    wanted = dict(tag.partition("=")[::2] for tag in config.tags)
+    wanted = dict(map(_name_and_value, config.tags))
     if config.study:
         wanted["optuna.study_name"] = config.study
+    trained = {
+        run.info.run_id: run
+        for run in finished_runs(places)
+        # The parents of studies and of several seeds have metrics of their own, but no epoch.
+        if "best/epoch" in run.data.metrics and config.metric in run.data.metrics
+    }
     for run_id in config.runs:
-        try:
-            client.get_run(run_id)
-        except MlflowException:
-            raise UserError(f"runs={run_id}: no run has that id") from None
+        if run_id not in trained:
+            raise UserError(f"runs={run_id}: {_why_not(run_id, config)}")
     found = [
         run
-        for run in finished_runs(places)
-        if config.metric in run.data.metrics
-        and (not config.runs or run.info.run_id in config.runs)
+        for run_id, run in trained.items()
+        if (not config.runs or run_id in config.runs)
         and all(run.data.tags.get(name) == value for name, value in wanted.items())
     ]
+    if config.study and not found:
+        studies = {run.data.tags.get("optuna.study_name", "") for run in trained.values()}
+        if config.study not in studies:
+            hint = nearest(config.study, studies)
+            raise UserError(f"study={config.study}: no run is of a study of that name{hint}")
     if not found:
-        asked = " ".join(f"{k}={v}" for k, v in config.changes().items()) or "everything"
-        raise UserError(f"{asked}: no finished run with the metric {config.metric} is among these")
+        asked = " ".join(
+            f"{name}={' '.join(value) if isinstance(value, tuple) else value}"
+            for name, value in config.changes().items()
+        )
+        metric = f"no finished run with the metric {config.metric}"
+        raise UserError(f"{asked}: {metric} is among these" if asked else f"there is {metric}")
     return found
+
+
+def _name_and_value(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise UserError(f"tags={text}: has to be name=value")
+    return name, value
+
+
+def _why_not(run_id: str, config: CompareConfig) -> str:
+    """Say why a run that was named is none to compare."""
+    try:
+        run = MlflowClient().get_run(run_id)
+    except MlflowException:
+        return "no run has that id"
+    if run.info.lifecycle_stage == "deleted":
+        return "that run is deleted"
+    if run.info.status != "FINISHED":
+        return f"that run is {run.info.status}; only finished ones are compared"
+    if "best/epoch" not in run.data.metrics:
+        return "that run has trained nothing itself; its children may have"
+    if config.metric not in run.data.metrics:
+        return f"that run has no metric {config.metric}"
+    return f"that run is not in experiment {config.experiment}"
 
 
 def finished_runs(experiment_ids: Sequence[str]) -> Iterable[Run]:
@@ -154,7 +195,8 @@ def grouped(config: CompareConfig, runs: Sequence[Run]) -> Groups:
     for run in runs:
         known = run.data.params if is_parameter else run.data.params | run.data.tags
         if config.group_by in known:
-            groups.setdefault(known[config.group_by], []).append(measured(config, run))
+            name = plain(known[config.group_by])
+            groups.setdefault(name, []).append(measured(config, run))
     if not groups:
         hint = f"; they differ in {', '.join(differing(runs)) or 'nothing'}"
         raise UserError(f"group_by={config.group_by}: no parameter or tag of these runs{hint}")
@@ -165,10 +207,22 @@ def grouped(config: CompareConfig, runs: Sequence[Run]) -> Groups:
     return {name: groups[name] for name in order}
 
 
+def plain(value: str) -> str:
+    """Return a value as it is logged without `mlflow run`, which quotes it, and keeps 1e-3."""
+    if len(value) > 1 and value[0] == value[-1] == "'":
+        value = value[1:-1]
+    try:
+        return f"{float(value):.12g}"
+    except ValueError:
+        return value
+
+
 def differing(runs: Sequence[Run]) -> list[str]:
     """Return the parameters in which runs differ, by which they could be grouped."""
     names = sorted({name for run in runs for name in run.data.params})
-    return [name for name in names if len({run.data.params.get(name) for run in runs}) > 1]
+    return [
+        name for name in names if len({plain(run.data.params.get(name, "")) for run in runs}) > 1
+    ]
 
 
 def measured(config: CompareConfig, run: Run) -> Member:
@@ -192,35 +246,95 @@ def history(run: Run, metric: str) -> np.ndarray:
     return np.array([point.value for point in sorted(points, key=lambda point: point.step)])
 
 
-def log_comparison(config: CompareConfig, groups: Groups, run_id: str) -> None:
-    """Log table, numbers, pictures and report to a run, and print the table."""
+def log_comparison(
+    config: CompareConfig, runs: Sequence[Run], groups: Groups, run_id: str, command: str = ""
+) -> None:
+    """Log table, numbers, pictures and report to a run, and print the table.
+
+    Args:
+        config: what was asked for.
+        runs: what was selected.
+        groups: the same by groups, as far as it belongs to one.
+        run_id: of the run to log to.
+        command: what repeats it (empty: comparing, as `config` says).
+
+    """
     client = MlflowClient()
     rows = [in_numbers(name, members) for name, members in groups.items()]
     table = {column: [row[column] for row in rows] for column in rows[0]}
     mlflow.log_table(table, "tables/comparison.json", run_id=run_id)
-    for row in rows:
-        name = re.sub(r"[^\w. /-]", "_", str(row["group"]))
-        for column in ("mean", "standard deviation", "test accuracy"):
-            if row[column] is not None:
-                key = f"by_group/{name}_{column.replace(' ', '_')}"
-                client.log_metric(run_id, key, row[column])
+    numbers = {
+        f"by_group/{as_metric_name(row['group'])}_{column.replace(' ', '_')}": row[column]
+        for row in rows
+        for column in ("mean", "standard deviation", "test accuracy")
+        if row[column] is not None
+    }
+    for batch in tracking.in_batches(tracking.as_metrics(numbers, step=0)):
+        client.log_batch(run_id, metrics=batch)
 
-    pictures = draw_pictures(config, groups)
+    drawn_groups = dict(list(groups.items())[:MOST_GROUPS])
+    pictures = draw_pictures(config, drawn_groups)
     for title, figure in pictures.items():
         client.log_figure(run_id, figure, f"figures/{title}.png")
     drawn = [Picture.of(title.replace("_", " "), figure) for title, figure in pictures.items()]
-    report = report_of(config, groups, rows, drawn)
-    client.log_text(run_id, report.html(), "report.html")
-    count = sum(map(len, groups.values()))
-    best = rows[0]
-    headline = (
-        f"{count} runs by {config.group_by}: {best['group']} is best, {config.metric} "
-        f"{best['mean']:.4f} ± {best['standard deviation']:.4f} (n={best['n']})."
+    caveats = remarks(config, runs, groups)
+    report = Report(
+        title=f"Runs by {config.group_by}",
+        remarks=caveats,
+        headings=list(rows[0]),
+        rows=[[cell(value) for value in row.values()] for row in rows],
+        figures=drawn,
+        columns=[column_of(config, name, members[0]) for name, members in drawn_groups.items()],
     )
-    note = f"{headline}\n\n```\n{config.as_command()}\n```\n"
+    client.log_text(run_id, report.html(), "report.html")
+    headline = headline_of(config, rows)
+    text = "\n".join([headline, "", *(f"- {remark}" for remark in caveats)])
+    note = f"{text}\n\n```\n{command or config.as_command()}\n```\n"
     client.set_tag(run_id, "mlflow.note.content", note)
-    print(as_text(rows))
-    print(f"{headline}\nRun {run_id}; `mlflow ui` shows its curves, pictures and report.html.")
+    print(as_text(rows), *caveats, headline, sep="\n")
+    print(f"Run {run_id}; `mlflow ui` shows its curves, pictures and report.html.")
+
+
+def as_metric_name(group: str) -> str:
+    """Return a group's name as a part of a metric's name: no path, and short."""
+    return re.sub(r"[^\w. -]", "_", group)[:100]
+
+
+def headline_of(config: CompareConfig, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return what the comparison has come to, in one line."""
+    first, count = rows[0], sum(row["n"] for row in rows)
+    deviation = first["standard deviation"]
+    spread_of_it = "" if deviation is None else f" ± {deviation:.4f}"
+    return (
+        f"{count} run{'s' * (count > 1)} by {config.group_by}: {first['group'] or '(empty)'} comes "
+        f"first, {config.metric} {first['mean']:.4f}{spread_of_it} (n={first['n']})."
+    )
+
+
+def remarks(config: CompareConfig, runs: Sequence[Run], groups: Groups) -> list[str]:
+    """Return what a reader has to know lest numbers be taken for what they are not."""
+    better = "lower" if config.lower_is_better else "higher"
+    said = [
+        f"Judged by {config.metric}, of which {better} is better; the test accuracy is told "
+        "beside it and has chosen nothing."
+    ]
+    members = [member.run for each in groups.values() for member in each]
+    others = [n for n in differing(members) if n not in {config.group_by, *TOLD_APART_BY}]
+    if len({run.data.tags.get("architecture") for run in members}) > 1:
+        said.append(
+            "Each architecture has a task of its own: accuracies tell how far each has got, not "
+            "which is the better one."
+        )
+    elif others:
+        more = f" and {len(others) - 10} more" if len(others) > 10 else ""
+        said.append(f"The runs also differ in {', '.join(others[:10])}{more}.")
+    if len(groups) == 1:
+        said.append("All runs are of one group: there is nothing to compare it with.")
+    if len(groups) > MOST_GROUPS:
+        said.append(f"Pictures show the first {MOST_GROUPS} of {len(groups)} groups.")
+    if left_out := len(runs) - len(members):
+        said.append(f"{left_out} more have no {config.group_by}, and are left out.")
+    return said
 
 
 def in_numbers(name: str, members: Sequence[Member]) -> dict[str, Any]:
@@ -230,7 +344,7 @@ def in_numbers(name: str, members: Sequence[Member]) -> dict[str, Any]:
         "group": name,
         "n": len(values),
         "mean": statistics.fmean(values),
-        "standard deviation": spread(values),
+        "standard deviation": spread(values) if len(values) > 1 else None,
         "best": values[0],
         "test accuracy": mean_of(member.test for member in members),
         "seconds of training": mean_of(member.seconds for member in members),
@@ -247,13 +361,14 @@ def mean_of(values: Iterable[float]) -> float | None:
 def draw_pictures(config: CompareConfig, groups: Groups) -> dict[str, Any]:
     """Draw curves, and what the runs have reached against their time and their size."""
     pictures = {}
+    # Groups that have none of these stay, so that each has one colour in all pictures.
     curves = {
         name: [member.curve for member in members if len(member.curve)]
         for name, members in groups.items()
     }
     y = config.metric.removeprefix("best/").replace("_", " ").replace("val ", "validation ")
-    if known := {name: runs for name, runs in curves.items() if runs}:
-        pictures["curves"] = figures.curves(known, y)
+    if any(curves.values()):
+        pictures["curves"] = figures.curves(curves, y)
     for title, field, draw in (
         ("accuracy_by_time", "seconds", figures.against_time),
         ("accuracy_by_parameters", "parameters", figures.against_parameters),
@@ -266,34 +381,12 @@ def draw_pictures(config: CompareConfig, groups: Groups) -> dict[str, Any]:
             {
                 name: np.array([getattr(member, what) for member in members])
                 for name, members in known_of.items()
-                if members
             }
             for what in (field, "value")
         )
-        if xs:
+        if any(map(len, xs.values())):
             pictures[title] = draw(xs, ys, y)
     return pictures
-
-
-def report_of(
-    config: CompareConfig,
-    groups: Groups,
-    rows: Sequence[Mapping[str, Any]],
-    pictures: Sequence[Picture],
-) -> Report:
-    """Return the report: the table, the pictures, and the best run of each group."""
-    better = "lower" if config.lower_is_better else "higher"
-    return Report(
-        title=f"Runs by {config.group_by}",
-        remarks=[
-            f"Judged by {config.metric}, of which {better} is better; the test accuracy is told "
-            "beside it and has chosen nothing."
-        ],
-        headings=list(rows[0]),
-        rows=[[cell(value) for value in row.values()] for row in rows],
-        figures=pictures,
-        columns=[column_of(config, name, members[0]) for name, members in groups.items()],
-    )
 
 
 def cell(value: Any) -> str:
@@ -301,6 +394,8 @@ def cell(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, float):
+        if value.is_integer() and value > 10:  # a number of parameters
+            return f"{value:,.0f}"
         return f"{value:,.0f}" if value > 1000 else f"{value:.1f}" if value > 10 else f"{value:.4f}"
     return str(value)
 
@@ -314,9 +409,12 @@ def column_of(config: CompareConfig, group: str, best: Member) -> Column:
         if file.path.endswith(".png")
     ]
     pictures = []
-    for path in files[:MOST_PICTURES]:
-        local = mlflow.artifacts.download_artifacts(run_id=info.run_id, artifact_path=path)
-        pictures.append(Picture(Path(path).stem.replace("_", " "), Path(local).read_bytes()))
+    with tempfile.TemporaryDirectory() as folder:
+        for path in files[:MOST_PICTURES]:
+            local = mlflow.artifacts.download_artifacts(
+                run_id=info.run_id, artifact_path=path, dst_path=folder
+            )
+            pictures.append(Picture(Path(path).stem.replace("_", " "), Path(local).read_bytes()))
     command = re.search(r"```\n(.*?)\n```", tags.get("mlflow.note.content", ""), re.DOTALL)
     left_out = len(files) - len(pictures)
     return Column(

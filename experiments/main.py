@@ -49,7 +49,8 @@ def main(config: MainConfig) -> None:
     """
     experiments = architectures(config)
     failures = []
-    with tracking.track_command(config, "comparison") as run_id:
+    # What the others have learnt outlives the mistake of one.
+    with tracking.track_command(config, "comparison", delete_mistakes=False) as run_id:
         for number, (name, experiment) in enumerate(experiments.items(), start=1):
             print(f"{number} of {len(experiments)}: {name}")
             try:
@@ -59,7 +60,9 @@ def main(config: MainConfig) -> None:
                 failures.append(error)
         if len(failures) < len(experiments):
             asked = CompareConfig(tags=(f"mlflow.parentRunId={run_id}",))
-            compare.log_comparison(asked, compare.grouped(asked, compare.select(asked)), run_id)
+            runs = compare.select(asked)
+            groups = compare.grouped(asked, runs)
+            compare.log_comparison(asked, runs, groups, run_id, command=config.as_command())
         if failures:
             raise failures[0]
 

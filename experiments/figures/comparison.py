@@ -1,6 +1,6 @@
 """Groups of runs side by side: how they learn, what time and weights buy."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from itertools import cycle
 from typing import TypeVar
 
@@ -15,7 +15,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 """As many as there are colours: groups are told apart without colours, too."""
 LONGEST_NAME = 28
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Sized)
 
 
 def curves(values: Mapping[str, Sequence[np.ndarray]], y: str) -> Figure:
@@ -24,7 +24,7 @@ def curves(values: Mapping[str, Sequence[np.ndarray]], y: str) -> Figure:
     Runs may be of unequal length: an epoch's mean is over those that got so far.
 
     Args:
-        values: (epochs,) for each run, by the group's name; not all are empty.
+        values: (epochs,) for each run, by the group's name; a group may have none, but not all.
         y: what they are.
 
     """
@@ -69,7 +69,7 @@ def against_time(
     """Draw what each run has reached against the seconds that it was trained.
 
     Args:
-        seconds: (runs,) by the group's name, positive.
+        seconds: (runs,) by the group's name, positive; a group may have none, but not all.
         values: (runs,) likewise.
         y: what the values are.
 
@@ -93,20 +93,13 @@ def _against(xs: Mapping[str, np.ndarray], ys: Mapping[str, np.ndarray], x: str,
             several = True
             axes.plot(across, values, marker, color=colour, markersize=5, alpha=0.5, mew=0)
         # The geometric mean, since the axis is logarithmic.
-        middle = np.exp(np.log(across).mean())
-        error = values.std(ddof=1) if len(values) > 1 else None
-        axes.errorbar(
-            middle,
-            values.mean(),
-            error,
-            fmt=marker,
-            color=colour,
-            markersize=10,
-            markeredgecolor="white",
-            capsize=4,
-            label=label(name),
-        )
-    low, high = min(map(np.min, xs.values())), max(map(np.max, xs.values()))
+        middle, mean = np.exp(np.log(across).mean()), values.mean()
+        look = {"color": colour, "markersize": 10, "markeredgecolor": "white", "linestyle": ""}
+        axes.plot(middle, mean, marker=marker, label=label(name), **look)
+        if len(values) > 1:  # apart from the marker, whose white edge is not for the caps
+            axes.errorbar(middle, mean, values.std(ddof=1), fmt="none", ecolor=colour, capsize=7)
+    everywhere = np.concatenate(list(xs.values()))
+    low, high = everywhere.min(), everywhere.max()
     edge = max(3.0, high / low) ** 0.1 if low < high else 3.0
     axes.set_xlim(low / edge, high * edge)
     axes.set_xscale("log")
@@ -130,12 +123,17 @@ def _name_ticks(axes: Axes) -> None:
 
 
 def _looks(groups: Mapping[str, T]) -> list[tuple[tuple[str, T], str, str]]:
-    """Return each group with its colour and its marker, the same in every picture."""
-    return list(zip(groups.items(), cycle(style.SERIES), cycle(MARKERS), strict=False))
+    """Return each group with its colour and its marker, the same in every picture.
+
+    Groups without runs are left out, but keep their look to themselves.
+    """
+    looks = zip(groups.items(), cycle(style.SERIES), cycle(MARKERS), strict=False)
+    return [look for look in looks if len(look[0][1])]
 
 
 def label(name: str) -> str:
     """Return a group's name so that matplotlib shows it as it is, and short."""
+    name = name or "(empty)"
     short = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
     plain = short.replace("$", r"\$").replace("\n", " ")
     return f" {plain}" if plain.startswith("_") else plain  # it would stand in no legend

@@ -87,10 +87,10 @@ body { margin: 1.5rem auto; padding: 0 1rem; max-width: 1400px; background: #fff
 h1 { font-size: 1.4rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .7rem; border-bottom: 1px solid #ddd; text-align: right;
-         white-space: nowrap; }
+th, td { padding: .3rem .5rem; border-bottom: 1px solid #ddd; text-align: right; }
+th { vertical-align: bottom; } td { white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; white-space: normal; overflow-wrap: anywhere;
-                                 min-width: 8rem; }
+                                 min-width: 10rem; }
 tbody tr:first-child { font-weight: 600; }
 figure { margin: 0; } figcaption, .note { color: #555; font-size: .85rem; }
 img { width: 100%; height: auto; cursor: zoom-in; }

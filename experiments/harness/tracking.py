@@ -239,10 +239,12 @@ def track(
 
 
 @contextlib.contextmanager
-def track_command(config: Configuration, mlflow_experiment: str) -> Iterator[str]:
+def track_command(
+    config: Configuration, mlflow_experiment: str, *, delete_mistakes: bool = True
+) -> Iterator[str]:
     """Open a run for a command that trains nothing itself, and yield its id; see `track`."""
     tags = {"entry_point": config.entry_point, **process_tags()}
-    with deserved_end(delete_mistakes=True):
+    with deserved_end(delete_mistakes=delete_mistakes):
         with store_errors(), store_lock():
             choose_mlflow_experiment(mlflow_experiment)
             active = mlflow.start_run(tags=tags)

@@ -4,6 +4,8 @@ import base64
 import json
 import re
 import statistics
+from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,7 @@ def runs(store: Path) -> dict[str, list[str]]:
                 client.log_metric(run_id, "val/accuracy", value * epoch / 9, step=epoch)
                 client.log_metric(run_id, "epoch_seconds", 0.5 + seed, step=epoch)
             client.log_metric(run_id, "best/val_accuracy", value)
+            client.log_metric(run_id, "best/epoch", 2)
             client.log_metric(run_id, "test/accuracy", value - 0.01)
             client.log_metric(run_id, "num_parameters", 1000)
             figure = Figure()
@@ -47,10 +50,31 @@ def runs(store: Path) -> dict[str, list[str]]:
                 client.log_figure(run_id, figure, f"figures/{name}.png")
             client.set_terminated(run_id)
             ids.setdefault(cell, []).append(run_id)
-    failed = client.create_run(place, tags={"architecture": "rnn"})
+    failed = client.create_run(place, tags={"architecture": "rnn"}, run_name="failed")
     client.log_metric(failed.info.run_id, "best/val_accuracy", 1.0)
+    client.log_metric(failed.info.run_id, "best/epoch", 1)
     client.set_terminated(failed.info.run_id, "FAILED")
+    # A study tells its best value, too, but has trained nothing.
+    study = client.create_run(
+        place, tags={"architecture": "rnn", "optuna.study_name": "s"}, run_name="study"
+    )
+    client.log_metric(study.info.run_id, "best/val_accuracy", 1.0)
+    client.set_terminated(study.info.run_id)
     return ids
+
+
+def run_named(name: str) -> str:
+    """Return the id of one of the runs that were logged."""
+    place = mlflow.get_experiment_by_name("rnn")
+    (run,) = MlflowClient().search_runs([place.experiment_id], f"attributes.run_name = '{name}'")
+    return str(run.info.run_id)
+
+
+def set_parameter(name: str, values: Sequence[str], runs: dict[str, list[str]]) -> None:
+    """Give all runs a parameter, with these values by turns."""
+    ids = [run_id for each in runs.values() for run_id in each]
+    for run_id, value in zip(ids, cycle(values), strict=False):
+        MlflowClient().log_param(run_id, name, value)
 
 
 def comparison(store: Path, **asked: Any) -> Any:
@@ -74,7 +98,7 @@ def test_the_table_has_mean_spread_best_and_costs(runs: dict[str, list[str]], st
         values = CELLS[row["group"]]
         assert row["n"] == len(values)
         assert row["mean"] == pytest.approx(sum(values) / len(values))
-        deviation = statistics.stdev(values) if len(values) > 1 else 0
+        deviation = statistics.stdev(values) if len(values) > 1 else None  # of one: not known
         assert row["standard deviation"] == pytest.approx(deviation)
         assert row["best"] == max(values)
         assert row["test accuracy"] == pytest.approx(row["mean"] - 0.01)
@@ -82,6 +106,10 @@ def test_the_table_has_mean_spread_best_and_costs(runs: dict[str, list[str]], st
         assert row["seconds of training"] == pytest.approx(sum(seconds) / len(seconds))
         assert row["parameters"] == 1000
     assert run.data.metrics["by_group/gru_mean"] == pytest.approx(0.94)
+    assert "by_group/_b_rnn__b__standard_deviation" not in run.data.metrics
+    note = run.data.tags["mlflow.note.content"]
+    assert "6 runs by cell: lstm comes first, best/val_accuracy 0.9700 ± 0.0283 (n=2)." in note
+    assert "python -m experiments.compare --experiment rnn --group-by cell" in note
     pictures = {file.path for file in MlflowClient().list_artifacts(run.info.run_id, "figures")}
     names = ("curves", "accuracy_by_time", "accuracy_by_parameters")
     assert pictures == {f"figures/{name}.png" for name in names}
@@ -149,8 +177,8 @@ def test_a_parameter_of_all_comes_before_a_tag(runs: dict[str, list[str]], store
             client.set_tag(run_id, "cell", "tag")
         assert list(groups_by("cell")) != ["tag"], cell
     assert list(groups_by("architecture")) == ["rnn"]
-    client.log_param(runs["gru"][0], "architecture", "residual")  # as one of several kinds has
-    assert set(groups_by("architecture")) == {"rnn"} or "residual" not in groups_by("architecture")
+    client.log_param(runs["gru"][0], "architecture", "residual")  # as a cnn among others has
+    assert list(groups_by("architecture")) == ["rnn"]
 
 
 def groups_by(name: str) -> compare.Groups:
@@ -165,14 +193,96 @@ def groups_by(name: str) -> compare.Groups:
         ({"group_by": "colour"}, "group_by=colour: no parameter or tag .* they differ in cell$"),
         ({"runs": ("abc",)}, "runs=abc: no run has that id"),
         ({"metric": "nothing"}, "metric=nothing: no finished run with the metric nothing"),
+        ({"tags": ("architecture",)}, "tags=architecture: has to be name=value"),
+        ({"study": "moe-studie"}, "study=moe-studie: no run is of .*did you mean moe-study"),
     ],
 )
 def test_what_cannot_be_compared_leaves_no_run(
     asked: dict[str, Any], reason: str, runs: dict[str, list[str]], store: Path
 ) -> None:
+    MlflowClient().set_tag(runs["gru"][0], "optuna.study_name", "moe-study")
     with pytest.raises(UserError, match=reason):
         compare.main(CompareConfig(**asked))
     assert mlflow.get_experiment_by_name("comparison") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("failed", "is FAILED"), ("study", "trained nothing itself")]
+)
+def test_a_run_that_was_named_is_not_left_out_in_silence(
+    name: str, reason: str, runs: dict[str, list[str]], store: Path
+) -> None:
+    run_id = run_named(name)
+    with pytest.raises(UserError, match=f"runs={run_id}: that run .*{reason}"):
+        compare.select(CompareConfig(runs=(runs["gru"][0], run_id)))
+
+
+@pytest.mark.parametrize("value", ["/home/me/photos.zip", "../photos.zip", "a//b", "", "x" * 300])
+def test_groups_may_have_any_name(value: str, runs: dict[str, list[str]], store: Path) -> None:
+    set_parameter("data", [value], runs)
+    run = comparison(store, experiment="rnn", group_by="data")
+    assert run.info.status == "FINISHED"
+    (mean,) = (v for k, v in run.data.metrics.items() if k.endswith("_mean"))
+    assert mean == pytest.approx(statistics.fmean(v for each in CELLS.values() for v in each))
+    assert "there is nothing to compare it with" in run.data.tags["mlflow.note.content"]
+
+
+@pytest.mark.parametrize(
+    ("values", "name"), [(["0.001", "1e-3"], "0.001"), (["", "''"], ""), (["a b", "'a b'"], "a b")]
+)
+def test_values_that_mlflow_run_spells_otherwise_are_the_same(
+    values: list[str], name: str, runs: dict[str, list[str]], store: Path
+) -> None:
+    set_parameter("setting", values, runs)
+    assert list(groups_by("setting")) == [name]
+
+
+def test_what_else_differs_is_said(runs: dict[str, list[str]], store: Path) -> None:
+    set_parameter("width", ["16", "32"], runs)
+    set_parameter("seed", ["0", "1"], runs)
+    config = CompareConfig(group_by="cell")
+    found = compare.select(config)
+    text = " ".join(compare.remarks(config, found, compare.grouped(config, found)))
+    assert "also differ in width." in text
+    assert "task of its own" not in text
+    client = MlflowClient()
+    client.set_tag(runs["gru"][0], "architecture", "other")
+    client.set_tag(runs["gru"][1], "one", "1")
+    text = " ".join(compare.remarks(config, found := compare.select(config), groups_by("cell")))
+    assert "task of its own" in text
+    assert "5 more have no one" in " ".join(
+        compare.remarks(CompareConfig(group_by="one"), found, groups_by("one"))
+    )
+
+
+def test_of_many_groups_the_first_are_drawn(runs: dict[str, list[str]], store: Path) -> None:
+    client = MlflowClient()
+    place = mlflow.get_experiment_by_name("rnn").experiment_id
+    for number in range(compare.MOST_GROUPS):
+        run_id = client.create_run(place, tags={"architecture": "rnn"}).info.run_id
+        client.log_param(run_id, "cell", f"cell {number}")
+        for name, value in {"best/val_accuracy": 0.1, "best/epoch": 1, "val/accuracy": 0.1}.items():
+            client.log_metric(run_id, name, value)
+        client.set_terminated(run_id)
+    run = comparison(store, group_by="cell")
+    html = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/report.html")
+    assert html.count("<h3>") == compare.MOST_GROUPS
+    assert "cell 7" in html.partition("</table>")[0]
+    assert f"the first {compare.MOST_GROUPS} of {compare.MOST_GROUPS + 3} groups" in html
+
+
+def test_a_group_has_one_colour_in_all_pictures(runs: dict[str, list[str]], store: Path) -> None:
+    groups = groups_by("cell")
+    groups["lstm"] = [member._replace(parameters=np.nan) for member in groups["lstm"]]
+    pictures = compare.draw_pictures(CompareConfig(group_by="cell"), groups)
+
+    def colours(name: str) -> dict[str, str]:
+        lines, labels = pictures[name].axes[0].get_legend_handles_labels()
+        return {label: line.get_color() for label, line in zip(labels, lines, strict=True)}
+
+    everywhere, fewer = colours("curves"), colours("accuracy_by_parameters")
+    assert set(everywhere) - set(fewer) == {"lstm"}
+    assert fewer.items() <= everywhere.items()
 
 
 def test_curves_are_the_metric_by_epoch(runs: dict[str, list[str]], store: Path) -> None:

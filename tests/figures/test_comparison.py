@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments.figures import comparison
+from experiments.figures import comparison, style
 
 
 def test_the_mean_of_an_epoch_is_over_the_runs_that_got_so_far() -> None:
@@ -34,6 +34,9 @@ def test_runs_stand_where_they_cost_and_reached() -> None:
     middle = axes.lines[1]
     assert np.ravel(middle.get_xdata())[0] == pytest.approx(100)  # of logarithms
     assert np.ravel(middle.get_ydata())[0] == pytest.approx(0.85)
+    (spread,) = axes.collections  # of the group that has one
+    (bar,) = spread.get_paths()
+    assert np.ptp(np.asarray(bar.vertices)[:, 1]) / 2 == pytest.approx(0.1 / np.sqrt(2))
 
 
 def test_one_cost_of_all_stands_in_the_middle() -> None:
@@ -52,7 +55,14 @@ def test_values_of_a_logarithmic_axis_are_named_in_full() -> None:
     assert "1,000,000" in [text.get_text() for text in axes.get_xticklabels()]
 
 
-@pytest.mark.parametrize("name", ["_private", "$x$", "a" * 50, "two\nlines"])
+def test_groups_without_runs_keep_the_looks_of_the_others() -> None:
+    reached = {"gru": np.array([0.8]), "lstm": np.array([]), "rnn": np.array([0.7])}
+    (axes,) = comparison.against_time(reached, reached, "accuracy").axes
+    colours = {line.get_label(): line.get_color() for line in axes.lines}
+    assert colours == {"gru": style.SERIES[0], "rnn": style.SERIES[2]}
+
+
+@pytest.mark.parametrize("name", ["", "_private", "$x$", "a" * 50, "two\nlines"])
 def test_any_name_stands_in_the_legend(name: str) -> None:
     shown = comparison.label(name)
     assert not shown.startswith("_")
