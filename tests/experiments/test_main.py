@@ -37,7 +37,7 @@ def test_a_failure_is_told_at_the_end_and_the_rest_is_compared(
         raise failure("no numbers left")
 
     known = main.architectures(MainConfig(only=("rnn", "moe")))
-    broken = known["rnn"].__class__(known["rnn"].config_class, fail, known["rnn"].judge)  # type: ignore[arg-type]
+    broken = known["rnn"].__class__(known["rnn"].config_class, fail, known["rnn"].judge)
     monkeypatch.setattr(main, "architectures", lambda config: {**known, "rnn": broken})
     mlflow.create_experiment("comparison", f"file://{store}/artifacts")
     with pytest.raises(failure, match="no numbers left"):
