@@ -35,7 +35,7 @@ def cold(model: str, folder: str) -> float:
 
 
 def warm(model: str, folder: str) -> tuple[int, float]:
-    """Return the photographs answered in a second once the model is loaded, and how many."""
+    """Return how many photographs were answered once the model was loaded, and in a second."""
     trained = load(model)
     prediction = prediction_of(trained)
     question = prediction.question_class(model=model, inputs=(folder,))
@@ -61,16 +61,16 @@ def serving(model: str) -> tuple[int, np.ndarray]:
         **quiet,  # type: ignore[call-overload]
     )
     try:
-        return measure(port)
+        return measure(port, server)
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait()
 
 
-def measure(port: int) -> tuple[int, np.ndarray]:
+def measure(port: int, server: "subprocess.Popen[bytes]") -> tuple[int, np.ndarray]:
     """Send requests, one after the other, as soon as the server answers at all."""
     client = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    while True:
+    while server.poll() is None:
         try:
             client.request("GET", "/ping")
             client.getresponse().read()
