@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 RUN = mlflow run . --env-manager local
 
 .DEFAULT_GOAL := help
-.PHONY: help install moe moe-extended cnn cnn-drawn rnn seq data tune ui test test-slow lint project clean
+.PHONY: help install main moe moe-extended cnn cnn-drawn rnn seq data tune ui test test-slow lint project clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -22,6 +22,9 @@ $(INSTALLED): pyproject.toml
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
 	$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python -r pyproject.toml --extra dev
 	touch $@
+
+main: $(INSTALLED)  ## Train every architecture with small settings, and compare them
+	$(RUN) --experiment-name comparison
 
 moe: $(INSTALLED)  ## Train the mixture of experts and track the run
 	$(RUN) -e moe --experiment-name moe
