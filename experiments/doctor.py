@@ -7,14 +7,16 @@ A run that says RUNNING is closed only if its process was one of this machine an
 be resumed afterwards as before.
 """
 
+import re
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
-from mlflow.entities import Run, ViewType
+from mlflow.entities import Experiment, Run, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from platformdirs import user_cache_path
@@ -23,6 +25,7 @@ from pydantic.dataclasses import dataclass
 from datasets.cats_and_dogs import CACHE_NAME
 from experiments.harness import signals, tracking
 from experiments.harness.config import STRICT, Configuration, parse
+from experiments.harness.errors import UserError
 from experiments.harness.launch import run_command
 
 SECONDS_UNTOUCHED = 24 * 3600
@@ -56,16 +59,19 @@ def main(config: DoctorConfig) -> None:
     """Print what was found, and mend it if that is asked for.
 
     Raises:
-        UserError: the tracking store cannot be used.
+        UserError: the tracking store cannot be used, or a checkpoint cannot be deleted.
 
     """
+    # Under the lock no run is reopened: what was found to be abandoned still is when it is closed.
     with tracking.store_errors(), tracking.store_lock():
         findings = [*abandoned_runs(), *orphaned_checkpoints()]
-        others = sum(not tracking.process_gone(run.data.tags) for run in unfinished_runs())
-    for finding in findings:
-        print(finding.what)
-        if config.fix:
-            finding.mend()
+        others = sum(not tracking.process_gone(run.data.tags) for run in runs_that_are("RUNNING"))
+        finished = sum(size_of(folder) for folder in checkpoints_of_finished_runs())
+        for finding in findings:
+            print(finding.what)
+            if config.fix:
+                finding.mend()
+    print(f"{finished / 1e6:,.0f} MB of checkpoints are of finished runs: left alone")
     print(f"{others} runs go on, or are another machine's: left alone")
     cache = user_cache_path(CACHE_NAME)
     print(f"{size_of(cache) / 1e6:,.0f} MB of photographs are kept in {cache}")
@@ -79,29 +85,43 @@ def main(config: DoctorConfig) -> None:
 
 def abandoned_runs() -> Iterator[Finding]:
     """Yield the runs that nobody works on any more, though they say so."""
-    for run in unfinished_runs():
+    for run in runs_that_are("RUNNING"):
         tags = run.data.tags
         if tracking.process_gone(tags):
             name = f"run {run.info.run_id} ({run.info.run_name})"
             yield Finding(
                 f"{name} says RUNNING, but its process {tags.get('process_id')} is gone",
-                lambda run=run: close(run),  # type: ignore[misc]
+                partial(close, run),
             )
 
 
 def close(run: Run) -> None:
-    """End a run as KILLED, and say why."""
+    """End a run as KILLED, and say why; unless somebody has gone on with it meanwhile."""
     client = MlflowClient()
+    # On a server there is no lock: ask once more.
+    if not tracking.process_gone(client.get_run(run.info.run_id).data.tags):
+        return
     client.set_tag(run.info.run_id, "failure", "its process was gone without a word")
     client.set_terminated(run.info.run_id, "KILLED")
 
 
-def unfinished_runs() -> Iterator[Run]:
-    """Yield every run that says RUNNING, of all experiments."""
-    client, token = MlflowClient(), None
-    places = [place.experiment_id for place in client.search_experiments()]
+def runs_that_are(status: str) -> Iterator[Run]:
+    """Yield every run of a status, of all experiments."""
+    client, query = MlflowClient(), f"attributes.status = '{status}'"
+    for place in mlflow_experiments(ViewType.ACTIVE_ONLY):
+        yield from pages(partial(client.search_runs, [place.experiment_id], query))
+
+
+def mlflow_experiments(view: str) -> Iterator[Experiment]:
+    """Yield the experiments of the store."""
+    yield from pages(partial(MlflowClient().search_experiments, view_type=view))
+
+
+def pages(search: Callable[..., Any]) -> Iterator[Any]:
+    """Yield what a search of MLflow finds, page after page."""
+    token = None
     while True:
-        page = client.search_runs(places, "attributes.status = 'RUNNING'", page_token=token)
+        page = search(page_token=token)
         yield from page
         token = page.token
         if not token:
@@ -111,20 +131,46 @@ def unfinished_runs() -> Iterator[Run]:
 def orphaned_checkpoints() -> Iterator[Finding]:
     """Yield the checkpoints of runs that the store knows no more; a deleted run can come back."""
     client = MlflowClient()
-    for place in client.search_experiments(view_type=ViewType.ALL):
-        location = urlparse(place.artifact_location)
-        if location.scheme not in ("", "file"):
-            continue
-        folder = Path(url2pathname(location.path))
-        for checkpoint in folder.glob(f"*/artifacts/{tracking.CHECKPOINT}"):
-            run_id = checkpoint.relative_to(folder).parts[0]
+    for place in mlflow_experiments(ViewType.ALL):
+        folder = local_folder(place.artifact_location)
+        for checkpoint in folder.glob(f"*/artifacts/{tracking.CHECKPOINT}") if folder else ():
+            run_id = checkpoint.parents[2].name
+            if not re.fullmatch("[0-9a-f]{32}", run_id):
+                continue  # no folder that MLflow has made: somebody's copy
             untouched = time.time() - checkpoint.stat().st_mtime
             if untouched > SECONDS_UNTOUCHED and not is_known(client, run_id):
                 size = checkpoint.stat().st_size / 1e6
                 yield Finding(
                     f"checkpoint {checkpoint} ({size:,.1f} MB) belongs to no run of this store",
-                    checkpoint.unlink,
+                    partial(delete, checkpoint),
                 )
+
+
+def delete(checkpoint: Path) -> None:
+    """Delete a checkpoint.
+
+    Raises:
+        UserError: the file system refuses.
+
+    """
+    try:
+        checkpoint.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"fix=True: {checkpoint} cannot be deleted ({error.strerror})") from None
+
+
+def checkpoints_of_finished_runs() -> Iterator[Path]:
+    """Yield the local folders of them; this suite resumes no run that has finished."""
+    for run in runs_that_are("FINISHED"):
+        folder = local_folder(run.info.artifact_uri)
+        if folder:
+            yield (folder / tracking.CHECKPOINT).parent
+
+
+def local_folder(uri: str) -> Path | None:
+    """Return the folder that a location of artifacts is, unless it is on a server."""
+    location = urlparse(uri)
+    return Path(url2pathname(location.path)) if location.scheme in ("", "file") else None
 
 
 def is_known(client: MlflowClient, run_id: str) -> bool:

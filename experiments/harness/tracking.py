@@ -341,6 +341,9 @@ def _start(
         if config.resume:
             _checkpoint(config.resume, 0).load()  # a damaged one is found before the run is touched
             leave_wrapper(config.resume)
+            # Whose it is now is said before it says RUNNING: nobody is to take it for abandoned.
+            for key, value in process_tags().items():
+                MlflowClient().set_tag(config.resume, key, value)
             return mlflow.start_run(config.resume, nested=True, log_system_metrics=True)
         choose_mlflow_experiment(config.family, parent_id)
         # The seed is how a parent finds its children, however early one was interrupted.

@@ -1,7 +1,9 @@
 """What killed processes leave behind: found, mended only when asked, and nothing else touched."""
 
 import os
+import shutil
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pytest
@@ -10,7 +12,11 @@ from mlflow.tracking import MlflowClient
 from experiments import doctor
 from experiments.doctor import DoctorConfig
 from experiments.harness import tracking
+from experiments.harness.errors import UserError
+from experiments.harness.launch import conduct
 from tests.conftest import start, wait_until
+from tests.harness.small import EXPERIMENT, SmallConfig
+from tests.harness.test_tracking import interrupted_run
 
 SCRIPT = """
 import mlflow, time
@@ -21,6 +27,9 @@ with mlflow.start_run(tags=tracking.process_tags()) as run:
         open("started", "w").close()
         time.sleep(100)
 """
+
+
+GONE = tracking.process_tags() | {"process_id": "1", "process_started": "0.00"}
 
 
 @pytest.fixture
@@ -105,3 +114,95 @@ def test_the_cache_is_measured(
     (store / "cache" / "deep" / "images.npy").write_bytes(bytes(7_000_000))
     doctor.main(DoctorConfig())
     assert f"7 MB of photographs are kept in {store / 'cache'}" in capsys.readouterr().out
+
+
+@pytest.fixture
+def abandoned(store: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Leave a run as a process that was killed in the middle of training does."""
+    monkeypatch.setattr("experiments.harness.export.log_model", lambda *_: None)
+    run_id = interrupted_run(SmallConfig())
+    MlflowClient().update_run(run_id, status="RUNNING")
+    for key, value in GONE.items():
+        MlflowClient().set_tag(run_id, key, value)
+    return run_id
+
+
+def test_a_run_that_was_closed_can_be_resumed(abandoned: str) -> None:
+    doctor.main(DoctorConfig(fix=True))
+    assert status(abandoned) == "KILLED"
+    conduct(EXPERIMENT, SmallConfig(resume=abandoned))
+    assert status(abandoned) == "FINISHED"
+    assert "failure" not in MlflowClient().get_run(abandoned).data.tags
+
+
+def test_a_run_that_is_being_reopened_is_left_alone(
+    abandoned: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    record = tracking.record
+
+    def fix_and_record(*arguments: Any) -> None:
+        doctor.main(DoctorConfig(fix=True))
+        seen.append(status(abandoned))
+        record(*arguments)
+
+    monkeypatch.setattr(tracking, "record", fix_and_record)
+    conduct(EXPERIMENT, SmallConfig(resume=abandoned))
+    assert seen == ["RUNNING"]
+
+
+def test_a_run_that_went_on_since_it_was_found_is_left_alone(place: str) -> None:
+    run_id = MlflowClient().create_run(place, tags=GONE).info.run_id
+    (finding,) = doctor.abandoned_runs()
+    for key, value in tracking.process_tags().items():
+        MlflowClient().set_tag(run_id, key, value)
+    finding.mend()
+    assert status(run_id) == "RUNNING"
+
+
+@pytest.mark.parametrize("search", ["search_runs", "search_experiments"])
+def test_every_page_is_read(search: str, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = MlflowClient()
+    places = [place, place, client.create_experiment("second"), client.create_experiment("third")]
+    runs = [client.create_run(each, tags=GONE).info.run_id for each in places]
+    whole = getattr(MlflowClient, search)
+    monkeypatch.setattr(
+        MlflowClient, search, lambda *a, **options: whole(*a, **options | {"max_results": 1})
+    )
+    doctor.main(DoctorConfig(fix=True))
+    assert [status(run_id) for run_id in runs] == ["KILLED"] * 4
+
+
+def test_a_copy_that_somebody_made_is_left_alone(abandoned: str, store: Path) -> None:
+    (checkpoint,) = store.rglob("last.pt")
+    os.utime(checkpoint, (0, 0))
+    folder = checkpoint.parents[2]
+    shutil.copytree(folder, folder.with_name(f"{abandoned}-copy"))
+    doctor.main(DoctorConfig(fix=True))
+    assert len(list(store.rglob("last.pt"))) == 2
+
+
+def test_checkpoints_of_finished_runs_are_measured_and_kept(
+    place: str, store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for end in ("FINISHED", "KILLED"):
+        run_id = MlflowClient().create_run(place).info.run_id
+        MlflowClient().set_terminated(run_id, end)
+        checkpoint = store / "artifacts" / run_id / "artifacts" / tracking.CHECKPOINT
+        checkpoint.parent.mkdir(parents=True)
+        checkpoint.write_bytes(bytes(3_000_000))
+        os.utime(checkpoint, (0, 0))
+    doctor.main(DoctorConfig(fix=True))
+    assert "3 MB of checkpoints are of finished runs: left alone" in capsys.readouterr().out
+    assert len(list(store.rglob("last.pt"))) == 2
+
+
+def test_a_checkpoint_that_cannot_be_deleted_is_said_in_one_line(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any, **options: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(UserError, match=r"last\.pt cannot be deleted \(Permission denied\)"):
+        doctor.delete(store / "last.pt")
