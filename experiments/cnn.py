@@ -319,10 +319,10 @@ def classification_loss(
     if model.training:
         loss = F.cross_entropy(logits, targets, label_smoothing=config.label_smoothing)
         right = logits.argmax(-1) == targets.argmax(-1)  # of mixed views, the greater part counts
-        metrics = {"loss": loss, "accuracy": right.float().mean()}
+        metrics = {"loss": loss, "accuracy": right.double().mean()}
     else:
         loss = F.cross_entropy(logits, targets)
-        metrics = {"loss": loss, "accuracy": (logits.argmax(-1) == targets).float().mean()}
+        metrics = {"loss": loss, "accuracy": (logits.argmax(-1) == targets).double().mean()}
     return Outcome(loss, metrics, len(targets))
 
 

@@ -292,7 +292,7 @@ def mixture_loss(
 
 def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
     """Fraction of points on the right side, (*S,); logits (*S, B), labels (B,)."""
-    return ((logits > 0) == (labels > 0.5)).float().mean(-1)
+    return ((logits > 0) == (labels > 0.5)).double().mean(-1)
 
 
 def describe_routing(mixture: Mixture, top_k: int) -> dict[str, Tensor]:

@@ -324,8 +324,8 @@ def echo_loss(model: RecurrentNetwork, batch: Sequence[Tensor]) -> Outcome:
     loss = (losses * counted).sum() / number
     metrics = {
         "loss": loss,
-        "accuracy": (right & counted).sum() / number,
-        "sequence_accuracy": (right | ~counted).all(-1).float().mean(),
+        "accuracy": (right & counted).sum().double() / number,
+        "sequence_accuracy": (right | ~counted).all(-1).double().mean(),
     }
     return Outcome(loss, metrics, number)
 
@@ -352,7 +352,7 @@ class Answers(NamedTuple):
     @property
     def sequence_accuracy(self) -> float:
         """Part of the sequences in which every symbol that counts is right."""
-        return (self.right | ~self.sequences.counted).all(-1).float().mean().item()
+        return (self.right | ~self.sequences.counted).all(-1).double().mean().item()
 
 
 @torch.inference_mode()
@@ -472,7 +472,7 @@ def judge_text(config: RNNConfig, learnt: LearntNetwork, run: Run) -> dict[str, 
     metrics = {
         "best/val_bits_per_character": learnt.history.best["val/bits_per_character"],
         "test/loss": loss,
-        "test/accuracy": (predictions == targets).float().mean().item(),
+        "test/accuracy": (predictions == targets).double().mean().item(),
         "test/bits_per_character": loss / math.log(2),
         "test/dynamic_bits_per_character": dynamic.item() / math.log(2),
         **{f"test/{name}": bits for name, bits in text.compressors(corpus).items()},

@@ -237,7 +237,7 @@ def judge(
         "best/val_accuracy": best["val/accuracy"],
         "best/val_loss": best["val/loss"],
         "best/epoch": learnt.history.best_epoch,
-        "test/accuracy": is_right(answers, test.labels).float().mean().item(),
+        "test/accuracy": is_right(answers, test.labels).double().mean().item(),
         "test/loss": loss_of(answers, test.labels).item(),
         **size_of(learnt.model, torch.from_numpy(learnt.example)),
     }
@@ -388,7 +388,7 @@ def answer_loss(model: SequenceClassifier, batch: Sequence[Tensor]) -> Outcome:
     inputs, lengths, labels = batch
     answers = model(inputs, lengths)
     loss = loss_of(answers, labels)
-    accuracy = is_right(answers, labels).float().mean()
+    accuracy = is_right(answers, labels).double().mean()
     return Outcome(loss, {"loss": loss, "accuracy": accuracy}, len(labels))
 
 

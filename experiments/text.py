@@ -80,7 +80,7 @@ class TextLoss:
         loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten())
         metrics = {
             "loss": loss,
-            "accuracy": (logits.argmax(-1) == targets).float().mean(),
+            "accuracy": (logits.argmax(-1) == targets).double().mean(),
             "bits_per_character": loss / math.log(2),
         }
         return Outcome(loss, metrics, targets.numel())
