@@ -1,10 +1,14 @@
 """What tests of several folders share: a store of their own, and real processes."""
 
+import contextlib
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -59,6 +63,62 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: Path)
     while mlflow.active_run():
         mlflow.end_run()
     mlflow.set_tracking_uri(before)
+
+
+@pytest.fixture(scope="module")
+def module_store(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[Path]:
+    """Give the tests of one file a folder and a tracking store in common."""
+    folder = tmp_path_factory.mktemp("models")
+    (folder / "mlflow.db").write_bytes(empty_database.read_bytes())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        patch.delenv("MLFLOW_RUN_ID", raising=False)
+        before = mlflow.get_tracking_uri()
+        mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+        yield folder
+        mlflow.set_tracking_uri(before)
+
+
+@contextlib.contextmanager
+def serve(folder: Path, is_up: str, *arguments: str) -> Iterator[str]:
+    """Run a server of MLflow on a free port of this machine, and yield its address.
+
+    Args:
+        folder: where it works, and keeps its log.
+        is_up: the path that it answers once it is ready.
+        arguments: the words after `mlflow`; the port is added to them.
+
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    address, log = f"http://127.0.0.1:{port}", folder / "server.txt"
+    # MLflow starts its server by a name, which is to be found beside this Python.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", *arguments, "--port", str(port)],
+            stdout=output,
+            stderr=output,
+            cwd=folder,
+            env=os.environ | {"PATH": path},
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + 100
+    try:
+        while True:
+            try:
+                with urllib.request.urlopen(address + is_up, timeout=1):
+                    break
+            except OSError:
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.2)
+        yield address
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
 
 
 ERRORS = "stderr.txt"

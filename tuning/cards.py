@@ -10,9 +10,8 @@ def card(tags: Mapping[str, str]) -> str:
     values = json.loads(tags["configuration"])
     tested = {name: value for name, value in tags.items() if name.startswith("test/")}
     lines = [
-        f"# {tags['architecture']}",
-        "",
-        f"`{tags['metric']}` {score(tags)}, mean ± standard deviation over seeds "
+        # No title: the list of versions shows the first line.
+        f"{tags['metric']} {score(tags)}, mean ± standard deviation over seeds "
         f"{', '.join(by_seed)} that the search had not seen. "
         f"This model is that of seed {values['seed']}.",
         "",
@@ -43,10 +42,12 @@ def card(tags: Mapping[str, str]) -> str:
         "",
         "## Use",
         "",
+        f"    python -m experiments.predict models:/{tags['architecture']}@champion INPUT...",
+        f"    mlflow models serve -m models:/{tags['architecture']}@champion --env-manager local",
         f'    mlflow.pytorch.load_model("models:/{tags["architecture"]}@champion")',
         "",
-        "It needs torch and MLflow and none of this project's code. Its signature gives the shape "
-        "of its input; its output are logits.",
+        "The last two need torch and MLflow and none of this project's code. The model's signature "
+        "gives the shape of its input; its output are logits.",
         "",
         "## Configuration",
         "",

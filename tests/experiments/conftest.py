@@ -1,10 +1,9 @@
 """Small trained models, for the tests that ask them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import pytest
 
 from experiments.harness import project, tracking
@@ -12,21 +11,6 @@ from experiments.harness.config import TrainingConfig
 from experiments.harness.device import Hardware, seed_everything
 
 EXPERIMENTS = project.experiments()
-
-
-@pytest.fixture(scope="module")
-def module_store(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[Path]:
-    """Give the tests of this file one tracking store."""
-    folder = tmp_path_factory.mktemp("models")
-    (folder / "mlflow.db").write_bytes(empty_database.read_bytes())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-        patch.delenv("MLFLOW_RUN_ID", raising=False)
-        before = mlflow.get_tracking_uri()
-        mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
-        yield folder
-        mlflow.set_tracking_uri(before)
 
 
 @pytest.fixture(scope="module")

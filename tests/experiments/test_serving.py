@@ -1,22 +1,19 @@
 """Models behind a real server, asked by a real client over HTTP."""
 
-import contextlib
 import json
-import os
-import signal
-import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import numpy as np
 import pytest
+
+from tests.conftest import serve
 
 pytestmark = pytest.mark.slow
 
@@ -29,39 +26,7 @@ REQUESTS: dict[str, tuple[Any, list[Any]]] = {
 """Of each architecture: inputs that it answers, and some that are none."""
 
 
-@contextlib.contextmanager
-def serve(uri: str, folder: Path) -> Iterator[str]:
-    """Serve a model on a free port of this machine, as the README says."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    options = ["-m", uri, "--env-manager", "local", "-p", str(port)]
-    # MLflow starts its server by a name, which is to be found beside this Python.
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    with (folder / "server.txt").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "models", "serve", *options],
-            stdout=log,
-            stderr=log,
-            cwd=folder,
-            env=os.environ | {"PATH": path},
-            start_new_session=True,
-        )
-    address = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 100
-    try:
-        while True:
-            try:
-                with urllib.request.urlopen(f"{address}/ping", timeout=1):
-                    break
-            except OSError:
-                assert process.poll() is None, (folder / "server.txt").read_text()
-                assert time.monotonic() < deadline, (folder / "server.txt").read_text()
-                time.sleep(0.2)
-        yield address
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait()
+SERVE = ("models", "serve", "--env-manager", "local", "-m")
 
 
 def ask(address: str, body: str) -> tuple[int, Any]:
@@ -83,7 +48,7 @@ def test_a_server_answers_batches_and_refuses_what_is_none(
     good, bad = REQUESTS[name]
     model = mlflow.pyfunc.load_model(uri)
     kind = model.metadata.signature.inputs.inputs[0].type
-    with serve(uri, tmp_path) as address:
+    with serve(tmp_path, "/ping", *SERVE, uri) as address:
         for batch in (good, good[:1], 7 * good):
             status, answer = ask(address, json.dumps({"inputs": batch}))
             assert status == 200, answer
