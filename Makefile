@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 RUN = mlflow run . --env-manager local
 
 .DEFAULT_GOAL := help
-.PHONY: help install main moe moe-extended cnn cnn-drawn rnn seq data tune ui test test-slow lint project clean
+.PHONY: help install main moe moe-extended cnn cnn-drawn rnn seq data tune ui test test-slow screenshots lint project clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -56,6 +56,7 @@ tune: $(INSTALLED)  ## Tune EXPERIMENT (default moe), TRIALS on WORKERS, with SE
 	python -m tuning $(EXPERIMENT) --trials $(TRIALS) --workers $(WORKERS) $(if $(SET),--set $(SET))
 
 ui: $(INSTALLED)  ## Browse the runs at http://localhost:5000
+	@echo 'Open http://localhost:5000 and choose "Model training" at the top left.'
 	mlflow ui
 
 test: $(INSTALLED)  ## Run the tests (some 5 minutes on two cores)
@@ -63,6 +64,9 @@ test: $(INSTALLED)  ## Run the tests (some 5 minutes on two cores)
 
 test-slow: $(INSTALLED)  ## Run every test that this machine can, those with servers and kills too
 	python -m pytest -n 2 --dist loadfile
+
+screenshots: $(INSTALLED)  ## Take the README's pictures of the MLflow UI anew (needs chromium)
+	SCREENSHOTS=$(CURDIR)/docs python -m pytest tests/test_browser.py
 
 lint: $(INSTALLED)  ## Check style and types
 	ruff check .
