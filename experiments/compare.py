@@ -24,13 +24,13 @@ from pydantic.dataclasses import dataclass
 
 from experiments.figures import comparison as figures
 from experiments.harness import signals, tracking
-from experiments.harness.config import STRICT, Configuration, Words, nearest, parse
+from experiments.harness.config import STRICT, Configuration, Words, as_words, nearest, parse
 from experiments.harness.errors import UserError
 from experiments.harness.launch import run_command
 from experiments.harness.report import Column, Picture, Report
 from experiments.harness.tracking import spread
 
-MOST_PICTURES = 6
+MOST_PICTURES = 12
 """Of each group's best run, in the report."""
 MOST_GROUPS = 8
 """That are drawn, as many as there are colours; the table has all."""
@@ -136,10 +136,7 @@ def select(config: CompareConfig) -> list[Run]:
             hint = nearest(config.study, studies)
             raise UserError(f"study={config.study}: no run is of a study of that name{hint}")
     if not found:
-        asked = " ".join(
-            f"{name}={' '.join(value) if isinstance(value, tuple) else value}"
-            for name, value in config.changes().items()
-        )
+        asked = " ".join(as_words(config.changes()))
         metric = f"no finished run with the metric {config.metric}"
         raise UserError(f"{asked}: {metric} is among these" if asked else f"there is {metric}")
     return found
@@ -314,10 +311,12 @@ def headline_of(config: CompareConfig, rows: Sequence[Mapping[str, Any]]) -> str
 def remarks(config: CompareConfig, runs: Sequence[Run], groups: Groups) -> list[str]:
     """Return what a reader has to know lest numbers be taken for what they are not."""
     better = "lower" if config.lower_is_better else "higher"
-    said = [
-        f"Judged by {config.metric}, of which {better} is better; the test accuracy is told "
-        "beside it and has chosen nothing."
-    ]
+    said = [f"Judged by {config.metric}, of which {better} is better"]
+    said[0] += (
+        ", on the test split: what is chosen by this table has no test left."
+        if config.metric.startswith("test/")
+        else "; the test accuracy is told beside it and has chosen nothing."
+    )
     members = [member.run for each in groups.values() for member in each]
     others = [n for n in differing(members) if n not in {config.group_by, *TOLD_APART_BY}]
     if len({run.data.tags.get("architecture") for run in members}) > 1:

@@ -64,8 +64,8 @@ class Configuration:
 
     def as_name(self) -> str:
         """Return a name that tells this run from others: the entry point and what was changed."""
-        changed = [f"{k}={v}" for k, v in self.changes().items() if k != "resume"]
-        return " ".join([self.entry_point, *changed])
+        changed = {name: value for name, value in self.changes().items() if name != "resume"}
+        return " ".join([self.entry_point, *as_words(changed)])
 
     def as_command(self) -> str:
         """Return the shortest command that repeats this."""
@@ -77,6 +77,14 @@ class Configuration:
                 words.append(f"--{option(name)}")
             words += map(str, value) if isinstance(value, tuple) else [str(value)]
         return shlex.join(words)
+
+
+def as_words(values: Mapping[str, Any]) -> list[str]:
+    """Return values as people read them: name=value, several values with commas between."""
+    return [
+        f"{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
+        for name, value in values.items()
+    ]
 
 
 K = TypeVar("K", bound=Configuration)

@@ -115,13 +115,16 @@ def test_the_table_has_mean_spread_best_and_costs(runs: dict[str, list[str]], st
     assert pictures == {f"figures/{name}.png" for name in names}
 
 
-def test_the_report_stands_alone(runs: dict[str, list[str]], store: Path) -> None:
+def test_the_report_stands_alone(
+    runs: dict[str, list[str]], store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compare, "MOST_PICTURES", 6)
     run = comparison(store, experiment="rnn", group_by="cell")
     html = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/report.html")
     assert not re.search(r"https?:|<script|<b>rnn|src=\"(?!data:)", html)
     assert "&lt;b&gt;rnn&lt;/b&gt; &amp; 0" in html
     shown = re.findall(r'src="data:image/png;base64,([^"]+)"', html)
-    assert len(shown) == 3 + 3 * compare.MOST_PICTURES
+    assert len(shown) == 3 + 3 * 6
     best = {"gru": 1, "lstm": 0, "<b>rnn</b>": 0}
     for cell, seed in best.items():
         assert runs[cell][seed] in html
@@ -168,6 +171,13 @@ def test_a_loss_is_better_when_lower(runs: dict[str, list[str]], store: Path) ->
     groups = compare.grouped(config, compare.select(config))
     assert list(groups) == ["<b>rnn</b>", "gru", "lstm"]
     assert [member.value for member in groups["gru"]] == [0.91, 0.94, 0.97]
+
+
+def test_who_judges_by_the_test_split_is_told(runs: dict[str, list[str]], store: Path) -> None:
+    run = comparison(store, group_by="cell", metric="test/accuracy")
+    note = run.data.tags["mlflow.note.content"]
+    assert "what is chosen by this table has no test left" in note
+    assert "has chosen nothing" not in note
 
 
 def test_a_parameter_of_all_comes_before_a_tag(runs: dict[str, list[str]], store: Path) -> None:

@@ -18,6 +18,7 @@ from experiments.harness.config import (
     parse,
 )
 from experiments.harness.errors import UserError
+from experiments.main import MainConfig
 from experiments.moe import MoEConfig
 from tests.conftest import ROOT
 
@@ -95,6 +96,7 @@ def test_the_command_repeats_the_run() -> None:
     assert command == "python -m experiments.moe --num-experts 3 --learning-rate 0.25"
     assert parse(MoEConfig, command.split()[3:]) == config.replace(resume="")
     assert config.as_name() == "moe num_experts=3 learning_rate=0.25"
+    assert MainConfig(only=("moe", "rnn"), seed=1).as_name() == "main only=moe,rnn seed=1"
 
 
 def test_replacing_a_value_validates_it() -> None:
