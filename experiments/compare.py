@@ -279,7 +279,7 @@ def log_comparison(
         title=f"Runs by {config.group_by}",
         remarks=caveats,
         headings=list(rows[0]),
-        rows=[[cell(value) for value in row.values()] for row in rows],
+        rows=[[cell(*each) for each in row.items()] for row in rows],
         figures=drawn,
         columns=[column_of(config, name, members[0]) for name, members in drawn_groups.items()],
     )
@@ -388,15 +388,15 @@ def draw_pictures(config: CompareConfig, groups: Groups) -> dict[str, Any]:
     return pictures
 
 
-def cell(value: Any) -> str:
+def cell(column: str, value: Any) -> str:
     """Return a cell of the table as text."""
     if value is None:
         return "-"
-    if isinstance(value, float):
-        if value.is_integer() and value > 10:  # a number of parameters
-            return f"{value:,.0f}"
-        return f"{value:,.0f}" if value > 1000 else f"{value:.1f}" if value > 10 else f"{value:.4f}"
-    return str(value)
+    if not isinstance(value, float):
+        return str(value)
+    if column == "parameters":
+        return f"{value:,.0f}"
+    return f"{value:,.1f}" if column == "seconds of training" or value >= 10 else f"{value:.4f}"
 
 
 def column_of(config: CompareConfig, group: str, best: Member) -> Column:
@@ -417,7 +417,7 @@ def column_of(config: CompareConfig, group: str, best: Member) -> Column:
     command = re.search(r"```\n(.*?)\n```", tags.get("mlflow.note.content", ""), re.DOTALL)
     left_out = len(files) - len(pictures)
     return Column(
-        heading=f"{config.group_by}={group}: {cell(best.value)}",
+        heading=f"{config.group_by}={group}: {cell('best', best.value)}",
         name=info.run_name or "",
         run_id=info.run_id,
         command=command[1] if command else "",
@@ -428,7 +428,7 @@ def column_of(config: CompareConfig, group: str, best: Member) -> Column:
 
 def as_text(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the table for a terminal."""
-    lines = [list(rows[0]), *([cell(value) for value in row.values()] for row in rows)]
+    lines = [list(rows[0]), *([cell(*each) for each in row.items()] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True))

@@ -5,9 +5,11 @@ to the whole width when they are clicked, without a script.
 """
 
 import base64
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import zip_longest
 
 from jinja2 import Environment
 from matplotlib.figure import Figure
@@ -66,12 +68,16 @@ class Report:
 
 
 def _aligned(columns: Sequence[Column]) -> list[list[Picture | None]]:
-    """Return rows that hold each column's next picture, None where a column has no more."""
-    longest = max((len(column.pictures) for column in columns), default=0)
-    return [
-        [column.pictures[row] if row < len(column.pictures) else None for column in columns]
-        for row in range(longest)
+    """Return rows of pictures: those that several columns have, then the others as they come."""
+    by_caption = [{picture.caption: picture for picture in each.pictures} for each in columns]
+    counts = Counter(caption for pictures in by_caption for caption in pictures)
+    shared = [caption for caption, count in counts.items() if count > 1]
+    alone = [
+        [picture for caption, picture in pictures.items() if counts[caption] == 1]
+        for pictures in by_caption
     ]
+    rows = [[pictures.get(caption) for pictures in by_caption] for caption in shared]
+    return rows + [list(row) for row in zip_longest(*alone)]
 
 
 _TEMPLATE = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string("""\
