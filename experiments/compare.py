@@ -27,6 +27,7 @@ from experiments.harness import signals, tracking
 from experiments.harness.config import STRICT, Configuration, Words, as_words, nearest, parse
 from experiments.harness.errors import UserError
 from experiments.harness.launch import run_command
+from experiments.harness.metrics import decimal
 from experiments.harness.report import Column, Picture, Report
 from experiments.harness.tracking import spread
 
@@ -279,7 +280,7 @@ def log_comparison(
         title=f"Runs by {config.group_by}",
         remarks=caveats,
         headings=list(rows[0]),
-        rows=[[cell(*each) for each in row.items()] for row in rows],
+        rows=[cells(row) for row in rows],
         figures=drawn,
         columns=[column_of(config, name, members[0]) for name, members in drawn_groups.items()],
     )
@@ -301,10 +302,10 @@ def headline_of(config: CompareConfig, rows: Sequence[Mapping[str, Any]]) -> str
     """Return what the comparison has come to, in one line."""
     first, count = rows[0], sum(row["n"] for row in rows)
     deviation = first["standard deviation"]
-    spread_of_it = "" if deviation is None else f" ± {deviation:.4f}"
+    spread_of_it = "" if deviation is None else f" ± {decimal(deviation, beside=first['mean'])}"
     return (
         f"{count} run{'s' * (count > 1)} by {config.group_by}: {first['group'] or '(empty)'} comes "
-        f"first, {config.metric} {first['mean']:.4f}{spread_of_it} (n={first['n']})."
+        f"first, {config.metric} {decimal(first['mean'])}{spread_of_it} (n={first['n']})."
     )
 
 
@@ -388,15 +389,21 @@ def draw_pictures(config: CompareConfig, groups: Groups) -> dict[str, Any]:
     return pictures
 
 
-def cell(column: str, value: Any) -> str:
-    """Return a cell of the table as text."""
+def cells(row: Mapping[str, Any]) -> list[str]:
+    """Return a row of the table as text."""
+    return [_cell(column, value, row["mean"]) for column, value in row.items()]
+
+
+def _cell(column: str, value: Any, mean: float) -> str:
     if value is None:
         return "-"
     if not isinstance(value, float):
         return str(value)
     if column == "parameters":
         return f"{value:,.0f}"
-    return f"{value:,.1f}" if column == "seconds of training" or value >= 10 else f"{value:.4f}"
+    if column == "seconds of training" or value >= 10:
+        return f"{value:,.1f}"
+    return decimal(value, beside=mean if column == "standard deviation" else None)
 
 
 def column_of(config: CompareConfig, group: str, best: Member) -> Column:
@@ -417,7 +424,7 @@ def column_of(config: CompareConfig, group: str, best: Member) -> Column:
     command = re.search(r"```\n(.*?)\n```", tags.get("mlflow.note.content", ""), re.DOTALL)
     left_out = len(files) - len(pictures)
     return Column(
-        heading=f"{config.group_by}={group}: {cell('best', best.value)}",
+        heading=f"{config.group_by}={group}: {decimal(best.value)}",
         name=info.run_name or "",
         run_id=info.run_id,
         command=command[1] if command else "",
@@ -428,7 +435,7 @@ def column_of(config: CompareConfig, group: str, best: Member) -> Column:
 
 def as_text(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the table for a terminal."""
-    lines = [list(rows[0]), *([cell(*each) for each in row.items()] for row in rows)]
+    lines = [list(rows[0]), *(cells(row) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True))

@@ -3,6 +3,8 @@
 import json
 from collections.abc import Mapping
 
+from experiments.harness.metrics import decimal
+
 
 def card(tags: Mapping[str, str]) -> str:
     """Return the model card, in Markdown, of a version that has these tags."""
@@ -23,7 +25,7 @@ def card(tags: Mapping[str, str]) -> str:
         "",
         *(
             ["Read once, when the model was promoted.", "", "| metric | value |", "|---|---|"]
-            + [f"| {name} | {float(value):.4f} |" for name, value in sorted(tested.items())]
+            + [f"| {name} | {decimal(float(value))} |" for name, value in sorted(tested.items())]
             if tested
             else ["Not read: only a champion is judged by it."]
         ),
@@ -60,4 +62,5 @@ def card(tags: Mapping[str, str]) -> str:
 
 def score(tags: Mapping[str, str]) -> str:
     """Return mean and spread as people read them."""
-    return f"{float(tags['metric_mean']):.4f} ± {float(tags['metric_std']):.4f}"
+    mean, deviation = float(tags["metric_mean"]), float(tags["metric_std"])
+    return f"{decimal(mean)} ± {decimal(deviation, beside=mean)}"

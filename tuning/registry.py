@@ -38,6 +38,7 @@ from experiments.harness.device import Hardware
 from experiments.harness.errors import UserError
 from experiments.harness.experiment import Experiment, find
 from experiments.harness.launch import complete, run_command
+from experiments.harness.metrics import decimal
 from tuning import cards
 from tuning.finals import Finalist
 
@@ -53,7 +54,9 @@ class Score(NamedTuple):
     num_seeds: int
 
     def __str__(self) -> str:
-        return f"{self.mean:.4f} ± {self.spread:.4f} (n={self.num_seeds})"
+        return (
+            f"{decimal(self.mean)} ± {decimal(self.spread, beside=self.mean)} (n={self.num_seeds})"
+        )
 
 
 class Decision(NamedTuple):
@@ -337,7 +340,7 @@ def table(name: str) -> str:
                 ", ".join(sorted(aliases.get(str(version.version), []))),
                 tags.get("metric", ""),
                 cards.score(tags) if "metric_mean" in tags else "",
-                f"{float(tags[tested]):.4f}" if tested in tags else "not read",
+                decimal(float(tags[tested])) if tested in tags else "not read",
                 tags.get("study_name", ""),
             )
         )

@@ -6,6 +6,7 @@ import optuna
 from matplotlib.figure import Figure
 from optuna.trial import FrozenTrial, TrialState
 
+from experiments.harness.metrics import decimal
 from tuning import figures, storage
 from tuning.figures import Objective
 from tuning.runs import StudyRuns, best_name
@@ -36,7 +37,7 @@ def write(study: optuna.Study, space: Space, seed: int, runs: StudyRuns) -> None
         "".join(f"{name}: {v}\n" for name, v in config.as_parameters().items()), "best.yaml"
     )
     runs.log_figures(draw(study, space, at_edge))
-    reached = f"trial {best.number}, {space.metric} {value:.4f}"
+    reached = f"trial {best.number}, {space.metric} {decimal(value)}"
     lines = [f"Best of {len(complete)} complete trials: **{reached}** on validation, one seed.", ""]
     lines += [f"- **Warning:** {w}; a wider range may do better." for w in at_edge.values()]
     if space.sketch:

@@ -18,6 +18,7 @@ from experiments.harness.device import Hardware, seed_everything
 from experiments.harness.errors import UserError
 from experiments.harness.experiment import Experiment
 from experiments.harness.loop import Progress
+from experiments.harness.metrics import decimal
 from tuning import storage
 from tuning.runs import StudyRuns, summary
 from tuning.space import Space
@@ -264,5 +265,5 @@ class Search:
         ]
         if complete:
             best = max(complete) if self.space.maximise else min(complete)
-            bar.set_postfix({self.space.metric: f"{best:.4f}"})
+            bar.set_postfix({self.space.metric: decimal(best)})
         bar.refresh()

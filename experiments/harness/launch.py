@@ -12,6 +12,7 @@ from experiments.harness.config import C, parse
 from experiments.harness.device import Hardware, seed_everything
 from experiments.harness.errors import UserError
 from experiments.harness.experiment import Experiment, Metrics
+from experiments.harness.metrics import decimal
 
 
 def launch(experiment: Experiment[C, Any]) -> None:
@@ -80,8 +81,9 @@ def _summarise(results: dict[int, Metrics], run: tracking.Run) -> Metrics:
     run.log_spread(results)
     common = set.intersection(*(set(metrics) for metrics in results.values()))
     means = {name: statistics.fmean(m[name] for m in results.values()) for name in common}
+    deviations = {name: tracking.spread(m[name] for m in results.values()) for name in common}
     rows = [
-        f"| {name} | {means[name]:.4f} | {tracking.spread(m[name] for m in results.values()):.4f} |"
+        f"| {name} | {decimal(means[name])} | {decimal(deviations[name], beside=means[name])} |"
         for name in sorted(common)
     ]
     heading = f"Over {len(results)} seeds:\n\n| metric | mean | standard deviation |\n|---|---|---|"

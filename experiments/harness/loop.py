@@ -17,7 +17,14 @@ from experiments.harness import checkpoint, signals
 from experiments.harness.averaging import WeightAverage
 from experiments.harness.config import TrainingConfig
 from experiments.harness.device import Hardware
-from experiments.harness.metrics import LossWatch, Outcome, Totals, check_finite, scalars
+from experiments.harness.metrics import (
+    LossWatch,
+    Outcome,
+    Totals,
+    check_finite,
+    decimal,
+    scalars,
+)
 from experiments.harness.schedules import Schedule
 
 if TYPE_CHECKING:
@@ -238,7 +245,7 @@ def fit(
                     run.checkpoint.offer({**progress.state_dict(), "callbacks": memories})
                     # Last, so that an interrupted run can go on from every epoch it has logged.
                     run.log_epoch(progress.epoch, row)
-                bar.set_postfix({name: f"{row[name]:.4f}" for name in SHOWN_IN_BAR if name in row})
+                bar.set_postfix({name: decimal(row[name]) for name in SHOWN_IN_BAR if name in row})
     finally:
         if run is not None:
             run.checkpoint.flush()

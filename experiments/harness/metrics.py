@@ -97,6 +97,18 @@ def scalars(metrics: dict[str, Tensor]) -> dict[str, float]:
     return summary
 
 
+def decimal(value: float, beside: float | None = None) -> str:
+    """Return a number as people read it: four decimals, or three digits where it is small.
+
+    Args:
+        value: of a metric.
+        beside: the number that it belongs to, such as the mean of a deviation, and is written like.
+
+    """
+    scale = value if beside is None else beside
+    return f"{value:.4f}" if scale == 0 or abs(scale) >= 0.01 else f"{value:.3g}"
+
+
 def size_of(model: nn.Module, example: Tensor) -> dict[str, float]:
     """Count a model's parameters, and its floating-point operations per sample in prediction.
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from experiments.harness.batches import DrawnBatches, MappedBatches, TensorBatches
 from experiments.harness.device import Hardware, seed_everything
 from experiments.harness.loop import Progress, evaluate
-from experiments.harness.metrics import DivergedError, Outcome, scalars, size_of
+from experiments.harness.metrics import DivergedError, Outcome, decimal, scalars, size_of
 from tests.harness.small import SmallConfig, line, squared_error, train_line
 
 
@@ -275,3 +275,18 @@ def test_the_size_of_a_model_is_counted() -> None:
     size = size_of(model, torch.zeros(3, 2, 4, 4))
     assert size["num_parameters"] == 2 * 5 * 9 + 5 + 80 * 7 + 7
     assert size["flops_per_sample"] == 2 * (16 * 2 * 5 * 9) + 2 * 80 * 7
+
+
+@pytest.mark.parametrize(
+    ("value", "beside", "text"),
+    [
+        (0.94482, None, "0.9448"),
+        (0.0, None, "0.0000"),
+        (-12.5, None, "-12.5000"),
+        (0.0000019385, None, "1.94e-06"),
+        (0.00051, 0.9945, "0.0005"),
+        (0.0000003, 0.0000019, "3e-07"),
+    ],
+)
+def test_small_numbers_keep_their_digits(value: float, beside: float | None, text: str) -> None:
+    assert decimal(value, beside) == text

@@ -14,7 +14,7 @@ SPACE = Space(
         "width": choice(8, 16, 32, 64),
         "num_layers": choice(1, 2, 4),
         "batch_size": choice(10, 20, 50),
-        "learning_rate": numbers(1e-3, 5e-2, log=True),
+        "learning_rate": numbers(1e-3, 2e-1, log=True),
         **learning_rate_decay(),
         "gradient_clip_norm": numbers(0.05, 5.0, log=True),
         "dropout_rate": numbers(0.0, 0.5),
