@@ -38,7 +38,7 @@ class StudyConfig(Configuration):
     workers: Count = 1
     """Processes that train at the same time; they share the cores, and the GPUs."""
     threads: CountOrNone = 0
-    """Threads of all workers together (0: as many as there are cores)."""
+    """Threads of all workers together (0: one for each core, at most OMP_NUM_THREADS for each)."""
     sampler: Literal["tpe", "gp", "random"] = "tpe"
     """How configurations are chosen: tree-structured Parzen estimator, Gaussian process, chance."""
     pruner: Literal["median", "hyperband", "none"] = "median"

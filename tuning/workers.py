@@ -190,10 +190,18 @@ class Pool:
 
 
 def threads_each(workers: int, threads: int = 0) -> int:
-    """Return how many threads each worker computes with: together, no more than there are cores."""
-    known = hasattr(os, "sched_getaffinity")
+    """Return how many threads each worker computes with.
+
+    Together no more than are asked for; or else than there are cores, and each no more than
+    OMP_NUM_THREADS in the environment: two threads on one free core mostly wait for each other.
+    """
+    if threads:
+        return max(1, threads // workers)
+    known = hasattr(os, "sched_getaffinity")  # not on macOS and Windows
     cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
-    return max(1, (threads or cores) // workers)
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    most = int(limit) if limit.isdecimal() and int(limit) else cores
+    return max(1, min(cores // workers, most))
 
 
 class _Place(NamedTuple):

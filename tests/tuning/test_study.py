@@ -1,5 +1,6 @@
 """Studies: what a trial may do, what is tracked, what survives."""
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from tuning.config import StudyConfig
 from tuning.search import TrialBugError
 from tuning.space import Space, choice
 from tuning.study import prepare, tune
+from tuning.workers import threads_each
 
 QUICK: dict[str, Any] = {"experiment": "line", "finalists": 0, "pruner": "none"}
 
@@ -315,3 +317,24 @@ def test_a_database_that_does_not_answer_is_said_within_ten_seconds(store: Path)
         conduct(storage="postgresql://someone:secret@127.0.0.1:1/nothing")
     assert time.monotonic() - began < 10
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("limit", "workers", "threads", "each"),
+    [
+        ("", 1, 0, 8),
+        ("", 3, 0, 2),
+        ("", 9, 0, 1),
+        ("1", 2, 0, 1),
+        ("6", 1, 0, 6),
+        ("6", 2, 0, 4),
+        ("many", 1, 0, 8),
+        ("1", 2, 6, 3),
+    ],
+)
+def test_workers_share_the_cores(
+    limit: str, workers: int, threads: int, each: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8), raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", limit)
+    assert threads_each(workers, threads) == each
