@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 RUN = mlflow run . --env-manager local
 
 .DEFAULT_GOAL := help
-.PHONY: help install main moe moe-extended cnn cnn-drawn rnn seq data tune ui test test-slow screenshots lint project clean
+.PHONY: help install main moe moe-extended cnn cnn-synthetic rnn seq data tune ui test test-slow screenshots lint project clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -20,7 +20,7 @@ install: $(INSTALLED)  ## Create .venv with everything (the other targets do so 
 $(INSTALLED): pyproject.toml
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
-	$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python -r pyproject.toml --extra dev
+	$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python --editable ".[dev]"
 	touch $@
 
 main: $(INSTALLED)  ## Train every architecture with small settings, and compare them
@@ -33,16 +33,16 @@ moe-extended: $(INSTALLED)  ## More experts, a hidden-layer gate, balanced load
 	$(RUN) -e moe_extended --experiment-name moe
 
 DATA ?= download
-cnn: $(INSTALLED)  ## Train on DATA: download (default), drawn, or the path of a zip or folder
+cnn: $(INSTALLED)  ## Train on DATA: download (default), synthetic, or the path of a zip or folder
 	$(RUN) -e cnn --experiment-name cnn -P data="$(DATA)"
 
-cnn-drawn: $(INSTALLED)  ## The same in a minute and without network, on drawn animals
-	$(RUN) -e cnn --experiment-name cnn -P data=drawn -P image_size=64 -P num_epochs=20
+cnn-synthetic: $(INSTALLED)  ## The same in a minute and without network, on synthetic photographs
+	$(RUN) -e cnn --experiment-name cnn -P data=synthetic -P image_size=64 -P num_epochs=20
 
 rnn: $(INSTALLED)  ## Train a recurrent network to echo letters
 	$(RUN) -e rnn --experiment-name rnn
 
-seq: $(INSTALLED)  ## Train a recurrent network to tell in which order two marks came
+seq: $(INSTALLED)  ## Train a recurrent network to classify the order of two marks
 	$(RUN) -e seq_classification --experiment-name seq_classification
 
 data: $(INSTALLED)  ## Fetch and decode the photographs of DATA
@@ -73,8 +73,9 @@ lint: $(INSTALLED)  ## Check style and types
 	ruff format --check .
 	mypy
 
-project: $(INSTALLED)  ## Write MLproject and conda.yaml from the configurations and pins
-	python -m experiments.harness.project
+project: $(INSTALLED)  ## Write MLproject, conda.yaml and docs/parameters.md from the configurations
+	python -m harness.project
+	python -m harness.parameters
 
 clean:  ## Remove the environment and caches; tracked runs stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -1,9 +1,9 @@
-"""What it takes to ask trained models: a photograph cold, many warm, points from a server.
+"""Cost of inference: one photograph in a new process, many in a running one, points from a server.
 
     python -m benchmarks.prediction models:/cnn@champion FOLDER models:/moe@champion
 
-The folder holds photographs. The server is MLflow's own, on this machine, with one client that
-sends a request after the other over one connection.
+The folder holds photographs. The server is MLflow's own, on the same machine, with one client that
+sends one request after the other over one connection.
 """
 
 import argparse
@@ -19,14 +19,14 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.harness.trained import load
-from experiments.predict import prediction_of
+from experiments.predict.command import inference_of
+from harness.tracking.models import load
 
 REQUESTS, POINTS = 1000, 100
 
 
 def cold(model: str, folder: str) -> float:
-    """Return the seconds of a process that answers for one photograph."""
+    """Return the seconds of a process that classifies one photograph."""
     photograph = next(str(path) for path in sorted(Path(folder).rglob("*")) if path.is_file())
     began = time.perf_counter()
     command = [sys.executable, "-m", "experiments.predict", model, photograph]
@@ -35,18 +35,18 @@ def cold(model: str, folder: str) -> float:
 
 
 def warm(model: str, folder: str) -> tuple[int, float]:
-    """Return how many photographs were answered once the model was loaded, and in a second."""
-    trained = load(model)
-    prediction = prediction_of(trained)
-    question = prediction.question_class(model=model, inputs=(folder,))
-    list(prediction.answer(question, trained))
+    """Return how many photographs were classified, and how many in a second, without loading."""
+    loaded = load(model)
+    inference = inference_of(loaded)
+    request = inference.request_class(model=model, inputs=(folder,))
+    list(inference.predict(request, loaded))
     began = time.perf_counter()
-    count = len(list(prediction.answer(question, trained)))
+    count = len(list(inference.predict(request, loaded)))
     return count, count / (time.perf_counter() - began)
 
 
 def serving(model: str) -> tuple[int, np.ndarray]:
-    """Return how many requests failed, and the milliseconds of each."""
+    """Return how many requests failed, and the latency of each in milliseconds."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -68,7 +68,7 @@ def serving(model: str) -> tuple[int, np.ndarray]:
 
 
 def measure(port: int, server: "subprocess.Popen[bytes]") -> tuple[int, np.ndarray]:
-    """Send requests, one after the other, as soon as the server answers at all."""
+    """Send requests one after the other, once the server is up."""
     client = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     while server.poll() is None:
         try:
@@ -85,15 +85,15 @@ def measure(port: int, server: "subprocess.Popen[bytes]") -> tuple[int, np.ndarr
         began = time.perf_counter()
         client.request("POST", "/invocations", body, {"Content-Type": "application/json"})
         response = client.getresponse()
-        answers = json.loads(response.read())
+        content = json.loads(response.read())
         milliseconds.append(1000 * (time.perf_counter() - began))
-        failed += response.status != 200 or len(answers["predictions"]) != POINTS
+        failed += response.status != 200 or len(content["predictions"]) != POINTS
     return failed, np.array(milliseconds)
 
 
 def main() -> None:
     """Print the three measurements."""
-    parser = argparse.ArgumentParser(description="What it takes to ask trained models.")
+    parser = argparse.ArgumentParser(description="Cost of inference.")
     parser.add_argument("photographs_model", help="URI of a cnn")
     parser.add_argument("folder", help="folder of photographs")
     parser.add_argument("points_model", help="URI of a moe")
@@ -103,10 +103,10 @@ def main() -> None:
     count, rate = warm(arguments.photographs_model, arguments.folder)
     print(f"{count:,} photographs, warm: {rate:,.0f} a second")
     failed, milliseconds = serving(arguments.points_model)
-    middle, slow = np.percentile(milliseconds, [50, 99])
+    median, slow = np.percentile(milliseconds, [50, 99])
     print(
         f"{REQUESTS:,} requests of {POINTS} points: {failed} failed, "
-        f"{middle:.1f} ms in the middle, {slow:.1f} ms at the 99th percentile"
+        f"median latency {median:.1f} ms, 99th percentile {slow:.1f} ms"
     )
 
 

@@ -15,7 +15,7 @@ from typing import Literal
 
 from optuna.trial import FrozenTrial, TrialState
 
-from tuning import forks
+from harness.execution import forkserver
 from tuning.config import StudyConfig
 from tuning.study import tune
 
@@ -75,7 +75,7 @@ def main(
 
 
 if __name__ == "__main__":
-    forks.start()
+    forkserver.start()
     words = sys.argv[1:]
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)

@@ -6,17 +6,15 @@ python -m benchmarks.restarts
 import statistics
 import time
 
-from experiments import moe
-from experiments.harness.device import Hardware, seed_everything
-from experiments.moe import MoEConfig
+from experiments.moe import MixtureOfLinearExperts, MoEConfig
+from harness.training.train import train
 
 
 def seconds_per_epoch(restarts: int, num_epochs: int = 4) -> float:
     """Train with so many restarts and return the median time of an epoch."""
     config = MoEConfig(restarts=restarts, num_epochs=num_epochs, animation=False)
-    seed_everything(0)
-    learnt = moe.learn(config, Hardware.choose(config))
-    return statistics.median(float(s) for s in learnt.history.column("epoch_seconds"))
+    history = train(MixtureOfLinearExperts(), config).history
+    return statistics.median(float(s) for s in history.column("epoch_seconds"))
 
 
 def main() -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from mlflow.tracking import MlflowClient
 
-from tuning import forks
+from harness.execution import forkserver
 from tuning.config import StudyConfig
-from tuning.study import Outcome, tune
+from tuning.study import StudyResult, tune
 
 
 def study(name: str, **options: object) -> tuple[float, float, int]:
@@ -25,18 +25,18 @@ def study(name: str, **options: object) -> tuple[float, float, int]:
 
     """
     settings = {"finalists": 0, "pruner": "none", "storage": f"{name}.journal", **options}
-    outcome = tune(StudyConfig(experiment="moe", study_name=name, **settings))  # type: ignore[arg-type]
-    trials = outcome.study.get_trials()
+    result = tune(StudyConfig(experiment="moe", study_name=name, **settings))  # type: ignore[arg-type]
+    trials = result.study.get_trials()
     began = min(trial.datetime_start for trial in trials if trial.datetime_start)
     ended = max(trial.datetime_complete for trial in trials if trial.datetime_complete)
-    return (ended - began).total_seconds(), trained_seconds(outcome), len(trials)
+    return (ended - began).total_seconds(), trained_seconds(result), len(trials)
 
 
-def trained_seconds(outcome: Outcome) -> float:
+def trained_seconds(result: StudyResult) -> float:
     """Return how long all the trials of a study trained."""
     client = MlflowClient()
-    experiment = client.get_run(outcome.parent_id).info.experiment_id
-    query = f"tags.mlflow.parentRunId = '{outcome.parent_id}'"
+    experiment = client.get_run(result.parent_id).info.experiment_id
+    query = f"tags.mlflow.parentRunId = '{result.parent_id}'"
     runs = client.search_runs([experiment], query)
     return math.fsum(run.data.metrics["train_seconds"] for run in runs)
 
@@ -67,7 +67,7 @@ def main(num_trials: int) -> None:
 
 
 if __name__ == "__main__":
-    forks.start()
+    forkserver.start()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{Path(folder)}/mlflow.db"

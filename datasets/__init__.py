@@ -1,1 +1,1 @@
-"""Where samples come from; knows no model."""
+"""Data sets; they know no model."""

@@ -1,4 +1,4 @@
-"""Files and folders from elsewhere: fetched and unpacked whole, or not there at all."""
+"""Download files and unpack archives: completely, or not at all."""
 
 import os
 import re
@@ -16,45 +16,45 @@ from tqdm import tqdm
 from datasets.errors import DataError, disk_errors
 
 TIMEOUT_SECONDS = 30
-"""How long a server may be silent."""
+"""How long a server may take to respond."""
 CHUNK_BYTES = 2**16
 
-# What a zip may unpack to: far more than any collection of photographs here, far less than a disk.
+# Limits of an unpacked zip: far more than any data set of photographs here, far less than a disk.
 MAX_FILES = 100_000
 MAX_FILE_BYTES = 2**28
 MAX_TOTAL_BYTES = 2**33
 MAX_RATIO = 100
-"""Unpacked bytes per byte of the archive: photographs are compressed already, and stay near 1."""
+"""Unpacked bytes per byte of the archive: about 1 for photographs, which are compressed already."""
 
 
 def make_once(
-    path: Path, make: Callable[[Path], None], is_whole: Callable[[Path], bool] = Path.exists
+    path: Path, make: Callable[[Path], None], is_complete: Callable[[Path], bool] = Path.exists
 ) -> None:
-    """Make a file or folder once, under a name that it bears only when it is whole.
+    """Make a file or folder once and atomically: `path` exists only once it is complete.
 
-    Of several processes that want it at once, one makes it; the others wait, and find it.
+    If several processes need it at the same time, one makes it and the others wait.
 
     Args:
-        path: what is to be there afterwards.
-        make: called with a temporary name beside `path`, where nothing is, to write to.
-        is_whole: whether what lies at `path` can be used; if not, it is made anew.
+        path: the file or folder.
+        make: called with a temporary path in the same folder, to which it writes.
+        is_complete: whether an existing `path` is valid; if not, it is made again.
 
     Raises:
-        DataError: the disk is full, or may not be written to.
+        DataError: the disk is full, or cannot be written to.
 
     """
     with disk_errors(path):
-        if is_whole(path):  # asked before the lock is made: it may lie where nothing can be written
+        if is_complete(path):  # before the lock, because the folder may be read-only
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f".{path.name}.lock")):
-            if is_whole(path):
+            if is_complete(path):
                 return
             temporary = path.with_name(f".{path.name}.partial")
-            _remove(temporary)  # what a killed process has left
+            _remove(temporary)  # left over from a process that was killed
             try:
                 make(temporary)
-                os.sync()  # the bytes are on the disk before the name is, should the power fail
+                os.sync()  # in case of a power failure, write the contents before the name
                 _remove(path)
                 temporary.replace(path)
             finally:
@@ -69,15 +69,15 @@ def _remove(path: Path) -> None:
 
 
 def download(url: str, path: Path, size_bytes: int) -> None:
-    """Fetch a file of known size, unless it is there; go on where an earlier attempt broke off.
+    """Download a file unless it exists; resume an interrupted download.
 
     Args:
-        url: where it is.
-        path: where it is to be; what has come so far lies beside it, as `<name>.partial`.
-        size_bytes: its size.
+        url: address of the file.
+        path: where to store it; an incomplete download is kept as `<name>.partial`.
+        size_bytes: size of the file.
 
     Raises:
-        DataError: no network, no such file there, one of another size, or the disk is full.
+        DataError: there is no network, no such file, its size differs, or the disk is full.
 
     """
     if path.exists():
@@ -93,7 +93,7 @@ def download(url: str, path: Path, size_bytes: int) -> None:
 
 
 def _fetch(url: str, path: Path, size_bytes: int) -> None:
-    """Bring `path`, which holds the first bytes or is not there, to its full size."""
+    """Complete `path`, which contains the first bytes or does not exist."""
     start = path.stat().st_size if path.exists() else 0
     if start != size_bytes:
         try:
@@ -106,35 +106,35 @@ def _fetch(url: str, path: Path, size_bytes: int) -> None:
     received = path.stat().st_size
     if received != size_bytes:
         path.unlink()
-        raise DataError(f"{url} sent {received:,} bytes, not the {size_bytes:,} that it should")
+        raise DataError(f"{url} sent {received:,} bytes instead of {size_bytes:,}")
 
 
 def _request(url: str, start: int) -> requests.Response:
-    """Ask for the bytes from `start` on; the answer may be the whole file all the same."""
-    headers = {"Accept-Encoding": "identity"}  # ranges count the bytes of the file itself
+    """Request the bytes from `start` on; the server may send the whole file nevertheless."""
+    headers = {"Accept-Encoding": "identity"}  # ranges refer to the uncompressed file
     if start:
         headers["Range"] = f"bytes={start}-"
     response = requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_SECONDS)
     if start and response.status_code in (206, 416) and _first_byte(response) != start:
         response.close()
-        return _request(url, 0)  # what is here is no part of what is there
+        return _request(url, 0)  # the file on the server is another one
     response.raise_for_status()
     return response
 
 
 def _first_byte(response: requests.Response) -> int:
-    """Return where in the file an answer begins: 0 unless it is a partial one that says so."""
+    """Return the position in the file of the first byte of a response: 0 unless it is partial."""
     found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
     return int(found[1]) if found and response.status_code == 206 else 0
 
 
 def _receive(response: requests.Response, path: Path, size_bytes: int) -> None:
-    """Add a partial answer to `path`, or put a whole one there."""
+    """Append a partial response to `path`, or write a complete one."""
     start = _first_byte(response)
-    announced = response.raw.length_remaining  # None where the server does not say
+    announced = response.raw.length_remaining  # None if the server does not announce it
     if announced is not None and start + announced != size_bytes:
-        # Nothing of it is kept: it may be a page that asks for a password, sent in its place.
-        reason = f"{start + announced:,} bytes are there, not the {size_bytes:,} that there should"
+        # Nothing of it is stored: it may be a login page in place of the file.
+        reason = f"{start + announced:,} bytes instead of {size_bytes:,}"
         raise DataError(f"{response.url} is another file: {reason}")
     with (
         path.open("ab" if start else "wb") as file,
@@ -150,18 +150,18 @@ def _receive(response: requests.Response, path: Path, size_bytes: int) -> None:
         for chunk in response.iter_content(CHUNK_BYTES):
             file.write(chunk)
             bar.update(len(chunk))
-            if file.tell() > size_bytes:  # it need never end
+            if file.tell() > size_bytes:  # the response could be endless
                 break
 
 
 def extract(archive: Path, folder: Path) -> None:
-    """Unpack a zip into `folder`, unless that is there.
+    """Unpack a zip into `folder`, unless that exists.
 
-    An archive is hostile until shown otherwise: nothing is written before every entry is known to
-    be a file or folder that stays inside `folder`, and all of them together to be of sound size.
+    Archives are not trusted: before anything is written, every entry is checked to be a file or
+    folder inside `folder`, and their total size to be within limits.
 
     Raises:
-        DataError: no zip, a damaged or encrypted one, an entry that is not allowed, or a full disk.
+        DataError: not a zip, a damaged or encrypted one, an invalid entry, or a full disk.
 
     """
     make_once(folder, partial(_unpack, archive))
@@ -175,7 +175,7 @@ def _unpack(archive: Path, folder: Path) -> None:
         for entry in entries:
             _check(entry)
             if entry.filename in names:
-                raise DataError(f"entry {entry.filename!r} stands in the archive twice")
+                raise DataError(f"entry {entry.filename!r} occurs twice in the archive")
             names.add(entry.filename)
         folder.mkdir()
         for entry in tqdm(entries, desc="unpacking", unit="file", disable=None):
@@ -187,26 +187,26 @@ def _open(archive: Path) -> zipfile.ZipFile:
         return zipfile.ZipFile(archive)
     except OSError:
         raise
-    except Exception as error:  # a damaged table of contents fails in many ways
-        raise DataError(f"{archive.name} is no zip archive, or a damaged one ({error})") from error
+    except Exception as error:  # zipfile raises many kinds of errors on a damaged archive
+        raise DataError(f"{archive.name} is not a zip archive, or is damaged ({error})") from error
 
 
 def _check_sizes(entries: Sequence[zipfile.ZipInfo], archive_bytes: int) -> None:
     total = sum(entry.file_size for entry in entries)
     limit = min(MAX_TOTAL_BYTES, MAX_RATIO * archive_bytes)
     if len(entries) > MAX_FILES:
-        raise DataError(f"the archive holds {len(entries):,} files, more than {MAX_FILES:,}")
+        raise DataError(f"the archive contains {len(entries):,} files, more than {MAX_FILES:,}")
     if total > limit:
         raise DataError(f"the archive would unpack to {total:,} bytes, more than {limit:,}")
 
 
 def _check(entry: zipfile.ZipInfo) -> None:
-    """Raise DataError unless `entry` is a plain file or folder below the one it is unpacked to."""
-    name = entry.orig_filename  # as it stands there; `filename` ends at a zero byte
-    kind = stat.S_IFMT(entry.external_attr >> 16)  # 0 where the archive says nothing of it
+    """Raise DataError unless `entry` is a regular file or folder inside the target folder."""
+    name = entry.orig_filename  # as stored; `filename` ends at a zero byte
+    kind = stat.S_IFMT(entry.external_attr >> 16)  # 0 if the archive does not specify it
     problems = {
-        "does not stay in its folder": re.match(r"/|[A-Za-z]:", name) or ".." in name.split("/"),
-        "has a name that no file should have": not name or "\\" in name or "\0" in name,
+        "is outside the target folder": re.match(r"/|[A-Za-z]:", name) or ".." in name.split("/"),
+        "has an invalid name": not name or "\\" in name or "\0" in name,
         "is neither a file nor a folder": kind not in (0, stat.S_IFREG, stat.S_IFDIR),
         "is encrypted": entry.flag_bits & 1,
         "is compressed by a method other than deflate": entry.compress_type
@@ -219,7 +219,7 @@ def _check(entry: zipfile.ZipInfo) -> None:
 
 
 def _write(opened: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path) -> None:
-    """Write one entry; no more bytes than it announced ever come out of it."""
+    """Write one entry; zipfile never yields more bytes than the entry announced."""
     if entry.is_dir():
         path.mkdir(parents=True, exist_ok=True)
         return
@@ -229,5 +229,5 @@ def _write(opened: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path) -> None:
             shutil.copyfileobj(source, target)
     except OSError:
         raise
-    except Exception as error:  # wrong checksum, deflated wrongly, cut off: it is damaged
+    except Exception as error:  # checksum, deflate stream or length
         raise DataError(f"entry {entry.filename!r} of the archive is damaged ({error})") from error

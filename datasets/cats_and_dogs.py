@@ -1,7 +1,7 @@
 """Photographs of cats and dogs, as TensorFlow's `cats_and_dogs_filtered` arranges them.
 
-A folder of them holds train/cats, train/dogs, validation/cats and validation/dogs. All of train/ is
-trained on; one half of validation/ is for choosing, the other, kept apart, for the final judgement.
+A folder of them contains train/cats, train/dogs, validation/cats and validation/dogs. All of train/
+is the training split; one half of validation/ is the validation split, the other the test split.
 """
 
 import hashlib
@@ -17,23 +17,23 @@ import torch
 from platformdirs import user_cache_path
 from torch import Tensor
 
-from datasets import drawn, images
+from datasets import images, synthetic_photographs
 from datasets.archives import download, extract, make_once
+from datasets.choices import CLASSES
 from datasets.errors import DataError, disk_errors
 
-CLASSES = ("cats", "dogs")
 FOLDERS = ("train", "validation")
 
 URL = "https://storage.googleapis.com/mledu-datasets/cats_and_dogs_filtered.zip"
 SIZE_BYTES = 68_606_236
 CACHE_NAME = "tracked-deep-learning-experiments"
 
-DRAWN_TRAIN_PER_CLASS, DRAWN_VALIDATION_PER_CLASS = 400, 200
-HALVING_SEED = 0
-"""Seed of the halves of validation/, the same in every run whatever the seed of that is."""
-SMALLEST_SIZE = 8
-MOST_NAMED = 5
-"""Files that a message names before it only counts them."""
+SYNTHETIC_TRAIN_PER_CLASS, SYNTHETIC_VALIDATION_PER_CLASS = 400, 200
+SPLIT_SEED = 0
+"""Seed of the halves of validation/: the same for all runs, whatever their own seeds."""
+MIN_IMAGE_SIZE = 8
+MAX_LISTED = 5
+"""Files that a message lists; it only counts the others."""
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Photographs(NamedTuple):
     """One split: N photographs of S by S pixels."""
 
     images: Tensor
-    """(N, 3, S, S) uint8, RGB, channels last in memory; a view of the cache on the disk."""
+    """(N, 3, S, S) uint8, RGB, channels last in memory; a view of the memory-mapped cache."""
     labels: Tensor
     """(N,) int64, index into `CLASSES`."""
     names: tuple[str, ...]
@@ -50,46 +50,46 @@ class Photographs(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Collection:
-    """The splits, and where they came from."""
+class PhotographDataset:
+    """The splits and their source."""
 
     train: Photographs
     validation: Photographs
     test: Photographs
     skipped: tuple[tuple[str, str], ...]
-    """Files that are left out, each with the reason."""
+    """Files that could not be read, each with the reason."""
     fingerprint: str
     """Hash of the names and contents of all files; it does not depend on the size in pixels."""
     folder: Path
-    """Where train/ and validation/ lie."""
+    """The folder of train/ and validation/."""
 
 
-def load(data: str, data_dir: str, image_size: int) -> Collection:
-    """Load the photographs as squares; what has to be fetched or decoded for it is kept.
+def load(data: str, data_dir: str, image_size: int) -> PhotographDataset:
+    """Load the photographs, resized to squares; downloaded and decoded files are cached.
 
     Args:
-        data: download (the original), drawn (a stand-in), or the path of a zip or folder.
-        data_dir: folder for what is kept; empty for the user's cache folder.
-        image_size: S, width and height of the squares in pixels, 8 or more.
+        data: download (the original), synthetic (a substitute), or the path of a zip or folder.
+        data_dir: folder of the cache; empty for the user's cache folder.
+        image_size: S, width and height of the squares in pixels, at least 8.
 
     Raises:
-        DataError: there are no such photographs, or not enough that can be read.
+        DataError: there are no such photographs, or too few that can be read.
 
     """
-    if image_size < SMALLEST_SIZE:
-        raise DataError(f"{image_size} pixels are too few for a photograph, {SMALLEST_SIZE} needed")
+    if image_size < MIN_IMAGE_SIZE:
+        raise DataError(f"{image_size} pixels are too few (allowed: {MIN_IMAGE_SIZE} or more)")
     cache = Path(data_dir).expanduser() if data_dir else user_cache_path(CACHE_NAME)
     with disk_errors(Path(data)):
         root = _find_root(_fetch(data, cache))
-        train, held_out = (_list_files(root, folder) for folder in FOLDERS)
-    decoded = images.decode(root, [*train, *_shuffled(held_out)], image_size, cache)
+        train, evaluation = (_list_files(root, folder) for folder in FOLDERS)
+    decoded = images.decode(root, [*train, *_shuffled(evaluation)], image_size, cache)
     _warn(decoded.skipped)
     _check_counts(decoded.names)
 
     num_train = sum(name.startswith("train/") for name in decoded.names)
-    # The others are dealt out in turn, class after class: each half gets half of each class, and
-    # remains a view of the memory map.
-    return Collection(
+    # The others alternate between validation and test, class after class: each gets half of each
+    # class, and remains a view of the memory map.
+    return PhotographDataset(
         train=_select(decoded, slice(None, num_train)),
         validation=_select(decoded, slice(num_train, None, 2)),
         test=_select(decoded, slice(num_train + 1, None, 2)),
@@ -100,14 +100,14 @@ def load(data: str, data_dir: str, image_size: int) -> Collection:
 
 
 def _fetch(data: str, cache: Path) -> Path:
-    """Return the folder that `data` means; it is made in the cache if need be."""
-    if data == "drawn":
-        return _draw(cache)
+    """Return the folder that `data` denotes; it is created in the cache if necessary."""
+    if data == "synthetic":
+        return _synthesize(cache)
     path = _download(cache) if data == "download" else Path(data).expanduser()
     if path.is_dir():
         return path
     if not path.is_file():
-        allowed = "download, drawn, or the path of a zip or folder"
+        allowed = "download, synthetic, or the path of a zip or folder"
         raise DataError(f"there is no such file or folder (allowed: {allowed})")
     folder = cache / f"unpacked-{images.hash_file(path)}"
     extract(path, folder)
@@ -119,21 +119,21 @@ def _download(cache: Path) -> Path:
     try:
         download(URL, path, SIZE_BYTES)
     except DataError as error:
-        ways_out = "data=PATH takes a zip or folder of yours, data=drawn draws some instead"
-        raise DataError(f"{error}; {ways_out}") from error
+        others = "data=PATH reads your own zip or folder, data=synthetic generates a substitute"
+        raise DataError(f"{error}; {others}") from error
     return path
 
 
-def _draw(cache: Path) -> Path:
-    counts = f"{DRAWN_TRAIN_PER_CLASS}-{DRAWN_VALIDATION_PER_CLASS}"
-    folder = cache / f"drawn-{counts}-v{drawn.VERSION}"
-    draw = partial(
-        drawn.write,
-        train_per_class=DRAWN_TRAIN_PER_CLASS,
-        validation_per_class=DRAWN_VALIDATION_PER_CLASS,
+def _synthesize(cache: Path) -> Path:
+    counts = f"{SYNTHETIC_TRAIN_PER_CLASS}-{SYNTHETIC_VALIDATION_PER_CLASS}"
+    folder = cache / f"synthetic-{counts}-v{synthetic_photographs.VERSION}"
+    write = partial(
+        synthetic_photographs.write,
+        train_per_class=SYNTHETIC_TRAIN_PER_CLASS,
+        validation_per_class=SYNTHETIC_VALIDATION_PER_CLASS,
         seed=0,
     )
-    make_once(folder, draw)
+    make_once(folder, write)
     return folder
 
 
@@ -147,11 +147,11 @@ def _find_root(folder: Path) -> Path:
     inner = _visible(folder)
     roots = [path for path in [folder, *inner] if all((path / name).is_dir() for name in FOLDERS)]
     if not roots:
-        found = _enumerate([path.name for path in inner]) or "nothing"
-        raise DataError(f"no folders train/ and validation/ are in it; found: {found}")
+        found = _list([path.name for path in inner]) or "nothing"
+        raise DataError(f"contains no folders train/ and validation/; found: {found}")
     if len(roots) > 1 and roots[0] != folder:
-        found = _enumerate([path.name for path in roots])
-        raise DataError(f"several folders in it hold train/ and validation/: {found}")
+        found = _list([path.name for path in roots])
+        raise DataError(f"several of its folders contain train/ and validation/: {found}")
     return roots[0]
 
 
@@ -159,13 +159,13 @@ def _list_files(root: Path, folder: str) -> list[str]:
     """Return the files of both classes, cats first, each class in the order of its names.
 
     Raises:
-        DataError: a class is missing, or there is one beside them.
+        DataError: a class is missing, or there is another one.
 
     """
     found = [path.name for path in _visible(root / folder) if path.is_dir()]
     if found != sorted(CLASSES):
-        named = _enumerate(sorted(found, key=CLASSES.__contains__)) or "none"  # strangers first
-        raise DataError(f"{folder}/ must hold the folders cats and dogs alone; found: {named}")
+        listed = _list(sorted(found, key=CLASSES.__contains__)) or "none"  # unknown ones first
+        raise DataError(f"{folder}/ must contain the folders cats and dogs only; found: {listed}")
     return [name for each in CLASSES for name in _walk(root, root / folder / each)]
 
 
@@ -178,22 +178,22 @@ def _walk(root: Path, folder: Path) -> list[str]:
 
 
 def _visible(folder: Path) -> list[Path]:
-    """Return what is in a folder, by name, less what operating systems leave there unasked."""
+    """Return what a folder contains, sorted by name, without hidden and operating-system files."""
     paths = (path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX")))
     return sorted(paths, key=lambda path: path.name)
 
 
 def _shuffled(names: Sequence[str]) -> list[str]:
-    """Shuffle each class by itself; a hash orders them alike on every machine, for ever."""
+    """Shuffle each class by itself, in the order of a hash: the same on every machine."""
 
     def key(name: str) -> tuple[int, bytes]:
-        return _label(name), hashlib.sha256(os.fsencode(f"{HALVING_SEED} {name}")).digest()
+        return _label(name), hashlib.sha256(os.fsencode(f"{SPLIT_SEED} {name}")).digest()
 
     return sorted(names, key=key)
 
 
 def _label(name: str) -> int:
-    """Return the class of a file, an index into `CLASSES`, by the folder that it is in."""
+    """Return the class of a file, an index into `CLASSES`, from its folder."""
     return CLASSES.index(name.split("/")[1])
 
 
@@ -205,22 +205,22 @@ def _select(decoded: images.Decoded, chosen: slice) -> Photographs:
 
 def _check_counts(names: Sequence[str]) -> None:
     """Raise DataError unless every class is in every split."""
-    for folder, needed in zip(FOLDERS, (1, 2), strict=True):  # validation/ is halved
+    for folder, needed in zip(FOLDERS, (1, 2), strict=True):  # validation/ is split in half
         for each in CLASSES:
             count = sum(name.startswith(f"{folder}/{each}/") for name in names)
             if count < needed:
                 raise DataError(
-                    f"{folder}/{each} holds {count} readable photographs; at least {needed} needed"
+                    f"{folder}/{each} contains {count} readable photographs ({needed} needed)"
                 )
 
 
 def _warn(skipped: Sequence[tuple[str, str]]) -> None:
     if skipped:
-        named = _enumerate([f"{name!r} ({reason})" for name, reason in skipped])
-        log.warning("%d unreadable photographs are left out: %s", len(skipped), named)
+        listed = _list([f"{name!r} ({reason})" for name, reason in skipped])
+        log.warning("%d unreadable photographs were skipped: %s", len(skipped), listed)
 
 
-def _enumerate(words: Sequence[str]) -> str:
-    """List the first few words, and count the others."""
-    more = len(words) - MOST_NAMED
-    return ", ".join(words[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+def _list(words: Sequence[str]) -> str:
+    """Join the first few words, and count the others."""
+    more = len(words) - MAX_LISTED
+    return ", ".join(words[:MAX_LISTED]) + (f" and {more} more" if more > 0 else "")

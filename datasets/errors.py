@@ -1,4 +1,4 @@
-"""What can go wrong with data, in words for the user who asked for it."""
+"""Errors of data sets, with messages for the user."""
 
 import contextlib
 import errno
@@ -7,20 +7,20 @@ from pathlib import Path
 
 
 class DataError(ValueError):
-    """The data that was asked for cannot be had.
+    """The requested data is missing or invalid.
 
-    The message is one line that says what is wrong and what would be right. It does not name the
-    parameter: only the caller knows which one asked.
+    The message is one line that states the problem and what is allowed. It does not name the
+    parameter, which only the caller knows.
     """
 
 
 class DiskError(DataError):
-    """A disk is full, or refuses to be read or written."""
+    """A disk is full, or a file cannot be read or written."""
 
 
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn what the file system refuses within, an OSError, into a DiskError about `path`."""
+    """Turn an OSError raised inside the context into a DiskError about `path`."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Photographs as arrays: one file read, or many decoded once and memory-mapped ever after."""
+"""Image files as arrays: one file, or many that are decoded once and then memory-mapped."""
 
 import contextlib
 import hashlib
@@ -20,12 +20,12 @@ from datasets.archives import make_once
 from datasets.errors import DataError, disk_errors
 
 VERSION = 1
-"""Changes whenever the same file would give other pixels."""
-AT_ONCE = 64
-"""Photographs decoded ahead of the one that is written; bounds the memory that they take."""
+"""To be increased whenever a file gives different pixels, so that older caches are not used."""
+PREFETCH = 64
+"""Images decoded ahead of the one that is written; limits the memory."""
 IMAGES, LIST = "images.npy", "list.json"
 
-TURN_UPRIGHT = {
+EXIF_TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -34,39 +34,39 @@ TURN_UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What undoes each EXIF orientation: a camera notes how it was held, and turns no pixel."""
+"""The inverse of each EXIF orientation, in which a camera records how it was held."""
 
 
-class UnreadableImage(ValueError):  # noqa: N818, the name says it
-    """The file holds no image, or not the whole of one; the message is the reason, in one line."""
+class UnreadableImage(ValueError):  # noqa: N818, the name is clear
+    """The file is not an image, or an incomplete one; the message is the reason, in one line."""
 
 
 def read(path: Path, size: int) -> np.ndarray:
-    """Read any image file as a square photograph.
+    """Read an image file, resized to a square.
 
     Args:
         path: the file, in any format that PIL reads.
         size: width and height of the result, in pixels.
 
     Returns:
-        (size, size, 3) uint8, RGB, turned upright, white behind what is transparent.
+        (size, size, 3) uint8, RGB, upright, transparent pixels on white.
 
     Raises:
-        UnreadableImage: what the file holds is not a whole image, or one of absurd size.
+        UnreadableImage: the file is not a complete image, or is far too large.
         OSError: the file cannot be opened.
 
     """
-    with _pil_is_quiet():
+    with _quiet_pil():
         return _read(path, size)
 
 
 class Decoded(NamedTuple):
-    """What `decode` returns."""
+    """The images that `decode` returns."""
 
     images: np.ndarray
-    """(N, size, size, 3) uint8, RGB, memory-mapped; what is written to it stays in memory."""
+    """(N, size, size, 3) uint8, RGB, memory-mapped; changes to it stay in memory."""
     names: tuple[str, ...]
-    """The N files that could be read, in the order in which they were asked for."""
+    """The N files that could be read, in the order of the request."""
     skipped: tuple[tuple[str, str], ...]
     """The others, each with the reason."""
     fingerprint: str
@@ -74,10 +74,10 @@ class Decoded(NamedTuple):
 
 
 def read_all(root: Path, names: Sequence[str], size: int) -> Iterator[np.ndarray | UnreadableImage]:
-    """Yield each photograph, or why there is none; several are decoded ahead.
+    """Yield each image, or the reason why it cannot be read; several are decoded ahead.
 
     Args:
-        root: folder that holds the files.
+        root: folder of the files.
         names: their paths within it.
         size: see `read`.
 
@@ -89,23 +89,23 @@ def read_all(root: Path, names: Sequence[str], size: int) -> Iterator[np.ndarray
         except UnreadableImage as error:
             return error
 
-    # Threads, because PIL decodes without holding Python's lock.
-    with _pil_is_quiet(), ThreadPoolExecutor() as pool:
-        for start in range(0, len(names), AT_ONCE):
-            yield from pool.map(attempt, names[start : start + AT_ONCE])
+    # Threads, because PIL releases the global interpreter lock while it decodes.
+    with _quiet_pil(), ThreadPoolExecutor() as pool:
+        for start in range(0, len(names), PREFETCH):
+            yield from pool.map(attempt, names[start : start + PREFETCH])
 
 
 def decode(root: Path, names: Sequence[str], size: int, cache: Path) -> Decoded:
-    """Read many photographs, once: what comes out is kept, and opened in later calls.
+    """Decode many images into a cache, which later calls only open.
 
     Args:
-        root: the folder that they lie in.
+        root: folder of the files.
         names: the files, relative to `root`.
         size: width and height of the results, in pixels.
-        cache: folder to keep the results in.
+        cache: folder of the results.
 
     Raises:
-        DataError: not one of the files is an image, one cannot be opened, or the disk is full.
+        DataError: none of the files is an image, one cannot be opened, or the disk is full.
 
     """
     with disk_errors(root):
@@ -114,17 +114,17 @@ def decode(root: Path, names: Sequence[str], size: int, cache: Path) -> Decoded:
         make_once(
             folder,
             make=partial(_decode, root, names, size),
-            is_whole=lambda path: _open(path, names, size) is not None,
+            is_complete=lambda path: _open(path, names, size) is not None,
         )
         opened = _open(folder, names, size)
-    assert opened is not None, f"{folder} was whole a moment ago"
+    assert opened is not None, f"{folder} was complete a moment ago"
     images, skipped = opened
     kept = tuple(name for name in names if name not in skipped)
     return Decoded(images, kept, tuple(skipped.items()), fingerprint)
 
 
 def hash_files(root: Path, names: Sequence[str]) -> str:
-    """Return a hash of names and contents, whatever the order and wherever `root` is."""
+    """Return a hash of names and contents that depends neither on their order nor on `root`."""
     lines = sorted(f"{hash_file(root / name)} {name}\n" for name in names)
     return hashlib.sha256(os.fsencode("".join(lines))).hexdigest()[:16]
 
@@ -136,10 +136,10 @@ def hash_file(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def _pil_is_quiet() -> Iterator[None]:
-    """Hide what PIL remarks on files that it reads all the same; too many pixels are an error.
+def _quiet_pil() -> Iterator[None]:
+    """Hide PIL's warnings about files that it can read; too many pixels are an error.
 
-    Python keeps one list of filters for all threads: this stands around a pool, not in it.
+    Python has one list of warning filters for all threads: use this around a pool, not inside it.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -148,15 +148,15 @@ def _pil_is_quiet() -> Iterator[None]:
 
 
 def _read(path: Path, size: int) -> np.ndarray:
-    content = path.read_bytes()  # a disk that fails says nothing about the image: not caught
+    content = path.read_bytes()  # a failing disk is not an unreadable image
     try:
         with Image.open(io.BytesIO(content)) as image:
             return _square(image, size)
     except MemoryError:
         raise
     except UnidentifiedImageError:
-        raise UnreadableImage("no image" if content else "empty file") from None
-    except Exception as error:  # a damaged image fails in many ways, all meaning the same
+        raise UnreadableImage("not an image" if content else "empty file") from None
+    except Exception as error:  # PIL raises many kinds of errors on a damaged image
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UnreadableImage(reason) from error
 
@@ -164,22 +164,22 @@ def _read(path: Path, size: int) -> np.ndarray:
 def _square(image: Image.Image, size: int) -> np.ndarray:
     """Return an opened image as (size, size, 3) uint8."""
     if image.format == "EPS":
-        raise UnreadableImage("PostScript, which is a program rather than a photograph")
-    # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size, and quicker. Twice the pixels that are
-    # needed leave the filter below enough to choose from.
+        raise UnreadableImage("PostScript is not supported")
+    # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size, which is faster. Twice the final size
+    # leaves enough detail for the filter below.
     image.draft(None, (2 * size, 2 * size))
     orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    # All of the photograph is squashed into the square: to cut a square out of it could cut off
-    # the animal, while a cat that is a little too slim remains a cat.
+    # The whole photograph is resized without keeping its aspect ratio: a square crop could cut off
+    # the animal.
     square = _to_rgb(image).resize((size, size), Image.Resampling.LANCZOS)
-    # PIL's own `exif_transpose` writes the EXIF anew, which fails where any other tag is damaged.
-    turn = TURN_UPRIGHT.get(orientation)
+    # PIL's own `exif_transpose` rewrites the EXIF data, which fails if any other tag is damaged.
+    turn = EXIF_TRANSPOSE.get(orientation)
     return np.array(square if turn is None else square.transpose(turn))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
-        raise UnreadableImage("pixels are floating-point numbers, of which nobody knows the range")
+        raise UnreadableImage("floating-point pixels are not supported: their range is unknown")
     if image.mode.startswith("I"):  # 16 bits, which PIL would clip at 255 rather than scale
         grey = (np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8)
         return Image.fromarray(grey).convert("RGB")
@@ -190,33 +190,33 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _decode(root: Path, names: Sequence[str], size: int, folder: Path) -> None:
-    """Write the photographs as a `.npy` file and the list of their names to a new folder.
+    """Write the images as a `.npy` file and the list of their names to a new folder.
 
-    The array is written like any file: a full disk is an error then. Where it is written through a
-    memory map, a full disk kills the process.
+    The array is not written through a memory map, where a full disk would kill the process instead
+    of raising an error.
     """
     folder.mkdir()
     skipped: dict[str, str] = {}
     with (folder / IMAGES).open("wb") as file:
         _write_header(file, len(names), size)
-        bar = tqdm(names, desc="decoding", unit="photo", disable=None)
+        bar = tqdm(names, desc="decoding", unit="image", disable=None)
         for name, image in zip(bar, read_all(root, names, size), strict=True):
             if isinstance(image, UnreadableImage):
                 skipped[name] = str(image)
             else:
                 file.write(image.data)
         if len(skipped) == len(names):
-            reason = f"{names[0]!r}: {skipped[names[0]]}" if names else "there is none"
-            raise DataError(f"not one of {len(names):,} photographs can be read ({reason})")
+            reason = f"{names[0]!r}: {skipped[names[0]]}" if names else "there are no files"
+            raise DataError(f"none of {len(names):,} photographs can be read ({reason})")
         file.seek(0)
         _write_header(file, len(names) - len(skipped), size)
         file.flush()
-        os.fsync(file.fileno())  # some file systems notice only now that they are full
+        os.fsync(file.fileno())  # some file systems report a full disk only here
     (folder / LIST).write_text(json.dumps({"names": names, "skipped": skipped}, indent=0))
 
 
 def _write_header(file: IO[bytes], count: int, size: int) -> None:
-    """Write the head of a `.npy` file; numpy pads it, so that it is as long for any count."""
+    """Write the header of a `.npy` file; numpy pads it to the same length for any count."""
     header = {"descr": "|u1", "fortran_order": False, "shape": (count, size, size, 3)}
     np.lib.format.write_array_header_1_0(file, header)
 
@@ -224,13 +224,13 @@ def _write_header(file: IO[bytes], count: int, size: int) -> None:
 def _open(
     folder: Path, names: Sequence[str], size: int
 ) -> tuple[np.ndarray, dict[str, str]] | None:
-    """Return the images of a cache and what was skipped; None if it is damaged or not there."""
+    """Return the images of a cache and the skipped files; None if it is damaged or missing."""
     try:
         listed = json.loads((folder / LIST).read_text())
         skipped: dict[str, str] = listed["skipped"]
         images = np.load(folder / IMAGES, mmap_mode="c")
         shape = (len(names) - len(skipped), size, size, 3)
-        whole = listed["names"] == list(names) and images.shape == shape
-    except Exception:  # a damaged cache can fail in many ways, all meaning the same
+        is_complete = listed["names"] == list(names) and images.shape == shape
+    except Exception:  # a damaged cache raises many kinds of errors
         return None
-    return (images, skipped) if whole and images.dtype == np.uint8 else None
+    return (images, skipped) if is_complete and images.dtype == np.uint8 else None

@@ -1,1 +1,43 @@
-"""One file per architecture, from top to bottom: data, model, training, evaluation, pictures."""
+"""Experiments: one folder for each, and one for each command that works with what they log.
+
+import experiments
+moe = experiments.find("moe")
+"""
+
+import importlib
+import importlib.util
+from typing import TYPE_CHECKING
+
+from harness.config import TrainingConfig, nearest
+from harness.errors import UserError
+from harness.project import ROOT, configurations
+
+if TYPE_CHECKING:
+    from harness.experiment import AnyExperiment
+
+_found = importlib.util.find_spec("datasets")
+if _found is None or not str(_found.origin).startswith(str(ROOT)):
+    raise ImportError(
+        f"datasets: {_found and _found.origin} is another package of that name (Hugging Face's?); "
+        f"use an environment without it, or run from {ROOT}"
+    )
+
+
+def names() -> list[str]:
+    """Return the names of the experiments: the entry points that train."""
+    found = configurations(__name__).items()
+    return [name for name, config_class in found if issubclass(config_class, TrainingConfig)]
+
+
+def find(name: str) -> "AnyExperiment":
+    """Return the experiment of an entry point.
+
+    Raises:
+        UserError: there is none of that name.
+
+    """
+    if name not in names():
+        hint = nearest(name, names(), otherwise=f"; there are {', '.join(names())}")
+        raise UserError(f"experiment={name}: no experiment of that name{hint}")
+    experiment: AnyExperiment = importlib.import_module(f"{__name__}.{name}.lesson").EXPERIMENT
+    return experiment

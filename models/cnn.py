@@ -1,13 +1,13 @@
-"""Convolutional networks that tell photographs apart: plain, residual, separable.
+"""Convolutional networks that classify images: plain, residual, separable.
 
-Each maps photographs (B, 3, H, W), float32 in [0, 1], to logits (B, num_classes), and takes
-photographs of any size. Each has the same three parts:
+Each maps images (B, 3, H, W), float32 in [0, 1] and of any size, to logits (B, num_classes), in
+three parts:
 
-    stages       named modules from shallow to deep, each ending where a look inside is worth it
-    summary      from the last stage's (B, C, H', W') to features (B, F)
+    stages       the backbone: named modules from shallow to deep
+    neck         from the last stage's feature maps (B, C, H', W') to features (B, F)
     classifier   from features to logits
 
-Letters: B photographs, C channels, H x W pixels, F features.
+Letters: B images, C channels, H x W pixels, F features.
 """
 
 from collections.abc import Iterable
@@ -15,36 +15,36 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-# Of red, green and blue over ImageNet's photographs, in [0, 1]; others differ little.
-MEAN, STANDARD_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# Of red, green and blue over ImageNet, in [0, 1]; those of other photographs are close.
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-class PhotographClassifier(nn.Module):
-    """Normalise, pass the stages, summarise, classify.
+class ImageClassifier(nn.Module):
+    """Normalise an image, pass it through stages and neck, classify the features.
 
     Args:
         stages: from shallow to deep; they are named `stage1`, `stage2`, ...
-        summary: maps the last stage's output to features (B, F).
+        neck: maps the last stage's output to features (B, F).
         num_features: F.
         num_classes: number of logits.
 
     """
 
     def __init__(
-        self, stages: Iterable[nn.Module], summary: nn.Module, num_features: int, num_classes: int
+        self, stages: Iterable[nn.Module], neck: nn.Module, num_features: int, num_classes: int
     ):
         super().__init__()
-        self.normalise = Normalise()
+        self.normalize = Normalize()
         self.stages = nn.Sequential()
         for number, stage in enumerate(stages, start=1):
             self.stages.add_module(f"stage{number}", stage)
-        self.summary = summary
+        self.neck = neck
         self.classifier = nn.Linear(num_features, num_classes)
 
     def features(self, images: Tensor) -> Tensor:
-        """Return what the last layer classifies by: (B, F)."""
-        summarised: Tensor = self.summary(self.stages(self.normalise(images)))
-        return summarised
+        """Return the features that the last layer classifies, (B, F)."""
+        features: Tensor = self.neck(self.stages(self.normalize(images)))
+        return features
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (B, 3, H, W), float32 in [0, 1], to logits (B, num_classes)."""
@@ -52,14 +52,14 @@ class PhotographClassifier(nn.Module):
         return logits
 
 
-class PlainCNN(PhotographClassifier):
-    """The lesson's first network: convolve, pool, convolve, pool, ..., then two full layers.
+class PlainCNN(ImageClassifier):
+    """Convolutions and max pooling in turn, then two fully connected layers.
 
     Args:
         width: channels of the first stage; each next one has twice as many, up to four times.
         depth: convolutions per stage.
         num_stages: stages, each of which halves the resolution at its end.
-        dropout_rate: part of the features that is hidden from each full layer in training.
+        dropout_rate: probability of dropout before each fully connected layer.
         num_classes: number of logits.
 
     """
@@ -67,40 +67,40 @@ class PlainCNN(PhotographClassifier):
     def __init__(
         self, *, width: int, depth: int, num_stages: int, dropout_rate: float, num_classes: int
     ):
-        stages, before = [], 3
+        stages, in_channels = [], 3
         for number in range(num_stages):
             channels = width * min(2**number, 4)
             stage = nn.Sequential()
             for _ in range(depth):
-                stage.append(nn.Conv2d(before, channels, kernel_size=3, padding=1))
+                stage.append(nn.Conv2d(in_channels, channels, kernel_size=3, padding=1))
                 stage.append(nn.ReLU())
-                before = channels
+                in_channels = channels
             stage.append(nn.MaxPool2d(2))
             stages.append(stage)
         num_features = 8 * width
-        summary = nn.Sequential(
-            nn.AdaptiveAvgPool2d(4),  # whatever the photographs' size: the full layers need one
+        neck = nn.Sequential(
+            nn.AdaptiveAvgPool2d(4),  # the linear layer needs one size, whatever that of the images
             nn.Flatten(),
             nn.Dropout(dropout_rate),
-            nn.Linear(16 * before, num_features),
+            nn.Linear(16 * in_channels, num_features),
             nn.ReLU(),
             nn.Dropout(dropout_rate),
         )
-        super().__init__(stages, summary, num_features, num_classes)
+        super().__init__(stages, neck, num_features, num_classes)
 
 
-class ResidualCNN(PhotographClassifier):
+class ResidualCNN(ImageClassifier):
     """Residual blocks with batch norm (He et al. 2016).
 
-    The stem and the first stage halve the resolution each, and so does every further stage, while
-    its number of channels doubles: the first stages cost about the same. From the third on there
-    are no more channels, and the cost falls: few photographs do not fill wider stages.
+    The stem and every stage halve the resolution. The number of channels doubles twice, so that the
+    first three stages cost about the same, and then stays: a small data set does not fill wider
+    stages.
 
     Args:
         width: channels of the stem; the stages after it have 1, 2, 4, 4, ... times as many.
         depth: blocks per stage.
         num_stages: stages after the stem.
-        dropout_rate: part of the features that is hidden from the classifier in training.
+        dropout_rate: probability of dropout before the classifier.
         num_classes: number of logits.
 
     """
@@ -108,28 +108,28 @@ class ResidualCNN(PhotographClassifier):
     def __init__(
         self, *, width: int, depth: int, num_stages: int, dropout_rate: float, num_classes: int
     ):
-        stages: list[nn.Module] = [nn.Sequential(convolution(3, width, stride=2), nn.ReLU())]
-        before = width
+        stages: list[nn.Module] = [nn.Sequential(conv_bn(3, width, stride=2), nn.ReLU())]
+        in_channels = width
         for number in range(num_stages):
             channels = width * min(2**number, 4)
-            blocks = [ResidualBlock(before, channels, stride=2)]
+            blocks = [ResidualBlock(in_channels, channels, stride=2)]
             blocks += [ResidualBlock(channels, channels) for _ in range(depth - 1)]
             stages.append(nn.Sequential(*blocks))
-            before = channels
-        super().__init__(stages, average(dropout_rate), before, num_classes)
+            in_channels = channels
+        super().__init__(stages, global_average_pool(dropout_rate), in_channels, num_classes)
 
 
-class SeparableCNN(PhotographClassifier):
+class SeparableCNN(ImageClassifier):
     """A small Xception (Chollet 2017): depthwise-separable convolutions with residual connections.
 
-    Far fewer weights and operations for its size than ResidualCNN; on a CPU, where depthwise
-    convolutions wait for memory, it is slower all the same.
+    It has far fewer weights and operations than ResidualCNN at the same width; on a CPU, where
+    memory bandwidth limits depthwise convolutions, it is slower nevertheless.
 
     Args:
         width: channels of the stem; the stages after it have 2, 4, 8, ... times as many.
         depth: separable convolutions per stage.
         num_stages: stages after the stem, each at half the resolution.
-        dropout_rate: part of the features that is hidden from the classifier in training.
+        dropout_rate: probability of dropout before the classifier.
         num_classes: number of logits.
 
     """
@@ -137,34 +137,34 @@ class SeparableCNN(PhotographClassifier):
     def __init__(
         self, *, width: int, depth: int, num_stages: int, dropout_rate: float, num_classes: int
     ):
-        stages: list[nn.Module] = [convolution(3, width, stride=2)]
-        before = width
+        stages: list[nn.Module] = [conv_bn(3, width, stride=2)]
+        in_channels = width
         for number in range(1, num_stages + 1):
             channels = width * 2**number
-            stages.append(SeparableBlock(before, channels, depth))
-            before = channels
-        super().__init__(stages, average(dropout_rate), before, num_classes)
+            stages.append(SeparableBlock(in_channels, channels, depth))
+            in_channels = channels
+        super().__init__(stages, global_average_pool(dropout_rate), in_channels, num_classes)
 
 
 class ResidualBlock(nn.Module):
     """y = relu(x + F(x)), F two convolutions with batch norm (He et al. 2016, eq. 1).
 
-    Where the number of channels or the resolution changes, x passes an average pool and a 1 x 1
-    convolution on its way (He et al. 2019, ResNet-D).
+    Where the number of channels or the resolution changes, the shortcut is an average pool and a
+    1 x 1 convolution (He et al. 2019, ResNet-D).
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1):
         super().__init__()
-        self.first = convolution(in_channels, out_channels, stride)
-        self.second = convolution(out_channels, out_channels)
-        # Each block starts as relu(x), through which gradients reach the first layers unhindered.
+        self.first = conv_bn(in_channels, out_channels, stride)
+        self.second = conv_bn(out_channels, out_channels)
+        # Each block starts as relu(x), through which gradients reach the first layers undiminished.
         scale, _ = self.second[-1].parameters()
         nn.init.zeros_(scale)
         self.shortcut = nn.Sequential()
         if stride > 1:
             self.shortcut.append(nn.AvgPool2d(stride, ceil_mode=True))
         if in_channels != out_channels:
-            self.shortcut.append(convolution(in_channels, out_channels, kernel_size=1))
+            self.shortcut.append(conv_bn(in_channels, out_channels, kernel_size=1))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, C', H / stride, W / stride), rounded up."""
@@ -177,13 +177,13 @@ class SeparableBlock(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, depth: int):
         super().__init__()
         self.convolutions = nn.Sequential()
-        before = in_channels
+        channels = in_channels
         for _ in range(depth):
             self.convolutions.append(nn.ReLU())
-            self.convolutions.append(separable_convolution(before, out_channels))
-            before = out_channels
+            self.convolutions.append(separable_conv_bn(channels, out_channels))
+            channels = out_channels
         self.convolutions.append(nn.MaxPool2d(3, stride=2, padding=1))
-        self.shortcut = convolution(in_channels, out_channels, stride=2, kernel_size=1)
+        self.shortcut = conv_bn(in_channels, out_channels, stride=2, kernel_size=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, C', H / 2, W / 2), rounded up."""
@@ -191,33 +191,33 @@ class SeparableBlock(nn.Module):
         return halved
 
 
-class Normalise(nn.Module):
-    """Shift and scale each colour to a mean of 0 and a variance of 1, about.
+class Normalize(nn.Module):
+    """Shift and scale each colour to a mean of about 0 and a variance of about 1.
 
     Args:
         mean: of red, green and blue, in [0, 1].
-        standard_deviation: the same.
+        std: standard deviations of the same.
 
     """
 
     mean: Tensor
-    standard_deviation: Tensor
+    std: Tensor
 
     def __init__(
         self,
         mean: tuple[float, float, float] = MEAN,
-        standard_deviation: tuple[float, float, float] = STANDARD_DEVIATION,
+        std: tuple[float, float, float] = STD,
     ):
         super().__init__()
-        for name, values in (("mean", mean), ("standard_deviation", standard_deviation)):
+        for name, values in (("mean", mean), ("std", std)):
             self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map (B, 3, H, W) to the same shape."""
-        return (images - self.mean) / self.standard_deviation
+        return (images - self.mean) / self.std
 
 
-def convolution(
+def conv_bn(
     in_channels: int, out_channels: int, stride: int = 1, kernel_size: int = 3
 ) -> nn.Sequential:
     """Return a convolution and its batch norm (Ioffe & Szegedy 2015)."""
@@ -229,14 +229,14 @@ def convolution(
     )
 
 
-def separable_convolution(in_channels: int, out_channels: int) -> nn.Sequential:
-    """Return a 3 x 3 convolution of each channel by itself, a 1 x 1 across them, a batch norm."""
+def separable_conv_bn(in_channels: int, out_channels: int) -> nn.Sequential:
+    """Return a depthwise 3 x 3 convolution, a pointwise 1 x 1, and its batch norm."""
     return nn.Sequential(
         nn.Conv2d(in_channels, in_channels, 3, padding=1, groups=in_channels, bias=False),
-        *convolution(in_channels, out_channels, kernel_size=1),
+        *conv_bn(in_channels, out_channels, kernel_size=1),
     )
 
 
-def average(dropout_rate: float) -> nn.Sequential:
-    """Return the mean over height and width (Lin et al. 2014), with dropout."""
+def global_average_pool(dropout_rate: float) -> nn.Sequential:
+    """Return the mean over height and width (Lin et al. 2014), followed by dropout."""
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout_rate))

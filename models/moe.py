@@ -1,4 +1,4 @@
-"""Mixture of experts: several linear classifiers and a network that decides whom to trust where.
+"""Mixture of experts: several linear classifiers and a gating network that weights them.
 
 R. Jacobs, M. Jordan, S. Nowlan, G. Hinton, "Adaptive mixtures of local experts", 1991;
 sparse routing after N. Shazeer et al., "Outrageously large neural networks", 2017.
@@ -6,22 +6,22 @@ sparse routing after N. Shazeer et al., "Outrageously large neural networks", 20
 Letters for dimensions: S a stack of independent copies of the model (often none), B batch,
 D input features, H hidden units, K experts.
 
-Points go in as rows, (B, D). Inside they are columns, as in y = W x + b, so that experts come
-before the batch, (K, B): sums over a handful of experts then run along many contiguous points,
-which on a CPU takes half the time of the other order.
+Points are given as rows, (B, D). Inside they are columns, as in y = W x + b, so that experts come
+before the batch, (K, B): sums over a few experts then run along many contiguous points, which on a
+CPU takes half the time of the other order.
 
 Every operation broadcasts over leading axes of the parameters. A model built with
-`stack=(32,)` therefore *is* 32 models with 32 initialisations, trained in one computation.
+`stack=(32,)` therefore is 32 models with 32 initialisations, trained in one computation.
 """
 
 import math
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Mixing = Literal["logits", "probabilities"]
+from models.choices import Mixing
 
 
 class StackedLinear(nn.Module):
@@ -43,11 +43,10 @@ class StackedLinear(nn.Module):
         return self.weight @ x + self.bias.unsqueeze(-1)
 
 
-class Perceptron(nn.Module):
-    """A linear map, or with `hidden_units` > 0 a network with one hidden layer of tanh units.
+class MLP(nn.Module):
+    """A multilayer perceptron with one hidden layer of tanh units, or a linear map without them.
 
-    The gating network is one, and so are the two baselines that a mixture is held against:
-    with one output, `hidden_units=0` is logistic regression.
+    With `hidden_units=0` and one output it is logistic regression.
     """
 
     def __init__(
@@ -70,20 +69,20 @@ class Perceptron(nn.Module):
 
 
 class GatingNetwork(nn.Module):
-    """Says, for each point, how much each expert is to be trusted.
+    """Weighs the experts for each point.
 
     Args:
         in_features: D.
         num_experts: K.
-        hidden_units: units of the gate's hidden layer; 0 makes the gate linear, so that the
-            regions it gives to its experts meet in straight lines.
-        top_k: how many experts each point is routed to; 0 means all of them.
+        hidden_units: units of the gate's hidden layer (0: a linear gate, so that the regions of
+            the experts meet in straight lines).
+        top_k: number of experts that each point is routed to (0: all of them).
         routing_noise: standard deviation of the Gaussian noise that is added to the gate's
-            logits in training, so that experts near the cut are tried as well.
+            logits in training, so that experts just outside the top k are explored as well.
         bias_update_rate: step of the loss-free load balancing (Wang et al. 2024): after each
             training batch, the selection bias of an expert rises by this much when it was
             chosen less often than the average and falls when it was chosen more often. The
-            bias counts in choosing experts only, never in weighing them.
+            bias affects which experts are chosen, not their weights.
         temperature: divides the gate's logits.
         stack: leading axes of every parameter.
 
@@ -95,17 +94,18 @@ class GatingNetwork(nn.Module):
         self,
         in_features: int,
         num_experts: int,
-        hidden_units: int = 0,
-        top_k: int = 0,
-        routing_noise: float = 0.0,
-        bias_update_rate: float = 0.0,
-        temperature: float = 1.0,
+        *,
+        hidden_units: int,
+        top_k: int,
+        routing_noise: float,
+        bias_update_rate: float,
+        temperature: float,
         stack: tuple[int, ...] = (),
     ):
         super().__init__()
         if not 0 <= top_k <= num_experts:
             raise ValueError(f"top_k={top_k} is not between 0 and num_experts={num_experts}")
-        self.scores = Perceptron(in_features, hidden_units, num_experts, stack)
+        self.scores = MLP(in_features, hidden_units, num_experts, stack)
         self.top_k = top_k
         self.routing_noise = routing_noise
         self.bias_update_rate = bias_update_rate
@@ -125,7 +125,7 @@ class GatingNetwork(nn.Module):
             logits = logits + self.routing_noise * torch.randn_like(logits)
         ranking = logits + self.selection_bias.unsqueeze(-1)
         best = ranking.topk(self.top_k, dim=-2).indices  # (*S, top_k, B)
-        # A mask, not a gather: it keeps every shape fixed, which torch.export needs.
+        # A mask rather than a gather keeps every shape fixed, which torch.export needs.
         chosen = torch.zeros_like(logits).scatter(-2, best, 1.0) > 0
         if self.training and self.bias_update_rate > 0:
             self._balance(chosen)
@@ -138,14 +138,14 @@ class GatingNetwork(nn.Module):
 
 
 class Mixture(NamedTuple):
-    """What the parts of the model said about a batch."""
+    """Outputs of gate and experts for a batch."""
 
     gate_logits: Tensor
-    """(*S, K, B), before the routing; what the z-loss keeps small."""
+    """(*S, K, B), before the routing."""
     log_gate: Tensor
     """(*S, K, B), logarithm of the gate's probabilities; minus infinity where not routed."""
     expert_logits: Tensor
-    """(*S, K, B), each expert's own logit of class 1."""
+    """(*S, K, B), each expert's logit of class 1."""
 
     @property
     def gate(self) -> Tensor:
@@ -153,16 +153,16 @@ class Mixture(NamedTuple):
         return self.log_gate.exp()
 
     @property
-    def hard_logit(self) -> Tensor:
-        """Logit of the one expert that the gate trusts most, (*S, B)."""
+    def top1_logits(self) -> Tensor:
+        """Logits of the expert with the largest gate weight, (*S, B)."""
         return self.expert_logits.gather(-2, self.log_gate.argmax(-2, keepdim=True)).squeeze(-2)
 
     def combine(self, mixing: Mixing) -> Tensor:
         """Logit of P(class 1), (*S, B).
 
-        `logits`: sum_k g_k f_k, one classifier whose line turns with the gate.
+        `logits`: sum_k g_k f_k.
         `probabilities`: P = sum_k g_k sigma(f_k), computed as a difference of two log-sums,
-        which neither overflows nor loses the small probability beside the large one.
+        which neither overflows nor cancels where one probability is much smaller than the other.
         """
         if mixing == "logits":
             return (self.gate * self.expert_logits).sum(-2)
@@ -180,13 +180,13 @@ class MixtureOfExperts(nn.Module):
         in_features: D.
         num_experts: K, at least 1.
         mixing: what the gate averages, the experts' `logits` or their `probabilities`.
-        stack: build this many independent copies, trained and evaluated side by side.
-        temperature: T divides the gate's logits and multiplies the experts'. It leaves the set
-            of functions that the model can compute as it is, and changes where training starts
-            and which way its steps go: from a gate that is soft and experts that are steep.
-            Mixed logits need that. Where the gate is nearly linear, its product with a linear
-            expert is nearly quadratic, and the boundary can be a curve; at T = 1 that region
-            lies at tiny gate weights and huge expert weights, which Adam does not reach.
+        temperature: T divides the gate's logits and multiplies the experts'. The set of
+            functions that the model can represent stays the same; training starts from a soft
+            gate and steep experts. Mixed logits need that. Where the gate is nearly linear, its
+            product with a linear expert is nearly quadratic, and the boundary can be a curve; at
+            T = 1 that region lies at tiny gate weights and huge expert weights, which Adam does
+            not reach.
+        stack: shape of a stack of independent copies, trained and evaluated side by side.
         gate_hidden, top_k, routing_noise, bias_update_rate: see `GatingNetwork`.
 
     Raises:
@@ -199,12 +199,12 @@ class MixtureOfExperts(nn.Module):
         in_features: int,
         num_experts: int,
         *,
-        mixing: Mixing = "logits",
-        gate_hidden: int = 0,
-        top_k: int = 0,
-        routing_noise: float = 0.0,
-        bias_update_rate: float = 0.0,
-        temperature: float = 1.0,
+        mixing: Mixing,
+        gate_hidden: int,
+        top_k: int,
+        routing_noise: float,
+        bias_update_rate: float,
+        temperature: float,
         stack: tuple[int, ...] = (),
     ):
         super().__init__()
@@ -216,16 +216,16 @@ class MixtureOfExperts(nn.Module):
         self.gate = GatingNetwork(
             in_features,
             num_experts,
-            gate_hidden,
-            top_k,
-            routing_noise,
-            bias_update_rate,
-            temperature,
-            stack,
+            hidden_units=gate_hidden,
+            top_k=top_k,
+            routing_noise=routing_noise,
+            bias_update_rate=bias_update_rate,
+            temperature=temperature,
+            stack=stack,
         )
 
     def mix(self, x: Tensor) -> Mixture:
-        """Ask gate and experts about x, (B, D) float."""
+        """Evaluate gate and experts at points x, (B, D) float."""
         gate_logits, log_gate = self.gate(x)
         return Mixture(gate_logits, log_gate, self.temperature * self.experts(x.mT))
 
@@ -235,16 +235,16 @@ class MixtureOfExperts(nn.Module):
 
 
 def select_from_stack(state: dict[str, Tensor], index: int) -> dict[str, Tensor]:
-    """Take the state of one model out of the state of a stack of them."""
+    """Return the state dict of one model of a stack (with one leading axis)."""
     return {name: tensor[index].clone() for name, tensor in state.items()}
 
 
 def competitive_loss(mixture: Mixture, labels: Tensor) -> Tensor:
     """-log sum_k g_k p_k(y), the mean over the batch, (*S,); Jacobs et al. 1991, eq. 1.3.
 
-    The experts compete to explain each point, so each one is pushed only as far as it is
-    responsible: they specialise. p_k is the Bernoulli likelihood of expert k, in place of the
-    Gaussian of the paper. `labels` is (B,) float, 0 or 1.
+    The gradient of each expert is weighted by its responsibility for the point, so that experts
+    specialise. p_k is the Bernoulli likelihood of expert k, in place of the Gaussian of the paper.
+    `labels` is (B,) float, 0 or 1.
 
     With `mixing="probabilities"` this equals the binary cross-entropy of the mixture; with
     `mixing="logits"` it does not.
@@ -258,28 +258,28 @@ def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return F.softplus(torch.where(labels > 0.5, -logits, logits)).mean(-1)
 
 
-def load_of_experts(gate: Tensor, top_k: int = 0) -> Tensor:
-    """Share of the routed points that each expert gets, (*S, K), summing to one over K.
+def expert_load(gate: Tensor, top_k: int) -> Tensor:
+    """Fraction of the routed points that each expert gets, (*S, K), summing to one over K.
 
     `gate` holds the gate's probabilities, (*S, K, B). A point counts for each of the `top_k`
-    experts it was routed to or, where the gate weighs all of them (0), for the one it trusts most.
+    experts it was routed to; where the gate weighs all of them (0), for the one of largest weight.
     """
     width = top_k if 0 < top_k < gate.shape[-2] else 1
     best = gate.topk(width, dim=-2).indices
     return torch.zeros_like(gate).scatter(-2, best, 1 / width).mean(-1)
 
 
-def balance_loss(gate: Tensor, top_k: int = 0) -> Tensor:
+def balance_loss(gate: Tensor, top_k: int) -> Tensor:
     """K sum_k f_k P_k, (*S,): load times mean probability; Fedus et al. 2021 (Switch), eq. 4.
 
-    It is 1, its minimum over balanced loads, where every expert gets the same share of the points
-    and of the gate's trust, and K where one expert gets everything. `gate` is (*S, K, B).
+    It is 1 where points and gate weights are spread evenly over the experts, and K where one expert
+    gets all of both. `gate` is (*S, K, B).
     """
-    return gate.shape[-2] * (load_of_experts(gate, top_k) * gate.mean(-1)).sum(-1)
+    return gate.shape[-2] * (expert_load(gate, top_k) * gate.mean(-1)).sum(-1)
 
 
 def z_loss(gate_logits: Tensor) -> Tensor:
-    """Mean of (log sum_k exp gate_logits_k)^2, (*S,), which keeps the gate's logits small.
+    """Mean of (log sum_k exp gate_logits_k)^2, (*S,), a penalty on large logits of the gate.
 
     Zoph et al. 2022 (ST-MoE), eq. 5. `gate_logits` is (*S, K, B).
     """
@@ -287,7 +287,7 @@ def z_loss(gate_logits: Tensor) -> Tensor:
 
 
 def gate_entropy(gate: Tensor) -> Tensor:
-    """Mean entropy of the gate's decisions, (*S, K, B), in nats: (*S,), from 0 to log K."""
+    """Mean entropy of the gate's probabilities (*S, K, B), in nats: (*S,), from 0 to log K."""
     entropy: Tensor = torch.special.entr(gate)
     return entropy.sum(-2).mean(-1)
 

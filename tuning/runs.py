@@ -1,6 +1,7 @@
 """The runs of a study in MLflow: one parent, and one child for each trial."""
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,9 +13,13 @@ from mlflow.tracking import MlflowClient
 from mlflow.tracking.context.registry import resolve_tags
 from optuna.trial import FrozenTrial, TrialState
 
-from experiments.harness import tracking
-from experiments.harness.config import TrainingConfig
-from tuning.storage import INTERRUPTED
+from harness.config import TrainingConfig
+from harness.tracking.git import git_tags
+from harness.tracking.lifecycle import detach_from_parent_run, final_status, record
+from harness.tracking.processes import process_gone, process_tags
+from harness.tracking.run import as_metrics, in_batches
+from harness.tracking.store import set_mlflow_experiment, store_errors, store_lock
+from tuning.trials import INTERRUPTED
 
 STATUS = {
     TrialState.COMPLETE: "FINISHED",
@@ -25,7 +30,7 @@ TRIAL, FINALIST = "trial", "finalist"
 
 
 class StudyRuns:
-    """Writes a study to MLflow. Children name their parent by its id, whoever makes them."""
+    """Writes a study to MLflow: the parent run, and a child run for each trial and finalist."""
 
     def __init__(self, parent_id: str, study_name: str, device_name: str):
         self.parent_id = parent_id
@@ -35,8 +40,8 @@ class StudyRuns:
         # What is the same for every child is looked up once.
         self._tags = {
             **resolve_tags(),
-            **tracking.git_tags(),
-            **tracking.process_tags(),
+            **git_tags(),
+            **process_tags(),
             **child_tags(study_name),
             "mlflow.parentRunId": parent_id,
             "device": device_name,
@@ -61,27 +66,27 @@ class StudyRuns:
 
     def log_epochs(self, run_id: str, rows: Mapping[int, Mapping[str, float]]) -> None:
         """Log the rows of some epochs of a trial."""
-        metrics = [m for epoch, row in rows.items() for m in tracking.as_metrics(row, epoch)]
-        for batch in tracking.in_batches(metrics):
+        metrics = [m for epoch, row in rows.items() for m in as_metrics(row, epoch)]
+        for batch in in_batches(metrics):
             self._client.log_batch(run_id, metrics=batch)
 
-    def close_trial(self, run_id: str, trial: FrozenTrial, summary: Mapping[str, float]) -> None:
-        """End the run of a trial that has ended, with its numbers and its state."""
+    def close_trial(self, run_id: str, trial: FrozenTrial, metrics: Mapping[str, float]) -> None:
+        """End the run of a trial that has ended, with its final metrics and its state."""
         tags = {"optuna.trial_state": trial.state.name}
         status, failure = STATUS[trial.state], trial.user_attrs.get("failure", "")
         if trial.state == TrialState.FAIL:
-            # One whose heart had stopped was failed by another process, without a word.
-            tags["failure"] = failure or "its process was not heard of any more"
+            # One whose heartbeat had stopped was failed by another process, without a reason.
+            tags["failure"] = failure or "its heartbeat stopped"
             status = "KILLED" if failure.startswith(INTERRUPTED) else status
         self._client.log_batch(
             run_id,
-            metrics=tracking.as_metrics(summary, step=0),
+            metrics=as_metrics(metrics, step=0),
             tags=[RunTag(name, value) for name, value in tags.items()],
         )
         self._client.set_terminated(run_id, status)
 
     def close_orphans(self, trials: Sequence[FrozenTrial]) -> None:
-        """Close the runs of trials that have ended while nobody was left to say so in MLflow."""
+        """Close the runs of trials that have ended while their process could not close them."""
         for run in self.children(TRIAL):
             number = int(run.data.tags["optuna.trial_number"])
             trial = trials[number] if number < len(trials) else None
@@ -92,22 +97,20 @@ class StudyRuns:
     def close_finalists(self) -> None:
         """End the runs of finalists whose process is gone."""
         for run in self.children(FINALIST):
-            if run.info.status == "RUNNING" and tracking.process_gone(run.data.tags):
+            if run.info.status == "RUNNING" and process_gone(run.data.tags):
                 self._client.set_tag(run.info.run_id, "failure", "its process was killed")
                 self._client.set_terminated(run.info.run_id, "KILLED")
 
     def children(self, stage: str) -> list[Any]:
         """Return the children of one stage, the oldest first."""
         query = f"tags.mlflow.parentRunId = '{self.parent_id}' and tags.`tuning.stage` = '{stage}'"
-        found, token = [], None
-        while True:
-            page = self._client.search_runs(
-                [self._experiment_id], query, order_by=["attributes.start_time"], page_token=token
-            )
-            found += page
-            token = page.token
-            if not token:
-                return found
+        found: list[Any] = mlflow.search_runs(
+            [self._experiment_id],
+            query,
+            order_by=["attributes.start_time"],
+            output_format="list",
+        )
+        return found
 
     def log_figures(self, figures: Mapping[str, Figure]) -> None:
         """Log the parent's pictures as `figures/<name>.png`."""
@@ -116,7 +119,7 @@ class StudyRuns:
 
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
         """Log numbers of the whole study to the parent."""
-        self._client.log_batch(self.parent_id, metrics=tracking.as_metrics(metrics, step=0))
+        self._client.log_batch(self.parent_id, metrics=as_metrics(metrics, step=0))
 
     def log_text(self, text: str, path: str) -> None:
         """Log a file of text to the parent."""
@@ -132,15 +135,10 @@ def child_tags(study_name: str) -> dict[str, str]:
     return {"optuna.study_name": study_name}
 
 
-def best_name(metric: str) -> str:
-    """Return the name of a metric at the epoch that was kept: `best/val_accuracy`."""
-    return f"best/{metric.replace('/', '_')}"
-
-
-def summary(best: Mapping[str, float], best_epoch: int) -> dict[str, float]:
-    """Return what sums a training up: validation at the epoch that was kept, and which it was."""
-    kept = {best_name(metric): value for metric, value in best.items() if "val/" in metric}
-    return {**kept, "best/epoch": best_epoch}
+def connect_worker(tracking_uri: str) -> None:
+    """Let a worker process write to the tracking store, to runs of its own."""
+    mlflow.set_tracking_uri(tracking_uri)
+    os.environ.pop("MLFLOW_RUN_ID", None)  # it names the parent's run
 
 
 def run_exists(run_id: str) -> bool:
@@ -150,7 +148,7 @@ def run_exists(run_id: str) -> bool:
         UserError: the store cannot be used.
 
     """
-    with tracking.store_errors(), tracking.store_lock():
+    with store_errors(), store_lock():
         try:
             return bool(MlflowClient().get_run(run_id).info.lifecycle_stage == "active")
         except MlflowException:
@@ -165,20 +163,20 @@ def open_parent(
     parent_id: str | None,
     remember: Callable[[str], None],
 ) -> Iterator[str]:
-    """Open the parent run of a study, or go on with the one it has; yield its id.
+    """Open the parent run of a study, or resume the one it has; yield its id.
 
-    It ends with the status it deserves: see `tracking.deserved_end`. `remember` is told its id
-    as soon as there is one.
+    It ends with its final status: see `harness.tracking.lifecycle.final_status`. `remember` is
+    called with its id as soon as there is one.
     """
     tags = {"architecture": architecture, "entry_point": "tune", **child_tags(study_name)}
-    with tracking.deserved_end(delete_mistakes=False):
-        with tracking.store_errors(), tracking.store_lock():
+    with final_status(delete_failed_starts=False):
+        with store_errors(), store_lock():
             if parent_id is None:
-                tracking.choose_mlflow_experiment(architecture)
+                set_mlflow_experiment(architecture)
             else:
-                tracking.leave_wrapper(parent_id)
-            active = mlflow.start_run(parent_id, tags={**tags, **tracking.process_tags()})
+                detach_from_parent_run(parent_id)
+            active = mlflow.start_run(parent_id, tags={**tags, **process_tags()})
             remember(active.info.run_id)
             mlflow.set_tag("mlflow.runName", f"{architecture}-study")
-        tracking.record(active, parameters, tags)
+        record(active, parameters, tags)
         yield active.info.run_id

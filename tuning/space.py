@@ -1,106 +1,53 @@
-"""Search spaces: which parameters of an experiment are searched, over which values, and when.
+"""The search space of a study: an experiment, what is searched of its configuration, what is fixed.
 
 A space only makes configurations. What a study finds is rebuilt from the winner's configuration,
 without Optuna.
 """
 
+import copy
 import dataclasses
 import json
-import math
 import random
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from types import MappingProxyType
-from typing import Any, cast, get_args
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
 
-import yaml
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-    distribution_to_json,
-)
 from optuna.trial import Trial
+from pydantic import TypeAdapter, ValidationError
 
-from experiments.harness.config import (
-    ScheduleName,
-    TrainingConfig,
-    base_type,
-    construct,
-    nearest,
-)
-from experiments.harness.errors import UserError
-from experiments.harness.experiment import Experiment
+import experiments
+from harness.config import STRICT, TrainingConfig, construct, nearest
+from harness.errors import UserError
+from harness.experiment import AnyExperiment
+from harness.search_space import Parameter, Range, SearchSpace
+from tuning import parameters
+from tuning.config import require_space
 
 Values = dict[str, Any]
-Condition = Mapping[str, tuple[Any, ...]]
 
-EDGE = 0.05
-"""A best value within this part of the range from its end is worth a warning."""
 NOT_SEARCHED = ("seed", "seeds", "resume")
 """Parameters that belong to the study and not to a trial."""
 
 
-@dataclass(frozen=True)
-class Parameter:
-    """The values that are searched for one parameter."""
+def find(name: str) -> "Space":
+    """Return the search space that an experiment declares in its `space.py`.
 
-    distribution: BaseDistribution
-    when: Condition
-    """Searched only where each of these other parameters has one of these values."""
+    Raises:
+        UserError: there is none.
 
-
-def numbers(
-    low: float,
-    high: float,
-    *,
-    log: bool = False,
-    step: float | None = None,
-    when: Condition = MappingProxyType({}),
-) -> Parameter:
-    """Search from `low` to `high`, both included: integers where both are, else real numbers."""
-    if isinstance(low, int) and isinstance(high, int):
-        return Parameter(IntDistribution(low, high, log=log, step=int(step or 1)), when)
-    return Parameter(FloatDistribution(float(low), float(high), log=log, step=step), when)
-
-
-def choice(*values: Any, when: Condition = MappingProxyType({})) -> Parameter:
-    """Search among `values`."""
-    return Parameter(CategoricalDistribution(values), when)
-
-
-def learning_rate_decay(num_epochs: int | None = None) -> dict[str, Parameter]:
-    """Return the kinds of decay, and the parameters of each for training of so many epochs.
-
-    Without a number of epochs, only kinds that stretch with the training, however long it is.
     """
-    in_steps = {"lr_schedule": ("step", "plateau")}
-    to_an_end = {"lr_schedule": ("exponential", "cosine")}
-    kinds = [k for k in get_args(ScheduleName) if num_epochs or k not in in_steps["lr_schedule"]]
-    decay = {"lr_schedule": choice(*kinds), "lr_warmup_fraction": numbers(0.0, 0.5)}
-    if num_epochs:
-        decay["lr_decay_epochs"] = numbers(1, max(num_epochs // 2, 2), when=in_steps)
-        decay["lr_decay_factor"] = numbers(0.1, 0.8, when=in_steps)
-    decay["lr_final_fraction"] = numbers(0.001, 0.3, log=True, when=to_an_end)
-    return decay
+    require_space(name)
+    experiment = experiments.find(name)
+    return Space(experiment=experiment, **vars(experiment.companion("space").SPACE))
 
 
-@dataclass(frozen=True)
-class Space:
-    """What a study of one experiment searches, and what it judges by."""
+@dataclass(frozen=True, kw_only=True)
+class Space(SearchSpace):
+    """The search space of an experiment."""
 
-    experiment: Experiment[Any, Any]
-    parameters: Mapping[str, Parameter]
-    """In the order in which they are chosen: a condition looks back only."""
-    metric: str = "val/accuracy"
-    """Of the epoch that was kept."""
-    maximise: bool = True
-    fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """Values other than the default that trials and finals have."""
-    sketch: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """Values that make trials cheap and so many; the finals have the defaults instead."""
+    experiment: AnyExperiment
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    """Values other than the default that trials and finals have, where they have an effect."""
 
     @property
     def config_class(self) -> type[TrainingConfig]:
@@ -108,23 +55,16 @@ class Space:
         return cast("type[TrainingConfig]", self.experiment.config_class)
 
     def suggest(self, trial: Trial) -> Values:
-        """Let Optuna choose a value for each parameter whose condition holds."""
-        return self._walk(lambda name, parameter: _suggest(trial, name, parameter.distribution))
+        """Let Optuna choose a value for each parameter that has an effect beside the others."""
+        return self._walk(lambda name, parameter: parameters.suggest(trial, name, parameter))
 
     def configuration(self, values: Mapping[str, Any]) -> TrainingConfig:
-        """Return the configuration of a trial with these values, real numbers to four digits.
-
-        More digits make no difference but to the reader of a command.
-        """
-        return self._construct({**self.sketch, **values})
+        """Return the configuration of a trial with these values, real numbers to four digits."""
+        return self._construct({**self.low_fidelity, **values})
 
     def final_configuration(self, values: Mapping[str, Any]) -> TrainingConfig:
-        """Return the same for the finals: what was sketched is carried out in full."""
+        """Return the same for the finals, at full fidelity."""
         return self._construct(values)
-
-    def _construct(self, values: Mapping[str, Any]) -> TrainingConfig:
-        rounded = {name: self._round(name, value) for name, value in values.items()}
-        return construct(self.config_class, {**self.fixed, **rounded})
 
     def default_point(self) -> Values:
         """Return the default configuration, its numbers moved into their ranges.
@@ -132,38 +72,22 @@ class Space:
         It is empty where a default is none of the choices.
         """
         default = self.final_configuration({})
-        point = self._walk(lambda name, p: _nearest(p.distribution, getattr(default, name)))
+        point = self._walk(lambda name, p: parameters.nearest(p, getattr(default, name)))
         return {} if None in point.values() else point
 
     def near_edge(self, values: Mapping[str, Any]) -> dict[str, str]:
         """Return a warning for each number that lies within 5 % of an end of its range."""
-        warnings = {}
-        for name, value in values.items():
-            distribution = self.parameters[name].distribution
-            if not isinstance(distribution, FloatDistribution | IntDistribution):
-                continue
-            low, high = distribution.low, distribution.high
-            scale = math.log if distribution.log else float
-            position = (scale(value) - scale(low)) / ((scale(high) - scale(low)) or 1)
-            if low < high and min(position, 1 - position) <= EDGE:
-                end = "low" if position < 0.5 else "high"
-                warnings[name] = f"{name}={value:.4g} is at the {end} end of {low:g} to {high:g}"
-        return warnings
+        searched = ((name, self.parameters[name], value) for name, value in values.items())
+        warnings = {
+            name: parameters.edge_warning(name, parameter, value)
+            for name, parameter, value in searched
+            if isinstance(parameter, Range)
+        }
+        return {name: warning for name, warning in warnings.items() if warning}
 
-    def judged_by(self, metric: str, *, maximise: bool) -> "Space":
+    def with_metric(self, metric: str, *, maximise: bool) -> "Space":
         """Return this space with another metric."""
         return dataclasses.replace(self, metric=metric, maximise=maximise)
-
-    def difference(self, text: str) -> str:
-        """Return in which parts this space differs from one that `as_text` wrote."""
-        before, now = json.loads(text), json.loads(self.as_text())
-        keys = ("metric", "maximise", "fixed", "sketch")
-        parts = [key for key in keys if before.get(key) != now.get(key)]
-        names = sorted({*before["parameters"], *now["parameters"]})
-        parts += [n for n in names if before["parameters"].get(n) != now["parameters"].get(n)]
-        words = {"maximise": "direction", "fixed": "choice of fixed parameters"}
-        words["sketch"] = "way to make trials cheap"
-        return ", ".join(words.get(part, part) for part in parts)
 
     def fix(self, values: Mapping[str, Any]) -> "Space":
         """Return this space with some parameters set and no longer searched.
@@ -172,51 +96,25 @@ class Space:
             UserError: an unknown parameter, or a value that the configuration refuses.
 
         """
-        for name in values:
-            self._known(name)
-        checked = construct(self.config_class, {**self.fixed, **values})
-        fixed = {**self.fixed, **{name: getattr(checked, name) for name in values}}
-        searched = {n: p for n, p in self.parameters.items() if n not in fixed}
-        sketch = {n: v for n, v in self.sketch.items() if n not in fixed}
-        return dataclasses.replace(self, parameters=searched, fixed=fixed, sketch=sketch)
-
-    def changed_by(self, path: Path) -> "Space":
-        """Return this space narrowed, widened or replaced by a YAML file.
-
-        Each entry names a parameter and gives a range (`{low: 1, high: 8}`, with `log` and
-        `step`), a list of choices, or one value, which fixes it; `when` makes it conditional.
-        Parameters that the file does not name stay as they are, unless it says `replace: true`.
-
-        Raises:
-            UserError: no such file, no such parameter, or an entry that means nothing.
-
-        """
-        try:
-            content = yaml.safe_load(path.read_text())
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            reason = " ".join(str(error).split())
-            raise UserError(f"space={path}: cannot be read ({reason})") from None
-        if not isinstance(content, dict) or not content:
-            raise UserError(f"space={path}: has to name parameters and what to search for each")
-        replaces = content.pop("replace", False)
-        parameters, fixed = {} if replaces else dict(self.parameters), {}
-        for name, entry in content.items():
-            self._known(name, f"space={path}: ")
-            if isinstance(entry, dict | list):
-                parameters[name] = self._read(name, entry, f"space={path}: ")
-            else:
-                fixed[name] = entry
-        return dataclasses.replace(self, parameters=parameters).fix(fixed)
+        typed = {name: self._typed(name, value) for name, value in values.items()}
+        fixed = {**self.fixed, **typed}
+        changed = dataclasses.replace(
+            self,
+            parameters={n: p for n, p in self.parameters.items() if n not in fixed},
+            fixed=fixed,
+            low_fidelity={n: v for n, v in self.low_fidelity.items() if n not in fixed},
+        )
+        changed.configuration({})
+        return changed
 
     def check(self) -> None:
         """Try every end of a range and every choice, among random others, before any trial does.
 
         Raises:
-            UserError: the configuration refuses one of them, or a condition names no parameter
-                that is chosen before.
+            UserError: the configuration refuses one of them, a condition names no parameter that
+                is chosen before, or a fixed value never has an effect.
 
         """
-        generator = random.Random(0)
         if not self.parameters:
             raise UserError("space: nothing is left to search; every parameter is fixed")
         order = list(self.parameters)
@@ -226,20 +124,14 @@ class Space:
                     raise UserError(
                         f"space: {name} depends on {other}, which has to come before it"
                     )
-        for name, parameter in self.parameters.items():
-            for value in _ends(parameter.distribution):
-                pinned = {name: value, **self._needed(name)}
-
-                def pick(name: str, parameter: Parameter, pinned: Values = pinned) -> Any:
-                    return pinned.get(name, _draw(generator, parameter.distribution))
-
-                for _ in range(8):
-                    try:
-                        self.configuration(self._walk(pick))
-                    except UserError as error:
-                        raise UserError(
-                            f"space: it holds values that are refused: {error}"
-                        ) from None
+        effective = set()
+        for values in self._sample():
+            try:
+                effective |= set(self.configuration(values).as_parameters())
+            except UserError as error:
+                raise UserError(f"space: it holds values that are refused: {error}") from None
+        if not set(self.fixed) <= effective:
+            construct(self.config_class, dict(self.fixed))  # which names the reason
 
     def as_text(self) -> str:
         """Return the space as JSON, which is the same for equal spaces."""
@@ -248,113 +140,97 @@ class Space:
             "metric": self.metric,
             "maximise": self.maximise,
             "fixed": dict(self.fixed),
-            "sketch": dict(self.sketch),
+            "low_fidelity": dict(self.low_fidelity),
             "parameters": {
-                name: {**json.loads(distribution_to_json(p.distribution)), "when": dict(p.when)}
-                for name, p in self.parameters.items()
+                name: {**vars(parameter), "when": dict(parameter.when)}
+                for name, parameter in self.parameters.items()
             },
         }
         return json.dumps(content, indent=2, sort_keys=True)
 
-    def _round(self, name: str, value: Any) -> Any:
-        parameter = self.parameters.get(name)
-        if parameter is None or not isinstance(parameter.distribution, FloatDistribution):
-            return value
-        return _nearest(parameter.distribution, float(f"{value:.4g}"))
+    def difference(self, text: str) -> str:
+        """Return in which parts this space differs from one that `as_text` wrote."""
+        before, now = json.loads(text), json.loads(self.as_text())
+        words = {
+            "metric": "metric",
+            "maximise": "direction",
+            "fixed": "choice of fixed parameters",
+            "low_fidelity": "low-fidelity setting",
+        }
+        parts = [word for key, word in words.items() if before.get(key) != now.get(key)]
+        names = sorted({*before["parameters"], *now["parameters"]})
+        parts += [n for n in names if before["parameters"].get(n) != now["parameters"].get(n)]
+        return ", ".join(parts)
 
-    def _walk(self, pick: Callable[[str, Parameter], Any]) -> Values:
-        """Choose a value for each parameter whose condition holds, in order."""
-        defaults, values = self.configuration({}), Values()
-        for name, parameter in self.parameters.items():
-            if all(
-                values.get(other, getattr(defaults, other)) in allowed
-                for other, allowed in parameter.when.items()
-            ):
-                values[name] = pick(name, parameter)
-        return values
-
-    def _needed(self, name: str) -> Values:
-        """Return values of other parameters under which `name` is searched."""
-        needed = {other: allowed[0] for other, allowed in self.parameters[name].when.items()}
-        for other in list(needed):
-            if other in self.parameters:
-                needed = {**self._needed(other), **needed}
-        return needed
-
-    def _known(self, name: str, place: str = "") -> None:
+    def require_parameter(self, name: str, place: str = "") -> None:
+        """Raise a UserError if the experiment has no such parameter, or it cannot be searched."""
         known = [field.name for field in dataclasses.fields(self.config_class)]
         if name not in known:
-            of = self.experiment.name
-            raise UserError(f"{place}{of} has no parameter {name}{nearest(str(name), known)}")
+            hint = nearest(str(name), known)
+            raise UserError(f"{place}{self.experiment.name} has no parameter {name}{hint}")
         if name in NOT_SEARCHED:
             raise UserError(f"{place}{name} belongs to the study and not to its space")
 
-    def _read(self, name: str, entry: Any, place: str) -> Parameter:
-        """Read an entry of a file: a list of choices, or a range or choices with a condition."""
-        before = self.parameters.get(name)
-        entry = {"choices": entry} if isinstance(entry, list) else dict(entry)
-        conditions: Any = entry.pop("when", dict(before.when) if before else {})
+    def annotation(self, name: str) -> Any:
+        """Return the type of a parameter, with what limits it."""
+        (found,) = (f.type for f in dataclasses.fields(self.config_class) if f.name == name)
+        return found
+
+    def _typed(self, name: str, value: Any) -> Any:
+        """Return a value as the configuration would hold it."""
+        self.require_parameter(name)
         try:
-            when = {
-                k: tuple(v if isinstance(v, list | tuple) else [v]) for k, v in conditions.items()
-            }
-            for other, allowed in when.items():
-                self._known(other, place)
-                if not allowed:
-                    raise ValueError(f"when {other} has no value")
-            real = self._is_real(name)  # YAML takes 1e-3 for a word
-            if set(entry) == {"choices"}:
-                values = entry["choices"]
-                return choice(*(map(float, values) if real else values), when=when)
-            if real:
-                entry |= {key: float(entry[key]) for key in ("low", "high") if key in entry}
-            return numbers(**entry, when=when)
-        except UserError:
-            raise
-        except (TypeError, ValueError, AttributeError) as error:
-            meant = "a list of choices, or low and high (with log, step), and when"
-            raise UserError(f"{place}{name}: {entry} is not {meant} ({error})") from None
+            return TypeAdapter(self.annotation(name), config=STRICT).validate_python(value)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            raise UserError(f"{name}={value!s}: {reason[0].lower()}{reason[1:]}") from None
 
-    def _is_real(self, name: str) -> bool:
-        (annotation,) = (f.type for f in dataclasses.fields(self.config_class) if f.name == name)
-        return base_type(annotation) is float
+    def _construct(self, values: Mapping[str, Any]) -> TrainingConfig:
+        rounded = {
+            name: parameters.rounded(self.parameters[name], value)
+            if name in self.parameters
+            else value
+            for name, value in values.items()
+        }
+        chosen = {**self.fixed, **rounded}
+        beside = self._unvalidated(chosen)
+        return construct(
+            self.config_class, {n: v for n, v in chosen.items() if beside.has_effect(n)}
+        )
 
+    def _unvalidated(self, values: Mapping[str, Any]) -> TrainingConfig:
+        """Return a configuration that may hold contradictions, only to ask what has an effect.
 
-def _suggest(trial: Trial, name: str, distribution: BaseDistribution) -> Any:
-    match distribution:
-        case FloatDistribution(low=low, high=high, log=log, step=step):
-            return trial.suggest_float(name, low, high, log=log, step=step)
-        case IntDistribution(low=low, high=high, log=log, step=step):
-            return trial.suggest_int(name, low, high, log=log, step=step)
-        case CategoricalDistribution(choices=choices):
-            return trial.suggest_categorical(name, choices)
-    raise TypeError(f"{name}: no way to choose from {distribution}")
+        While a point is chosen, values still to come may resolve them.
+        """
+        config = copy.copy(self.config_class())
+        vars(config).update(values)
+        return config
 
+    def _walk(self, pick: Callable[[str, Parameter], Any]) -> Values:
+        """Choose a value for each parameter that has an effect beside those before it."""
+        values = Values()
+        config = self._unvalidated({**self.fixed, **self.low_fidelity})
+        for name, parameter in self.parameters.items():
+            searched = all(getattr(config, k) in allowed for k, allowed in parameter.when.items())
+            if searched and config.has_effect(name):
+                values[name] = vars(config)[name] = pick(name, parameter)
+        return values
 
-def _ends(distribution: BaseDistribution) -> tuple[Any, ...]:
-    match distribution:
-        case CategoricalDistribution(choices=choices):
-            return tuple(choices)
-        case FloatDistribution(low=low, high=high) | IntDistribution(low=low, high=high):
-            return (low, high)
-    raise TypeError(f"no such distribution: {distribution}")
+    def _sample(self) -> Iterator[Values]:
+        """Yield random points, 8 or so with each end of each range and each choice."""
+        generator = random.Random(0)
+        for name, parameter in self.parameters.items():
+            for value in parameters.extremes(parameter):
 
+                def pick(other: str, p: Parameter, name: str = name, value: Any = value) -> Any:
+                    return value if other == name else parameters.draw(generator, p)
 
-def _draw(generator: random.Random, distribution: BaseDistribution) -> Any:
-    """Draw some value of a distribution, to try it; how densely does not matter."""
-    match distribution:
-        case CategoricalDistribution(choices=choices):
-            return generator.choice(choices)
-        case FloatDistribution(low=low, high=high):
-            return generator.uniform(low, high)
-        case IntDistribution(low=low, high=high, step=step):
-            return generator.randrange(low, high + 1, step)
-    raise TypeError(f"no such distribution: {distribution}")
-
-
-def _nearest(distribution: BaseDistribution, value: Any) -> Any:
-    """Return the value of a range that is nearest; of choices, the value itself or None."""
-    if isinstance(distribution, CategoricalDistribution):
-        return value if value in distribution.choices else None
-    low, high = _ends(distribution)
-    return min(max(value, low), high)
+                found = 0
+                for _ in range(64):  # a condition may seldom hold
+                    values = self._walk(pick)
+                    if name in values:
+                        yield values
+                        found += 1
+                    if found == 8:
+                        break

@@ -1,4 +1,4 @@
-"""A study from its command line to its champion: search, pictures, finals, registry."""
+"""A study from its configuration to its champion: search, figures, finals, registry."""
 
 import contextlib
 import math
@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import mlflow
 import optuna
 import torch
 from mlflow.entities.model_registry import ModelVersion
@@ -20,25 +21,27 @@ from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 
-from experiments.harness import signals
-from experiments.harness.config import nearest
-from experiments.harness.device import Hardware
-from experiments.harness.errors import UserError
-from tuning import crown, report, spaces, storage
-from tuning.charge import charge
+from harness import signals
+from harness.config import nearest
+from harness.errors import UserError
+from harness.execution.workers import Pool, threads_per_worker
+from harness.training.device import Hardware
+from tuning import report, space_file, storage
 from tuning.config import StudyConfig
-from tuning.registry import Decision
-from tuning.runs import StudyRuns, open_parent, run_exists
+from tuning.finals import run_finals
+from tuning.lease import lease
+from tuning.registry.promotion import Decision
+from tuning.runs import StudyRuns, connect_worker, open_parent, run_exists
 from tuning.search import Search
-from tuning.space import Space
-from tuning.workers import Pool, threads_each
+from tuning.space import Space, find
+from tuning.trials import TrialQueue
 
 MINIMISED = ("loss", "error", "bits", "perplexity")
 """Words in the name of a metric of which less is better."""
 
 
-class Outcome(NamedTuple):
-    """What a study has come to."""
+class StudyResult(NamedTuple):
+    """What a study has found."""
 
     study: optuna.Study
     parent_id: str
@@ -54,16 +57,16 @@ def prepare(config: StudyConfig, space: Space | None = None) -> Space:
         UserError: an unknown experiment or parameter, or a value that is refused.
 
     """
-    space = space or spaces.find(config.experiment)
+    space = space or find(config.experiment)
     if config.metric and not config.metric.startswith("val/"):
-        raise UserError(f"metric={config.metric}: trials are judged on validation: val/...")
+        raise UserError(f"metric={config.metric}: trials are compared on validation: val/...")
     if config.metric:
         maximise = not any(word in config.metric for word in MINIMISED)
-        space = space.judged_by(config.metric, maximise=maximise)
+        space = space.with_metric(config.metric, maximise=maximise)
     if config.direction != "auto":
-        space = space.judged_by(space.metric, maximise=config.direction == "maximize")
+        space = space.with_metric(space.metric, maximise=config.direction == "maximize")
     if config.space:
-        space = space.changed_by(Path(config.space))
+        space = space_file.changed_by_file(space, Path(config.space))
     fixed = dict(map(_name_and_value, config.set))
     if fixed:
         space = space.fix(fixed)
@@ -80,7 +83,7 @@ def _name_and_value(text: str) -> tuple[str, str]:
 
 def tune(
     config: StudyConfig, space: Space | None = None, stopper: "Stopper | None" = None
-) -> Outcome:
+) -> StudyResult:
     """Carry out a study: the whole of `python -m tuning`.
 
     Args:
@@ -89,104 +92,113 @@ def tune(
         stopper: through which Ctrl-C reaches the search.
 
     Raises:
-        UserError: something that the user can mend; before any trial where it can be known then.
+        UserError: something that the user can correct; before any trial where it can be known then.
         TrialBugError: several trials have failed at the same place.
 
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     stopper = stopper or Stopper()
     space = prepare(config, space)
-    torch.set_num_threads(threads_each(config.workers, config.threads))
-    hardware = Hardware.choose(space.configuration({}))
-    space.experiment.prepare(space.configuration({}))
+    torch.set_num_threads(threads_per_worker(config.workers, config.threads))
+    default = space.configuration({})
+    hardware = Hardware.choose(default)
+    space.experiment.load_data(default)  # what cannot be had is found before any run is opened
     opened = storage.open_storage(config.storage)
     try:
-        return _carry_out(config, space, opened, hardware, stopper)
+        return _run_study(config, space, opened, hardware, stopper)
     finally:
         storage.close(opened)
 
 
-def _carry_out(
+def _run_study(
     config: StudyConfig,
     space: Space,
     opened: BaseStorage,
     hardware: Hardware,
     stopper: "Stopper",
-) -> Outcome:
-    """Search, picture, hold the finals, register: in the study's parent run."""
+) -> StudyResult:
+    """Search, draw, run the finals, register: in the study's parent run."""
     study = open_study(config, space, opened)
-    pool = partial(Pool, config.workers, config.threads, gpu=hardware.device.type == "cuda")
-    with charge(study) as is_ours, _parent(study, space, config, is_ours) as parent_id:
-        if not is_ours:  # its points are to be others than those of the process in charge
+    queue = TrialQueue(study, opened)
+    pool = partial(
+        Pool,
+        config.workers,
+        config.threads,
+        gpu=hardware.device.type == "cuda",
+        initializer=partial(connect_worker, mlflow.get_tracking_uri()),
+    )
+    with lease(study) as is_ours, _parent(study, space, config, is_ours) as parent_id:
+        if not is_ours:  # its points are to be others than those of the process with the lease
             study.sampler = sampler(config, study, others=os.getpid())
         runs = StudyRuns(parent_id, study.study_name, hardware.name)
         runs.log_text(space.as_text(), "space.json")
-        storage.put_back_the_dead(study, alone=is_ours)
+        queue.requeue_stale_trials(alone=is_ours)
         runs.close_orphans(study.get_trials(deepcopy=False))
         print(f"Study {study.study_name}; `mlflow ui` shows it as run {parent_id}.")
         try:
             with pool() as workers:
-                search_space(config, space, study, runs, workers, stopper)
+                run_search(config, space, queue, runs, workers, stopper)
         except (KeyboardInterrupt, signals.Terminated):
-            raise  # at once, without pictures
+            raise  # at once, without figures
         except BaseException:
             report.write(study, space, config.seed, runs)
             raise
         report.write(study, space, config.seed, runs)
         if not is_ours:
-            print("Another process is in charge of this study, and will end it.")
-            return Outcome(study, parent_id, None, None)
+            print("Another process holds the lease of this study, and will end it.")
+            return StudyResult(study, parent_id, None, None)
         stopper.end_of_search()
         version, decision = None, None
         if config.finalists:
             with pool() as workers:
-                version, decision = crown.hold_finals(config, space, study, runs, workers)
-    return Outcome(study, parent_id, version, decision)
+                version, decision = run_finals(config, space, study, runs, workers)
+    return StudyResult(study, parent_id, version, decision)
 
 
 class Stopper:
-    """Takes the first Ctrl-C of the search: it ends, and what follows it goes on."""
+    """Handles the first Ctrl-C: the search ends, and the finals follow."""
 
     def __init__(self) -> None:
         self.search: Search | None = None
         self._asked = self._over = False
 
     def stop(self) -> bool:
-        """End the search, and return whether there was one to be ended."""
+        """End the search; return whether there was one to be ended."""
         if self._asked or self._over:
             return False
         self._asked = True
-        print("\nStopping: the trials that run go back in the queue. Once more to end it all.")
+        print("\nStopping: running trials are queued again. Ctrl-C once more ends the study.")
         if self.search is not None:
             self.search.stop()
         return True
 
     def watch(self, search: Search) -> None:
-        """Tell the search, which begins now, when somebody wants to stop."""
+        """Stop this search, which begins now, when Ctrl-C asks for it."""
         self.search = search
         if self._asked:
             search.stop()
 
     def end_of_search(self) -> None:
-        """Say what comes, to somebody who has wanted to stop."""
+        """Announce the finals to a user who has stopped the search."""
         self._over = True
         if self._asked:
             print("The best configurations are trained again now; Ctrl-C ends that, too.")
 
 
-def search_space(
+def run_search(
     config: StudyConfig,
     space: Space,
-    study: optuna.Study,
+    queue: TrialQueue,
     runs: StudyRuns,
     pool: Pool,
     stopper: Stopper,
 ) -> None:
     """Run the trials that the study still lacks."""
+    study = queue.study
     if not study.get_trials(deepcopy=False) and (default := space.default_point()):
         study.enqueue_trial(default)  # what is known to work is the first to beat
     search = Search(
-        study,
+        queue,
         space,
         seed=config.seed,
         num_trials=config.trials,
@@ -198,7 +210,7 @@ def search_space(
 
 
 def open_study(config: StudyConfig, space: Space, opened: BaseStorage) -> optuna.Study:
-    """Create the study, or load the one to go on with.
+    """Create the study, or load the one to resume.
 
     Raises:
         UserError: it exists and is not to be resumed, or does not and is; or it is one of another
@@ -249,11 +261,11 @@ def _compare(study: optuna.Study, config: StudyConfig, space: Space) -> None:
     if known["seed"] != config.seed:
         changed = f"{changed}, seed".removeprefix(", ")
     if config.resume and changed:
-        raise UserError(f"study_name={name}: was begun with another {changed}")
+        raise UserError(f"study_name={name}: was started with another {changed}")
 
 
 def sampler(config: StudyConfig, study: optuna.Study, others: int = 0) -> BaseSampler:
-    """Return the sampler; one that goes on, or helps, draws other numbers than the first did."""
+    """Return the sampler; one that resumes or joins a study draws other numbers than the first."""
     seed = (config.seed + len(study.get_trials(deepcopy=False)) + 1_000_003 * others) % 2**32
     match config.sampler:
         case "tpe":
@@ -282,10 +294,10 @@ def pruner(config: StudyConfig, space: Space) -> BasePruner:
 
 @contextlib.contextmanager
 def _parent(study: optuna.Study, space: Space, config: StudyConfig, is_ours: bool) -> Iterator[str]:
-    """Open the study's parent run if this process is in charge of it; yield its id.
+    """Open the study's parent run if this process holds the lease; yield its id.
 
     Raises:
-        UserError: another process is in charge, and has opened none within a minute.
+        UserError: another process holds it, and has opened no run within a minute.
 
     """
     if not is_ours:
@@ -294,11 +306,11 @@ def _parent(study: optuna.Study, space: Space, config: StudyConfig, is_ours: boo
                 yield study.user_attrs["parent_id"]
                 return
             time.sleep(1)
-        raise UserError(f"study_name={study.study_name}: is begun by another process right now")
+        raise UserError(f"study_name={study.study_name}: is being started by another process")
     parent_id = study.user_attrs.get("parent_id")
     if parent_id is not None and not run_exists(parent_id):
         parent_id = None  # another tracking store, where the study begins anew
-    parameters = {**config.as_parameters(), "storage": storage.hidden(config.storage)}
+    parameters = {**config.as_parameters(), "storage": storage.redact_password(config.storage)}
     with open_parent(
         space.config_class.family,
         parameters,

@@ -1,4 +1,4 @@
-"""The collection from every kind of place, whole or in a bad state; the tests make their own."""
+"""Photographs from every kind of source, intact or damaged; the tests make their own."""
 
 import logging
 import os
@@ -15,11 +15,10 @@ import pytest
 import torch
 from PIL import Image
 
-from datasets import cats_and_dogs, drawn, images
-from datasets.cats_and_dogs import CLASSES, Collection, load
+from datasets import cats_and_dogs, images, synthetic_photographs
+from datasets.cats_and_dogs import PhotographDataset, load
+from datasets.choices import CLASSES
 from datasets.errors import DataError
-from experiments.data import DataConfig, PhotographsConfig, collection, main
-from experiments.harness.errors import UserError
 
 
 def write_photograph(path: Path, number: int) -> None:
@@ -54,7 +53,7 @@ def zip_of(folder: Path, path: Path, prefix: str = "") -> Path:
     return path
 
 
-def all_names(loaded: Collection) -> list[str]:
+def all_names(loaded: PhotographDataset) -> list[str]:
     return [*loaded.train.names, *loaded.validation.names, *loaded.test.names]
 
 
@@ -140,7 +139,7 @@ def test_a_zip_is_read_like_a_folder(
         assert loaded.folder.is_relative_to(cache)
 
 
-def test_unreadable_files_are_left_out_and_named_in_one_line(
+def test_unreadable_files_are_skipped_and_named_in_one_line(
     folder: Path, cache: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A folder as people have it, with photographs of all kinds and other files among them."""
@@ -168,9 +167,10 @@ def test_unreadable_files_are_left_out_and_named_in_one_line(
     assert {f"train/cats/{name}" for name in [*kinds, "below/cat.jpg"]} <= set(loaded.train.names)
     assert len(loaded.validation.names) + len(loaded.test.names) == 14
     (message,) = caplog.messages
-    named = ", ".join(f"'train/dogs/text.{number}.jpg' (no image)" for number in range(5))
-    assert message == f"7 unreadable photographs are left out: {named} and 2 more"
-    assert load(str(folder), cache, 8).skipped == loaded.skipped
+    named = ", ".join(f"'train/dogs/text.{number}.jpg' (not an image)" for number in range(5))
+    assert message == f"7 unreadable photographs were skipped: {named} and 2 more"
+    with caplog.at_level(logging.WARNING):
+        assert load(str(folder), cache, 8).skipped == loaded.skipped
     assert len(caplog.messages) == 2, "the warning stands in the log of every run"
 
 
@@ -188,27 +188,27 @@ def leave_one_cat(folder: Path) -> None:
 BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "no dogs": (
         lambda f: (f / "train" / "dogs").rename(f / "dogs"),
-        "train/ must hold the folders cats and dogs alone; found: cats",
+        "train/ must contain the folders cats and dogs only; found: cats",
     ),
     "rabbits": (
         lambda f: (f / "validation" / "rabbits").mkdir(),
-        "validation/ must hold the folders cats and dogs alone; found: rabbits, cats, dogs",
+        "validation/ must contain the folders cats and dogs only; found: rabbits, cats, dogs",
     ),
     "no validation": (
         lambda f: (f / "validation").rename(f / "held out"),
-        "no folders train/ and validation/ are in it; found: held out, train",
+        "contains no folders train/ and validation/; found: held out, train",
     ),
     "two collections": (
         lambda f: [write_folder(f / "a"), write_folder(f / "b"), (f / "train").rename(f / "c")],
-        "several folders in it hold train/ and validation/: a, b",
+        "several of its folders contain train/ and validation/: a, b",
     ),
     "no training dog": (
         lambda f: empty(f / "train" / "dogs"),
-        "train/dogs holds 0 readable photographs; at least 1 needed",
+        "train/dogs contains 0 readable photographs (1 needed)",
     ),
     "one cat to halve": (
         leave_one_cat,
-        "validation/cats holds 1 readable photographs; at least 2 needed",
+        "validation/cats contains 1 readable photographs (2 needed)",
     ),
     "a link to nowhere": (
         lambda f: (f / "train" / "cats" / "a").symlink_to("nowhere"),
@@ -218,23 +218,25 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("how", BAD)
-def test_a_folder_that_will_not_do_says_what_will(folder: Path, cache: str, how: str) -> None:
-    spoil, reason = BAD[how]
-    spoil(folder)
+def test_an_invalid_folder_is_refused_with_what_is_needed(
+    folder: Path, cache: str, how: str
+) -> None:
+    damage, reason = BAD[how]
+    damage(folder)
     with pytest.raises(DataError, match=rf"{re.escape(reason)}$") as caught:
         load(str(folder), cache, 8)
     assert "\n" not in str(caught.value)
 
 
 def test_no_file_no_zip_or_no_size_are_errors(tmp_path: Path, cache: str) -> None:
-    allowed = r"\(allowed: download, drawn, or the path of a zip or folder\)"
+    allowed = r"\(allowed: download, synthetic, or the path of a zip or folder\)"
     with pytest.raises(DataError, match=f"^there is no such file or folder {allowed}$"):
         load(str(tmp_path / "nowhere.zip"), cache, 8)
     (tmp_path / "a.txt").write_text("cats")
-    with pytest.raises(DataError, match=r"^a\.txt is no zip archive"):
+    with pytest.raises(DataError, match=r"^a\.txt is not a zip archive"):
         load(str(tmp_path / "a.txt"), cache, 8)
-    with pytest.raises(DataError, match=r"^7 pixels are too few .* 8 needed$"):
-        load("drawn", cache, 7)
+    with pytest.raises(DataError, match=r"^7 pixels are too few \(allowed: 8 or more\)$"):
+        load("synthetic", cache, 7)
 
 
 @pytest.fixture
@@ -257,7 +259,7 @@ def published(
         thread.join()
 
 
-def test_a_download_is_kept_for_days_without_network(
+def test_a_download_is_cached(
     published: HTTPServer, cache: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = load("download", cache, 8)
@@ -266,69 +268,54 @@ def test_a_download_is_kept_for_days_without_network(
     assert load("download", cache, 10).fingerprint == loaded.fingerprint
 
 
-def test_no_network_names_the_ways_out(cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_network_the_alternatives_are_named(
+    cache: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cats_and_dogs, "URL", "http://127.0.0.1:1/a.zip")
-    with pytest.raises(UserError) as caught:
-        collection(PhotographsConfig(data_dir=cache, image_size=16))
+    with pytest.raises(DataError) as caught:
+        load("download", cache, 16)
     assert str(caught.value) == (
-        "data=download: http://127.0.0.1:1/a.zip cannot be downloaded (ConnectionError); "
-        "data=PATH takes a zip or folder of yours, data=drawn draws some instead"
+        "http://127.0.0.1:1/a.zip cannot be downloaded (ConnectionError); "
+        "data=PATH reads your own zip or folder, data=synthetic generates a substitute"
     )
 
 
-def test_drawings_are_made_once_for_each_version(
+def test_synthetic_photographs_are_made_once_for_each_version(
     cache: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
 
-    def draw(folder: Path, *, train_per_class: int, validation_per_class: int, seed: int) -> None:
+    def write(folder: Path, *, train_per_class: int, validation_per_class: int, seed: int) -> None:
         calls.append(seed)
         write_folder(folder, train_per_class, validation_per_class)
 
-    monkeypatch.setattr(cats_and_dogs, "DRAWN_TRAIN_PER_CLASS", 2)
-    monkeypatch.setattr(cats_and_dogs, "DRAWN_VALIDATION_PER_CLASS", 4)
-    monkeypatch.setattr(drawn, "write", draw)
+    monkeypatch.setattr(cats_and_dogs, "SYNTHETIC_TRAIN_PER_CLASS", 2)
+    monkeypatch.setattr(cats_and_dogs, "SYNTHETIC_VALIDATION_PER_CLASS", 4)
+    monkeypatch.setattr(synthetic_photographs, "write", write)
     for _ in range(2):
-        loaded = load("drawn", cache, 8)
+        loaded = load("synthetic", cache, 8)
         assert [len(x.names) for x in (loaded.train, loaded.validation, loaded.test)] == [4, 4, 4]
     assert len(calls) == 1
-    monkeypatch.setattr(drawn, "VERSION", drawn.VERSION + 1)
-    load("drawn", cache, 8)
+    monkeypatch.setattr(synthetic_photographs, "VERSION", synthetic_photographs.VERSION + 1)
+    load("synthetic", cache, 8)
     assert len(calls) == 2
 
 
-def test_the_real_drawings_fit(cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cats_and_dogs, "DRAWN_TRAIN_PER_CLASS", 2)
-    monkeypatch.setattr(cats_and_dogs, "DRAWN_VALIDATION_PER_CLASS", 2)
-    loaded = load("drawn", cache, 32)
+def test_synthetic_photographs_can_be_loaded(cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cats_and_dogs, "SYNTHETIC_TRAIN_PER_CLASS", 2)
+    monkeypatch.setattr(cats_and_dogs, "SYNTHETIC_VALIDATION_PER_CLASS", 2)
+    loaded = load("synthetic", cache, 32)
     assert loaded.train.labels.tolist() == [0, 0, 1, 1]
     assert loaded.train.images.float().std() > 10
 
 
-def test_without_a_folder_the_users_cache_is_taken(
+def test_without_a_folder_the_users_cache_is_used(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cats_and_dogs, "user_cache_path", lambda name: tmp_path / "user" / name)
     load(str(folder), "", 8)
     (made,) = (tmp_path / "user").iterdir()
     assert made.name == "tracked-deep-learning-experiments"
-
-
-def test_the_command_shows_what_there_is(
-    folder: Path, cache: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (folder / "train" / "dogs" / "a\nb.jpg").write_text("a dog")
-    main(DataConfig(data=str(folder), data_dir=cache, image_size=16))
-    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert lines[:4] == [
-        ["split", "cats", "dogs"],
-        ["train", "3", "3"],
-        ["validation", "4", "3"],
-        ["test", "3", "4"],
-    ]
-    assert lines[5][:3] == ["16", "x", "16"]
-    assert lines[6] == ["read", "from", str(folder)]
-    assert lines[7:] == [["left", "out:", "1"], [r"'train/dogs/a\nb.jpg':", "no", "image"]]
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Photographs of every kind as arrays, and the cache of many; pixels computed by other means."""
+"""Image files of every kind as arrays, and the cache of many; pixels computed by other means."""
 
 import errno
 import json
@@ -30,9 +30,7 @@ def slope(width: int, height: int) -> np.ndarray:
 
 @pytest.mark.parametrize("name", ["slope.png", "slope.jpg", "slope.bmp", "slope.tiff"])
 @pytest.mark.parametrize(("width", "height"), [(300, 200), (700, 1200), (20, 40)])
-def test_a_slope_remains_the_whole_slope_at_any_size(
-    tmp_path: Path, name: str, width: int, height: int
-) -> None:
+def test_the_whole_image_is_resized(tmp_path: Path, name: str, width: int, height: int) -> None:
     Image.fromarray(slope(width, height)).save(tmp_path / name, quality=95)
     pixels = read(tmp_path / name, 50)
     assert pixels.dtype == np.uint8
@@ -66,7 +64,7 @@ def test_a_large_jpeg_is_decoded_small_but_not_too_small(
     assert decoded == [(200, 150), (800, 600), (1600, 1200)]
 
 
-# How an upright picture lies in a file of each EXIF orientation.
+# How an upright image is stored with each EXIF orientation.
 AS_STORED: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     1: lambda upright: upright,
     2: lambda upright: upright[:, ::-1],
@@ -139,7 +137,7 @@ def test_a_palette_with_half_clear_colours_and_a_clear_colour_key(tmp_path: Path
     assert read(tmp_path / "x.png", 8)[0, 0].tolist() == [255, 255, 255]
 
 
-def test_a_damaged_tag_neither_costs_the_photograph_nor_is_remarked_on(tmp_path: Path) -> None:
+def test_a_damaged_tag_neither_loses_the_photograph_nor_causes_a_warning(tmp_path: Path) -> None:
     tags = [
         struct.pack("<HHLHxx", ORIENTATION, 3, 1, 6),
         struct.pack("<HHLL", 0x010E, 2, 999, 500),  # text that would lie behind the file's end
@@ -166,7 +164,7 @@ def cut(name: str, image: Image.Image) -> Callable[[Path], object]:
 
 
 UNREADABLE: dict[str, tuple[Callable[[Path], object], str]] = {
-    "text.jpg": (lambda folder: (folder / "text.jpg").write_text("a cat"), "no image"),
+    "text.jpg": (lambda folder: (folder / "text.jpg").write_text("a cat"), "not an image"),
     "empty.jpg": (lambda folder: (folder / "empty.jpg").touch(), "empty file"),
     "cut.jpg": (cut("cut.jpg", Image.fromarray(slope(90, 90))), "truncated"),
     "cut.png": (cut("cut.png", Image.fromarray(slope(90, 90))), "truncated"),
@@ -177,7 +175,7 @@ UNREADABLE: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("name", UNREADABLE)
-def test_what_is_no_image_says_why(tmp_path: Path, name: str) -> None:
+def test_an_unreadable_image_gives_the_reason(tmp_path: Path, name: str) -> None:
     write, reason = UNREADABLE[name]
     write(tmp_path)
     with pytest.raises(UnreadableImage, match=reason) as caught:
@@ -199,7 +197,7 @@ def test_absurdly_many_pixels_are_an_error(
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Write 80 pictures, of which two are none, to a folder."""
+    """Write 80 images, two of them unreadable, to a folder."""
     folder = tmp_path / "root"
     folder.mkdir()
     for number in range(80):
@@ -210,7 +208,7 @@ def root(tmp_path: Path) -> Path:
 
 
 NAMES = [f"{number}.png" for number in reversed(range(80))]
-SKIPPED = (("70.png", "empty file"), ("3.png", "no image"))
+SKIPPED = (("70.png", "empty file"), ("3.png", "not an image"))
 
 
 def check(decoded: Decoded) -> None:
@@ -223,7 +221,7 @@ def check(decoded: Decoded) -> None:
 
 
 def visible(folder: Path) -> list[str]:
-    """List what is there beside empty locks."""
+    """List the files in a folder except empty locks."""
     return sorted(path.name for path in folder.iterdir() if path.suffix != ".lock")
 
 
@@ -259,7 +257,7 @@ def test_the_fingerprint_is_of_names_and_contents_alone(root: Path, tmp_path: Pa
     assert images.hash_files(moved, ["zero.png", *NAMES[:-1]]) != first
 
 
-def test_other_sizes_contents_orders_and_versions_are_decoded_anew(
+def test_other_sizes_contents_orders_and_versions_are_decoded_again(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = tmp_path / "cache"
@@ -299,7 +297,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("how", DAMAGE)
-def test_a_damaged_cache_is_made_anew(root: Path, tmp_path: Path, how: str) -> None:
+def test_a_damaged_cache_is_replaced(root: Path, tmp_path: Path, how: str) -> None:
     cache = tmp_path / "cache"
     decode(root, NAMES, 8, cache)
     (folder,) = cache.glob("decoded*")
@@ -322,7 +320,7 @@ def test_a_full_disk_is_an_error_that_leaves_nothing(
 
 
 def test_no_image_among_them_or_a_file_gone_are_errors(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"^not one of 2 photographs .*'3.png': no image\)$"):
+    with pytest.raises(DataError, match=r"^none of 2 photographs .*'3.png': not an image\)$"):
         decode(root, ["3.png", "70.png"], 8, tmp_path / "cache")
     with pytest.raises(DataError, match=r"root/gone.png: No such file or directory$"):
         decode(root, ["1.png", "gone.png"], 8, tmp_path / "cache")

@@ -1,4 +1,4 @@
-"""Small trained models, for the tests that ask them."""
+"""Small trained models, for the tests that predict with them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,11 +6,8 @@ from typing import Any
 
 import pytest
 
-from experiments.harness import project, tracking
-from experiments.harness.config import TrainingConfig
-from experiments.harness.device import Hardware, seed_everything
-
-EXPERIMENTS = project.experiments()
+import experiments
+from harness.run_experiment import train_and_evaluate
 
 
 @pytest.fixture(scope="module")
@@ -21,14 +18,10 @@ def trained(module_store: Path) -> Callable[..., str]:
     def train(name: str, **changes: Any) -> str:
         key = f"{name} {changes}"
         if key not in uris:
-            experiment = EXPERIMENTS[name]
-            tiny = experiment.config_class.tiny
-            config: TrainingConfig = experiment.config_class(**{**tiny, **changes})
-            hardware = Hardware.choose(config)
-            seed_everything(0)
-            with tracking.track(config, hardware.name) as run:
-                learnt = experiment.learn(config, hardware, run)
-                run.log_model(learnt.model, learnt.example, learnt.varying, learnt.meaning)
+            experiment = experiments.find(name)
+            config_class = experiment.config_class
+            config = config_class(**{**config_class.tiny, **changes})
+            run = train_and_evaluate(experiment, config, read_test=False)
             uris[key] = f"runs:/{run.run_id}/model"
         return uris[key]
 

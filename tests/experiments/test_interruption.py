@@ -1,4 +1,4 @@
-"""A run that is killed, and goes on; a run that is asked to end."""
+"""A run that is killed, and resumed; a run that is asked to end."""
 
 import signal
 import time
@@ -34,7 +34,7 @@ def test_killed_in_mid_epoch_and_resumed_ends_with_the_same_metrics(tmp_path: Pa
     victim.wait()
     client = MlflowClient(f"sqlite:///{killed}/mlflow.db")
     run = only_run(client)
-    assert run.info.status == "RUNNING"  # it had no time to say goodbye
+    assert run.info.status == "RUNNING"  # nothing could end it
     assert len(client.get_metric_history(run.info.run_id, "val/loss")) < 5
 
     resumed = start(killed, "-m", "experiments.moe", "--resume", run.info.run_id)

@@ -1,20 +1,21 @@
 """An experiment small enough to see through, for tests of the harness."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
+from pydantic import PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from experiments.harness.batches import TensorBatches
-from experiments.harness.config import STRICT, Count, Positive, TrainingConfig
-from experiments.harness.device import Hardware
-from experiments.harness.experiment import Experiment, Learnt
-from experiments.harness.loop import Callback, History, fit
-from experiments.harness.metrics import Outcome
-from experiments.harness.tracking import Run
+from harness.config import STRICT, TrainingConfig
+from harness.experiment import Evaluation, Experiment, ModelExport, NamedFigure, Splits, Trained
+from harness.training.batches import TensorBatches
+from harness.training.device import Hardware
+from harness.training.history import History
+from harness.training.loop import Callback, Recorder, fit
+from harness.training.metrics import StepOutput
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -25,63 +26,81 @@ class SmallConfig(TrainingConfig):
     entry_point: ClassVar[str] = "small"
     tiny: ClassVar[Mapping[str, Any]] = {}
 
-    num_epochs: Count = 5
-    batch_size: Count = 4
-    learning_rate: Positive = 0.1
+    num_epochs: PositiveInt = 5
+    batch_size: PositiveInt = 4
+    learning_rate: PositiveFloat = 0.1
 
 
-def squared_error(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Outcome:
+class Line(NamedTuple):
+    """Points of a line, (N, 1) and (N,)."""
+
+    x: Tensor
+    targets: Tensor
+
+
+def squared_error(model: nn.Module, batch: tuple[Tensor, Tensor]) -> StepOutput:
     """Return the mean squared error of a batch."""
     x, y = batch
     loss = (model(x).squeeze(-1) - y).square().mean()
-    return Outcome(loss, {"loss": loss, "accuracy": -loss}, len(y))
+    return StepOutput(loss, {"loss": loss, "accuracy": -loss}, len(y))
 
 
-def line(count: int = 10) -> tuple[Tensor, Tensor]:
+def line(count: int = 10) -> Line:
     """Return points of a line, with noise that every seed repeats."""
     x = torch.linspace(-1, 1, count).unsqueeze(1)
-    return x, 3 * x.squeeze(1) + 0.1 * torch.sin(99 * x.squeeze(1))
+    return Line(x, 3 * x.squeeze(1) + 0.1 * torch.sin(99 * x.squeeze(1)))
 
 
 def train_line(
     config: SmallConfig,
-    run: Run | None = None,
+    recorder: Recorder | None = None,
     callbacks: Sequence[Callback] = (),
     **options: Any,
 ) -> History:
     """Fit a line with the loop's defaults unless `options` say otherwise."""
     model = options.pop("model", None) or nn.Linear(1, 1)
-    optimizer = torch.optim.SGD(model.parameters(), lr=config.learning_rate)
+    train = options.pop("train", TensorBatches(*line(), batch_size=config.batch_size, shuffle=True))
     settings = {
-        "train": TensorBatches(*line(), batch_size=config.batch_size, shuffle=True),
+        "train": train if callable(train) else lambda epoch: train,
         "validation": TensorBatches(*line(), batch_size=6),
         "loss_function": squared_error,
-        "optimizer": optimizer,
+        "optimizer": torch.optim.SGD(model.parameters(), lr=config.learning_rate),
         "hardware": Hardware.choose(config),
         "callbacks": callbacks,
-        "run": run,
+        "recorder": recorder,
         **options,
     }
     return fit(model, config, **settings)
 
 
-def learn(
-    config: SmallConfig,
-    hardware: Hardware,
-    run: Run | None = None,
-    callbacks: Sequence[Callback] = (),
-) -> Learnt:
+class FitALine(Experiment[SmallConfig]):
     """Fit a line as an experiment of the suite does."""
-    model = nn.Linear(1, 1)
-    history = train_line(config, run, callbacks, model=model, hardware=hardware)
-    return Learnt(model=model, history=history, example=np.zeros((2, 1), dtype=np.float32))
+
+    config_class = SmallConfig
+
+    def load_data(self, config: SmallConfig) -> Splits[Line]:
+        return Splits(name="line", train=line(), validation=line(), load_test=line)
+
+    def build_model(self, config: SmallConfig, data: Any) -> nn.Module:
+        return nn.Linear(1, 1)
+
+    def loss(self, config: SmallConfig, model: nn.Module, batch: Any) -> StepOutput:
+        return squared_error(model, batch)
+
+    def optimizer(self, config: SmallConfig, model: nn.Module) -> torch.optim.Optimizer:
+        return torch.optim.SGD(model.parameters(), lr=config.learning_rate)
+
+    def evaluate(self, config: SmallConfig, trained: Trained, test: Line) -> Evaluation:
+        loss = squared_error(trained.model, test).loss.item()
+        return Evaluation(metrics={"test/loss": loss}, headline=f"A loss of {loss:.3f}.")
+
+    def figures(
+        self, config: SmallConfig, trained: Trained, evaluation: Evaluation
+    ) -> Iterator[NamedFigure]:
+        yield from ()
+
+    def export(self, config: SmallConfig, trained: Trained) -> ModelExport:
+        return ModelExport(module=trained.model, example_input=np.zeros((2, 1), dtype=np.float32))
 
 
-def judge(config: SmallConfig, hardware: Hardware, learnt: Learnt, run: Run) -> dict[str, float]:
-    """Pretend to judge what was learnt."""
-    metrics = {"test/loss": learnt.history.best["val/loss"]}
-    run.log_metrics(metrics)
-    return metrics
-
-
-EXPERIMENT = Experiment(SmallConfig, learn, judge)
+EXPERIMENT = FitALine()

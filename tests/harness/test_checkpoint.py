@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.harness import checkpoint
-from experiments.harness.checkpoint import Checkpoint
-from experiments.harness.errors import UserError
+from harness.errors import UserError
+from harness.training import checkpoint
+from harness.training.checkpoint import Checkpoint
 
 
 def test_random_generators_go_on_where_they_were(tmp_path: Path) -> None:

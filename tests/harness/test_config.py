@@ -9,17 +9,12 @@ from typing import Any, get_origin
 import pytest
 import yaml
 
-from experiments.harness import project
-from experiments.harness.config import (
-    Configuration,
-    construct,
-    describe,
-    option,
-    parse,
-)
-from experiments.harness.errors import UserError
-from experiments.main import MainConfig
-from experiments.moe import MoEConfig
+from experiments.main.config import MainConfig
+from experiments.moe.config import MoEConfig
+from harness import project
+from harness.command_line import parse
+from harness.config import Configuration, construct, describe, option
+from harness.errors import UserError
 from tests.conftest import ROOT
 
 CONFIGURATIONS = project.configurations()
@@ -47,17 +42,17 @@ def test_both_spellings_and_every_type() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ("--num-experts 0", ["num_experts=0", "greater than or equal to 1"]),
+        ("--num-experts 0", ["num_experts=0", "greater than 0"]),
         ("--num-experts two", ["num_experts=two", "integer"]),
         ("--top-k 3", ["top_k=3", "num_experts=2"]),
         ("--learning-rate -0.1", ["learning_rate=-0.1", "greater than 0"]),
         ("--learning-rate nan", ["learning_rate=nan", "finite"]),
-        ("--num-test 0", ["num_test=0", "greater than or equal to 1"]),
+        ("--num-test 0", ["num_test=0", "greater than 0"]),
         ("--data bananas", ["data=bananas", "ring", "checkerboard"]),
         ("--routing-noise 1", ["routing_noise=1.0", "top_k"]),
-        ("--num-expert 3", ["--num-expert", "--num-experts"]),
-        ("--bananas 3", ["--bananas"]),
-        ("--num-experts", ["num-experts", "expected one argument"]),
+        ("--num-expert 3", ["num_expert;", "did you mean num_experts"]),
+        ("--bananas 3", ["bananas", "--help"]),
+        ("--num-experts", ["num_experts: expected one argument"]),
     ],
 )
 def test_a_mistake_is_one_line_that_names_parameter_value_and_what_is_allowed(
@@ -126,3 +121,49 @@ def test_conda_has_the_pins_of_pyproject() -> None:
     conda = yaml.safe_load((ROOT / "conda.yaml").read_text())
     assert conda["dependencies"][-1] == {"pip": pins}
     assert all("==" in pin for pin in pins)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("--lr-decay-epochs 3", ["lr_decay_epochs=3", "no effect", "lr_schedule=step or plateau"]),
+        ("--lr-final-fraction 0.5", ["lr_final_fraction=0.5", "exponential or cosine"]),
+        ("--routing-noise 1 --top-k 2", ["routing_noise=1.0", "top_k from 1 to num_experts - 1"]),
+    ],
+)
+def test_a_parameter_without_effect_is_refused(arguments: str, words: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        parse(MoEConfig, arguments.split())
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_a_parameter_without_effect_is_not_logged() -> None:
+    names = {"lr_decay_epochs", "lr_decay_factor", "lr_final_fraction", "routing_noise"}
+    assert not names & MoEConfig().as_parameters().keys()
+    stepwise = MoEConfig(lr_schedule="step", num_experts=4, top_k=2).as_parameters()
+    assert names - {"lr_final_fraction"} <= stepwise.keys()
+
+
+@pytest.mark.parametrize("config_class", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
+def test_a_configuration_can_be_rebuilt_from_what_is_logged(
+    config_class: type[Configuration],
+) -> None:
+    config = config_class(**{**needed(config_class), **config_class.tiny})
+    assert construct(config_class, config.as_parameters()) == config
+
+
+def test_help_shows_each_parameter_once_in_groups_and_examples(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        parse(MoEConfig, ["--help"])
+    text = capsys.readouterr().out
+    headings = ["data:", "model:", "training:", "learning-rate decay:", "hardware:", "tracking:"]
+    places = [text.index(f"\n{heading}\n") for heading in headings]
+    assert places == sorted(places)
+    for field in dataclasses.fields(MoEConfig):
+        assert text.count(f"--{option(field.name)} ") >= 1
+        assert f"--{field.name} " not in text or "_" not in field.name
+    assert text.index("--restarts") < text.index("--num-epochs"), "the experiment's own first"
+    assert text.rstrip().endswith("--num-experts 3 --mixing logits")

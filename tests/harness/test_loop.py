@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from experiments.harness.batches import DrawnBatches, MappedBatches, TensorBatches
-from experiments.harness.device import Hardware, seed_everything
-from experiments.harness.loop import Progress, evaluate
-from experiments.harness.metrics import DivergedError, Outcome, decimal, scalars, size_of
+from harness.training.batches import GeneratedBatches, MappedBatches, TensorBatches
+from harness.training.device import Hardware, seed_everything
+from harness.training.loop import Progress, evaluate
+from harness.training.metrics import DivergedError, StepOutput, decimal, model_cost, scalars
 from tests.harness.small import SmallConfig, line, squared_error, train_line
 
 
@@ -78,27 +78,25 @@ def test_maximise_keeps_the_highest() -> None:
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_a_loss_that_is_no_number_stops_at_once_and_says_where(bad: float) -> None:
+def test_a_loss_that_is_not_finite_stops_at_once_and_says_where(bad: float) -> None:
     calls = 0
 
-    def fails_at_the_fifth_step(model: nn.Module, batch: Any) -> Outcome:
+    def fails_at_the_fifth_step(model: nn.Module, batch: Any) -> StepOutput:
         nonlocal calls
         calls += model.training
-        outcome = squared_error(model, batch)
-        return outcome._replace(loss=outcome.loss * (bad if calls == 5 else 1))
+        output = squared_error(model, batch)
+        return output._replace(loss=output.loss * (bad if calls == 5 else 1))
 
     with pytest.raises(DivergedError, match=r"epoch 2, step 2, learning rate 0\.1"):
         train_line(SmallConfig(lr_schedule="constant"), loss_function=fails_at_the_fifth_step)
     assert calls == 5
 
 
-def test_a_validation_loss_that_is_no_number_stops_too() -> None:
-    def loses_validation(model: nn.Module, batch: Any) -> Outcome:
-        outcome = squared_error(model, batch)
+def test_a_validation_loss_that_is_not_finite_stops_too() -> None:
+    def loses_validation(model: nn.Module, batch: Any) -> StepOutput:
+        output = squared_error(model, batch)
         return (
-            outcome
-            if model.training
-            else outcome._replace(metrics={"loss": torch.tensor(math.nan)})
+            output if model.training else output._replace(metrics={"loss": torch.tensor(math.nan)})
         )
 
     with pytest.raises(DivergedError, match="epoch 1, after its last step"):
@@ -149,10 +147,10 @@ def test_trains_on_the_gpu_in_bf16() -> None:
     assert history.best["val/loss"] < 0.1 * history.rows[0]["val/loss"]
 
 
-def test_averaged_weights_are_judged_and_kept_and_the_others_go_on_learning() -> None:
+def test_averaged_weights_are_evaluated_and_kept_while_the_others_train() -> None:
     """Written out: at first (1 + n) / (10 + n) of the average is kept, later 0.25."""
     x, y = line()
-    rates = SmallConfig(num_epochs=4, lr_schedule="constant", weight_average_decay=0.25)
+    rates = SmallConfig(num_epochs=4, lr_schedule="constant", ema_decay=0.25)
     model, twin = nn.Linear(1, 1), nn.Linear(1, 1)
     twin.load_state_dict(model.state_dict())
     in_order = TensorBatches(x, y, batch_size=10)
@@ -183,12 +181,12 @@ def test_batch_norms_measurements_are_averaged_with_the_weights() -> None:
 
     def remember(progress: Progress) -> None:
         assert progress.average is not None
-        assert progress.judged is progress.average.model
-        means.append(progress.judged[0].running_mean.item())  # type: ignore[index]
+        assert progress.eval_model is progress.average.module
+        means.append(progress.eval_model[0].running_mean.item())  # type: ignore[index]
 
     shifted = (line()[0] + 5, line()[1])
     batches = TensorBatches(*shifted, batch_size=10)
-    config = SmallConfig(num_epochs=3, lr_schedule="constant", weight_average_decay=0.15)
+    config = SmallConfig(num_epochs=3, lr_schedule="constant", ema_decay=0.15)
     train_line(config, model=model, train=batches, validation=batches, callbacks=[remember])
     running = [5 * (1 - 0.9**epoch) for epoch in (1, 2, 3)]  # its momentum is 0.1
     average, expected = 0.0, []
@@ -222,9 +220,9 @@ def test_a_last_batch_of_one_joins_the_one_before() -> None:
 def test_of_equally_good_epochs_the_one_with_the_lower_loss_is_kept() -> None:
     model = nn.Linear(1, 1)
 
-    def as_good(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Outcome:
-        outcome = squared_error(model, batch)
-        return Outcome(outcome.loss, {**outcome.metrics, "accuracy": torch.ones(())}, 5)
+    def as_good(model: nn.Module, batch: tuple[Tensor, Tensor]) -> StepOutput:
+        output = squared_error(model, batch)
+        return StepOutput(output.loss, {**output.metrics, "accuracy": torch.ones(())}, 5)
 
     history = train_line(
         SmallConfig(num_epochs=3),
@@ -262,8 +260,8 @@ def test_each_epoch_may_have_batches_of_its_own() -> None:
     assert history.column("train/loss") == pytest.approx([square, 4 * square, 9 * square])
 
 
-def test_each_epoch_draws_the_numbers_that_are_its_own() -> None:
-    epochs = [DrawnBatches(lambda number: 10 * number, epoch, 3) for epoch in (1, 2)]
+def test_each_epoch_generates_its_own_batches() -> None:
+    epochs = [GeneratedBatches(lambda number: 10 * number, epoch, 3) for epoch in (1, 2)]
     assert [list(epoch) for epoch in epochs] == [[0, 10, 20], [30, 40, 50]]
     assert list(epochs[0]) == [0, 10, 20]
     assert len(epochs[0]) == 3
@@ -272,7 +270,7 @@ def test_each_epoch_draws_the_numbers_that_are_its_own() -> None:
 def test_the_size_of_a_model_is_counted() -> None:
     """A convolution of 3 x 3 from 2 to 5 channels at 16 places, then 80 weights to 7 logits."""
     model = nn.Sequential(nn.Conv2d(2, 5, 3, padding=1), nn.Flatten(), nn.Linear(80, 7))
-    size = size_of(model, torch.zeros(3, 2, 4, 4))
+    size = model_cost(model, torch.zeros(3, 2, 4, 4))
     assert size["num_parameters"] == 2 * 5 * 9 + 5 + 80 * 7 + 7
     assert size["flops_per_sample"] == 2 * (16 * 2 * 5 * 9) + 2 * 80 * 7
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from experiments.harness.muon import orthogonal
-from experiments.harness.optimizers import OptimizerName, build_optimizer
+from harness.config import OptimizerName
+from harness.training.muon import orthogonal
+from harness.training.optimizers import build_optimizer
 from tests.harness.small import SmallConfig
 
 

@@ -1,8 +1,8 @@
-"""The report as a file: what stands beside what."""
+"""The report as a file: which pictures stand side by side."""
 
 import re
 
-from experiments.harness.report import Column, Picture, Report
+from harness.report import Column, Picture, Report
 
 
 def column(*captions: str) -> Column:
@@ -12,7 +12,7 @@ def column(*captions: str) -> Column:
 
 def shown(*columns: Column) -> list[str]:
     """Return the captions in the order of the file; empty places are empty strings."""
-    report = Report(title="t", remarks=[], headings=[], rows=[], figures=[], columns=columns)
+    report = Report(title="t", notes=[], headings=[], rows=[], figures=[], columns=columns)
     grid = report.html().split('class="runs"')[1]
     return re.findall(r'<div>(?:</div>|\s*<figure>.*?alt="(\w+)")', grid, re.DOTALL)
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from experiments.harness.schedules import Schedule
+from harness.training.schedules import Schedule
 from tests.harness.small import SmallConfig
 
 EPOCHS, STEPS = 6, 5
@@ -42,21 +42,27 @@ def one_cycle(i: int) -> float:
 CLOSED_FORMS: dict[str, Callable[[int], float]] = {
     "constant": lambda i: 0.4,
     "step": lambda i: 0.4 * 0.5 ** (i // (2 * STEPS)),
-    "exponential": lambda i: 0.4 * 0.01 ** (i / TOTAL),
-    "cosine": lambda i: cosine_between(0.4, 0.004, i / TOTAL),
+    "exponential": lambda i: 0.4 * 0.01 ** (i / (TOTAL - 1)),
+    "cosine": lambda i: cosine_between(0.4, 0.004, i / (TOTAL - 1)),
     "one_cycle": one_cycle,
+}
+
+
+DECAYS: dict[str, dict[str, Any]] = {
+    name: {"lr_decay_epochs": 2, "lr_decay_factor": 0.5} for name in ("step", "plateau")
 }
 
 
 @pytest.mark.parametrize("name", CLOSED_FORMS)
 def test_closed_form(name: str) -> None:
-    seen = rates(lr_schedule=name, lr_decay_epochs=2, lr_decay_factor=0.5)
+    seen = rates(lr_schedule=name, **DECAYS.get(name, {}))
     assert seen == pytest.approx([CLOSED_FORMS[name](i) for i in range(TOTAL)], rel=1e-9)
 
 
 @pytest.mark.parametrize("name", ["constant", "step", "exponential", "cosine", "plateau"])
 def test_warm_up_rises_linearly_and_reaches_the_highest_rate(name: str) -> None:
-    seen = rates(lr_schedule=name, lr_warmup_fraction=0.2, lr_decay_epochs=6)
+    waiting: dict[str, Any] = {"lr_decay_epochs": 6} if name in DECAYS else {}
+    seen = rates(lr_schedule=name, lr_warmup_fraction=0.2, **waiting)
     warm = round(0.2 * TOTAL)
     assert seen[: warm + 1] == pytest.approx([0.4 * (i + 1) / (warm + 1) for i in range(warm + 1)])
     assert max(seen) == pytest.approx(0.4)
@@ -65,6 +71,24 @@ def test_warm_up_rises_linearly_and_reaches_the_highest_rate(name: str) -> None:
 def test_one_cycle_rises_for_as_long_as_it_is_told() -> None:
     seen = rates(lr_schedule="one_cycle", lr_warmup_fraction=0.5)
     assert seen.index(max(seen)) == TOTAL // 2 - 1
+
+
+@pytest.mark.parametrize("name", [*CLOSED_FORMS, "plateau"])
+def test_without_warm_up_every_schedule_begins_at_the_highest_rate(name: str) -> None:
+    assert rates(lr_schedule=name, lr_warmup_fraction=0)[0] == pytest.approx(0.4)
+
+
+def test_one_cycle_without_warm_up_only_falls_to_where_one_with_it_ends() -> None:
+    seen = rates(lr_schedule="one_cycle", lr_warmup_fraction=0)
+    assert seen == sorted(seen, reverse=True)
+    assert seen[-1] == pytest.approx(rates(lr_schedule="one_cycle")[-1])
+
+
+@pytest.mark.parametrize("warm_up", [0, 0.2])
+@pytest.mark.parametrize("name", ["cosine", "exponential"])
+def test_the_last_step_has_the_final_fraction(name: str, warm_up: float) -> None:
+    seen = rates(lr_schedule=name, lr_final_fraction=0.05, lr_warmup_fraction=warm_up)
+    assert seen[-1] == pytest.approx(0.05 * 0.4)
 
 
 def test_one_cycle_of_a_rise_of_one_step() -> None:
@@ -81,7 +105,8 @@ def test_plateau_decays_after_so_many_epochs_without_improvement() -> None:
 
 @pytest.mark.parametrize("name", [*CLOSED_FORMS, "plateau"])
 def test_a_restored_schedule_goes_on_as_the_first_would_have(name: str) -> None:
-    options: dict[str, Any] = {"lr_schedule": name, "lr_warmup_fraction": 0.2, "lr_decay_epochs": 1}
+    options: dict[str, Any] = {"lr_schedule": name, "lr_warmup_fraction": 0.2}
+    options |= DECAYS.get(name, {})
     config = SmallConfig(num_epochs=EPOCHS, **options)
 
     def fresh() -> tuple[torch.optim.Optimizer, Schedule]:

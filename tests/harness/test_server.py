@@ -7,7 +7,7 @@ import mlflow
 import pytest
 from mlflow.tracking import MlflowClient
 
-from experiments.harness.launch import conduct
+from harness.run_experiment import run_experiment
 from tests.conftest import serve
 from tests.harness.small import EXPERIMENT, SmallConfig
 from tests.harness.test_tracking import history, interrupted_run
@@ -25,10 +25,10 @@ def server(store: Path) -> Iterator[str]:
         yield address
 
 
-def test_a_run_on_a_server_is_interrupted_and_goes_on(server: str, tmp_path: Path) -> None:
+def test_a_run_on_a_server_is_interrupted_and_resumed(server: str, tmp_path: Path) -> None:
     run_id = interrupted_run(SmallConfig(num_epochs=6))
     assert list((tmp_path / "artifacts").rglob("last.pt"))
-    conduct(EXPERIMENT, SmallConfig(resume=run_id))
+    run_experiment(EXPERIMENT, SmallConfig(resume=run_id))
     run = MlflowClient().get_run(run_id)
     assert run.info.status == "FINISHED"
     assert run.info.artifact_uri.startswith("mlflow-artifacts:")

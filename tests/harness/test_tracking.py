@@ -11,22 +11,21 @@ from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 from mlflow.entities import Run as MlflowRun
 from mlflow.tracking import MlflowClient
 from sqlalchemy import text
+from torch import nn
 
-from experiments.harness import tracking
-from experiments.harness.device import Hardware
-from experiments.harness.errors import UserError
-from experiments.harness.experiment import Experiment, Learnt
-from experiments.harness.launch import conduct
-from experiments.harness.metrics import Outcome
-from experiments.harness.signals import Terminated
-from experiments.harness.tracking import Run
-from tests.harness.small import EXPERIMENT, SmallConfig, judge, learn, squared_error, train_line
+from harness.errors import UserError
+from harness.run_experiment import run_experiment
+from harness.signals import Terminated
+from harness.tracking.lifecycle import track
+from harness.tracking.run import model_of
+from harness.training.metrics import StepOutput
+from tests.harness.small import EXPERIMENT, FitALine, SmallConfig, squared_error
 
 
 @pytest.fixture(autouse=True)
 def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """Log no models here: the tests of the entry points do, and it takes seconds."""
-    monkeypatch.setattr("experiments.harness.export.log_model", lambda *_: None)
+    monkeypatch.setattr("harness.tracking.export.log_model", lambda *_: None)
 
 
 def only_run(name: str = "small") -> MlflowRun:
@@ -41,7 +40,7 @@ def history(run_id: str, name: str) -> list[tuple[int, float]]:
 
 def test_a_run_holds_its_configuration_and_its_epochs(store: Path) -> None:
     config = SmallConfig(num_epochs=4, seed=3)
-    conduct(EXPERIMENT, config)
+    run_experiment(EXPERIMENT, config)
     run = only_run()
     assert run.info.status == "FINISHED"
     assert run.data.params == {k: str(v) for k, v in config.as_parameters().items()}
@@ -61,7 +60,7 @@ def test_values_that_mlflow_run_has_logged_as_text_stay(
     made = MlflowClient().create_run(mlflow.get_experiment_by_name("small").experiment_id)
     MlflowClient().log_param(made.info.run_id, "learning_rate", "1e-1")
     monkeypatch.setenv("MLFLOW_RUN_ID", made.info.run_id)
-    conduct(EXPERIMENT, SmallConfig())
+    run_experiment(EXPERIMENT, SmallConfig())
     run = only_run()
     assert run.info.run_id == made.info.run_id
     assert run.info.status == "FINISHED"
@@ -77,13 +76,13 @@ def test_values_that_mlflow_run_has_logged_as_text_stay(
         (RuntimeError("a bug"), "FAILED"),
     ],
 )
-def test_every_open_run_ends_with_the_status_it_deserves(
+def test_every_open_run_ends_with_its_final_status(
     store: Path, error: BaseException, status: str
 ) -> None:
     with (
         pytest.raises(type(error)),
-        tracking.track(SmallConfig(seeds=2), "cpu") as parent,
-        tracking.track(SmallConfig(), "cpu", parent_id=parent.run_id),
+        track(SmallConfig(seeds=2), "cpu") as parent,
+        track(SmallConfig(), "cpu", parent_id=parent.run_id),
     ):
         raise error
     runs = MlflowClient().search_runs([mlflow.get_experiment_by_name("small").experiment_id])
@@ -100,7 +99,7 @@ def test_a_run_interrupted_while_it_opens_is_killed(
 
     monkeypatch.setattr(mlflow, "log_params", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        conduct(EXPERIMENT, SmallConfig())
+        run_experiment(EXPERIMENT, SmallConfig())
     run = only_run()
     assert run.info.status == "KILLED"
     assert run.data.tags["seed"] == "0"
@@ -110,24 +109,24 @@ def test_a_run_interrupted_while_it_opens_is_killed(
 def test_a_store_that_cannot_be_used_is_said_in_one_line(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    conduct(EXPERIMENT, SmallConfig())
+    run_experiment(EXPERIMENT, SmallConfig())
     MlflowClient().delete_experiment(mlflow.get_experiment_by_name("small").experiment_id)
     with pytest.raises(UserError, match="MLFLOW_TRACKING_URI=sqlite") as caught:
-        conduct(EXPERIMENT, SmallConfig())
+        run_experiment(EXPERIMENT, SmallConfig())
     assert "\n" not in str(caught.value)
 
 
 def test_a_loss_that_is_no_number_fails_the_run_and_says_where(store: Path) -> None:
     with pytest.raises(ArithmeticError):
-        conduct(EXPERIMENT, SmallConfig(learning_rate=1e30, lr_schedule="constant"))
+        run_experiment(EXPERIMENT, SmallConfig(learning_rate=1e30, lr_schedule="constant"))
     run = only_run()
     assert run.info.status == "FAILED"
     for word in ("epoch 1", "step 2", "learning rate 1e+30"):
         assert word in run.data.tags["failure"]
 
 
-def test_a_users_mistake_leaves_no_run(store: Path) -> None:
-    with pytest.raises(UserError), tracking.track(SmallConfig(), "cpu"):
+def test_a_user_error_leaves_no_run(store: Path) -> None:
+    with pytest.raises(UserError), track(SmallConfig(), "cpu"):
         raise UserError("data=nothing.zip: no such file")
     found = mlflow.get_experiment_by_name("small")
     assert MlflowClient().search_runs([found.experiment_id]) == []
@@ -138,12 +137,12 @@ def test_asking_for_a_gpu_that_is_not_there_opens_no_run(
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(UserError, match="device=cuda"):
-        conduct(EXPERIMENT, SmallConfig(device="cuda"))
+        run_experiment(EXPERIMENT, SmallConfig(device="cuda"))
     assert mlflow.get_experiment_by_name("small") is None
 
 
-def test_seeds_are_children_and_the_parent_has_mean_and_spread(store: Path) -> None:
-    means = conduct(EXPERIMENT, SmallConfig(seeds=3, seed=5))
+def test_seeds_are_children_and_the_parent_has_mean_and_standard_deviation(store: Path) -> None:
+    means = run_experiment(EXPERIMENT, SmallConfig(seeds=3, seed=5)).metrics
     runs = MlflowClient().search_runs([mlflow.get_experiment_by_name("small").experiment_id])
     parent = next(run for run in runs if "mlflow.parentRunId" not in run.data.tags)
     children = {run.data.tags["seed"]: run for run in runs if run is not parent}
@@ -157,44 +156,47 @@ def test_seeds_are_children_and_the_parent_has_mean_and_spread(store: Path) -> N
     assert series == list(zip((5, 6, 7), values, strict=True))
 
 
-def interrupted(
-    config: SmallConfig, hardware: Hardware, run: Run | None = None, callbacks: Any = ()
-) -> Learnt:
-    """Be interrupted in the middle of the fourth epoch."""
-    calls = 0
+class Interrupted(FitALine):
+    """Is interrupted in the middle of the fourth epoch, with some seeds only if that is said."""
 
-    def loss_function(model: Any, batch: Any) -> Outcome:
-        nonlocal calls
-        calls += model.training
-        if calls == 3 * 3 + 2:
+    def __init__(self, *seeds: int) -> None:
+        self.seeds = seeds
+        self.trained: list[int] = []
+        self.calls = 0
+
+    def build_model(self, config: SmallConfig, data: Any) -> nn.Module:
+        self.trained.append(config.seed)
+        self.calls = 0
+        return super().build_model(config, data)
+
+    def loss(self, config: SmallConfig, model: nn.Module, batch: Any) -> StepOutput:
+        self.calls += model.training
+        if self.calls == 3 * 3 + 2 and (not self.seeds or self.seeds == tuple(self.trained)):
             raise KeyboardInterrupt
         return squared_error(model, batch)
-
-    train_line(config, run, hardware=hardware, loss_function=loss_function)
-    raise AssertionError("training was to be interrupted")
 
 
 def interrupted_run(config: SmallConfig) -> str:
     """Return the id of a run that was interrupted."""
     with pytest.raises(KeyboardInterrupt):
-        conduct(Experiment(SmallConfig, interrupted, judge), config)
+        run_experiment(Interrupted(), config)
     return str(only_run().info.run_id)
 
 
-def test_resuming_goes_on_in_the_same_run_with_the_same_numbers(
+def test_resuming_continues_the_same_run_with_the_same_numbers(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = SmallConfig(num_epochs=6, seed=1)
     run_id = interrupted_run(config)
     assert MlflowClient().get_run(run_id).info.status == "KILLED"
     assert [step for step, _ in history(run_id, "val/loss")] == [1, 2, 3]
-    conduct(EXPERIMENT, SmallConfig(resume=run_id))
+    run_experiment(EXPERIMENT, SmallConfig(resume=run_id))
     resumed = only_run()
     assert (resumed.info.run_id, resumed.info.status) == (run_id, "FINISHED")
     assert "failure" not in resumed.data.tags
 
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "uninterrupted")
-    conduct(EXPERIMENT, config)
+    run_experiment(EXPERIMENT, config)
     whole = only_run("uninterrupted")
     for name in ("train/loss", "val/loss", "learning_rate"):
         assert history(run_id, name) == history(whole.info.run_id, name)
@@ -205,28 +207,18 @@ def test_an_epoch_that_was_saved_and_not_logged_is_logged_on_resuming(store: Pat
     run_id = interrupted_run(SmallConfig(num_epochs=4))
     with MlflowClient()._tracking_client.store.ManagedSessionMaker() as session:
         session.execute(text("DELETE FROM metrics WHERE step = 3"))  # died before it was logged
-    conduct(EXPERIMENT, SmallConfig(resume=run_id))
+    run_experiment(EXPERIMENT, SmallConfig(resume=run_id))
     assert [step for step, _ in history(run_id, "val/loss")] == [1, 2, 3, 4]
 
 
 def test_resuming_seeds_repeats_none_that_finished(store: Path) -> None:
-    trained = []
-
-    def second_is_interrupted(
-        config: SmallConfig, hardware: Hardware, run: Run | None = None, callbacks: Any = ()
-    ) -> Learnt:
-        trained.append(config.seed)
-        if trained == [0, 1]:
-            return interrupted(config, hardware, run)
-        return learn(config, hardware, run)
-
-    experiment = Experiment(SmallConfig, second_is_interrupted, judge)
+    experiment = Interrupted(0, 1)
     with pytest.raises(KeyboardInterrupt):
-        conduct(experiment, SmallConfig(num_epochs=5, seeds=3))
+        run_experiment(experiment, SmallConfig(num_epochs=5, seeds=3))
     runs = MlflowClient().search_runs([mlflow.get_experiment_by_name("small").experiment_id])
     parent = next(run for run in runs if "mlflow.parentRunId" not in run.data.tags)
-    conduct(experiment, SmallConfig(resume=parent.info.run_id))
-    assert trained == [0, 1, 1, 2]
+    run_experiment(experiment, SmallConfig(resume=parent.info.run_id))
+    assert experiment.trained == [0, 1, 1, 2]
     runs = MlflowClient().search_runs([parent.info.experiment_id])
     assert len(runs) == 4
     assert {run.info.status for run in runs} == {"FINISHED"}
@@ -256,7 +248,7 @@ def test_what_cannot_be_resumed_says_why(store: Path, case: str) -> None:
         "other value": "num_epochs=99",
     }
     with pytest.raises(UserError, match=word[case]) as caught:
-        conduct(EXPERIMENT, config)
+        run_experiment(EXPERIMENT, config)
     assert "\n" not in str(caught.value)
 
 
@@ -264,7 +256,7 @@ def test_a_run_whose_process_lives_is_not_resumed(store: Path) -> None:
     run_id = interrupted_run(SmallConfig())
     MlflowClient().update_run(run_id, status="RUNNING")
     with pytest.raises(UserError, match="still works on that run"):
-        conduct(EXPERIMENT, SmallConfig(resume=run_id))
+        run_experiment(EXPERIMENT, SmallConfig(resume=run_id))
 
 
 def test_a_damaged_checkpoint_is_said_and_the_run_left_as_it_was(store: Path) -> None:
@@ -272,7 +264,7 @@ def test_a_damaged_checkpoint_is_said_and_the_run_left_as_it_was(store: Path) ->
     (path,) = store.rglob("last.pt")
     path.write_bytes(b"damaged")
     with pytest.raises(UserError, match="damaged"):
-        conduct(EXPERIMENT, SmallConfig(resume=run_id))
+        run_experiment(EXPERIMENT, SmallConfig(resume=run_id))
     assert MlflowClient().get_run(run_id).info.status == "KILLED"
 
 
@@ -283,7 +275,7 @@ def test_a_run_of_mlflow_that_only_resumes_another_says_so(
     experiment_id = MlflowClient().get_run(run_id).info.experiment_id
     wrapper = MlflowClient().create_run(experiment_id).info.run_id
     monkeypatch.setenv("MLFLOW_RUN_ID", wrapper)
-    conduct(EXPERIMENT, SmallConfig(resume=run_id))
+    run_experiment(EXPERIMENT, SmallConfig(resume=run_id))
     assert MlflowClient().get_run(run_id).info.status == "FINISHED"
     assert run_id in MlflowClient().get_run(wrapper).data.tags["mlflow.note.content"]
 
@@ -292,7 +284,7 @@ def track_twenty_epochs(folder: Path, seed: int) -> None:
     """Do what each of the eight processes does."""
     os.chdir(folder)
     mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
-    with tracking.track(SmallConfig(seed=seed), "cpu") as run:
+    with track(SmallConfig(seed=seed), "cpu") as run:
         for epoch in range(1, 21):
             run.log_epoch(epoch, {"val/loss": epoch + seed, "train/loss": 1.0})
 
@@ -321,13 +313,13 @@ def test_eight_processes_at_once_on_a_store_that_does_not_exist(tmp_path: Path) 
 
 def test_a_model_that_was_not_logged_to_the_end_is_none(store: Path) -> None:
     """The process was killed in between: MLflow links the model before it writes its files."""
-    conduct(EXPERIMENT, SmallConfig())
+    run_experiment(EXPERIMENT, SmallConfig())
     run, client = only_run(), MlflowClient()
     half = client.create_logged_model(run.info.experiment_id, source_run_id=run.info.run_id)
     client.log_outputs(run.info.run_id, models=[LoggedModelOutput(half.model_id, step=0)])
-    assert tracking.model_of(run.info.run_id) is None
+    assert model_of(run.info.run_id) is None
     client.finalize_logged_model(half.model_id, LoggedModelStatus.READY)
-    assert tracking.model_of(run.info.run_id) == half.model_id
+    assert model_of(run.info.run_id) == half.model_id
 
 
 def test_epochs_are_sent_together_and_all_of_them(
@@ -341,7 +333,7 @@ def test_epochs_are_sent_together_and_all_of_them(
         return log_batch(client, run_id, **batch)
 
     monkeypatch.setattr(MlflowClient, "log_batch", count)
-    with tracking.track(SmallConfig(), "cpu") as run:
+    with track(SmallConfig(), "cpu") as run:
         for epoch in range(1, 301):
             run.log_epoch(epoch, {f"metric_{i}": float(epoch * i) for i in range(5)})
     epochs = [size for size in calls if size > 50]

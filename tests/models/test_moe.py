@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from models import moe
-from models.moe import Mixing, MixtureOfExperts
+from models.choices import Mixing
+from models.moe import MLP, MixtureOfExperts
+from tests.models.small import mixture_of_experts
 
 VARIANTS: list[dict[str, Any]] = [
     {"mixing": mixing, "gate_hidden": hidden, "top_k": top_k}
@@ -57,7 +59,7 @@ def by_hand(model: MixtureOfExperts, x: Tensor, mixing: Mixing, top_k: int) -> T
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
 def test_equals_the_sum_written_out(variant: dict[str, Any], temperature: float) -> None:
     torch.manual_seed(0)
-    model = MixtureOfExperts(2, 4, temperature=temperature, **variant).double().eval()
+    model = mixture_of_experts(4, temperature=temperature, **variant).double().eval()
     x = 3 * torch.randn(20, 2).double()
     expected = by_hand(model, x, variant["mixing"], variant["top_k"])
     torch.testing.assert_close(model(x).sigmoid().detach(), expected, rtol=1e-10, atol=1e-12)
@@ -66,11 +68,11 @@ def test_equals_the_sum_written_out(variant: dict[str, Any], temperature: float)
 @pytest.mark.parametrize("mixing", ["logits", "probabilities"])
 def test_a_stack_is_so_many_separate_models(mixing: Mixing) -> None:
     torch.manual_seed(0)
-    stack = MixtureOfExperts(2, 3, mixing=mixing, gate_hidden=4, stack=(5,))
+    stack = mixture_of_experts(3, mixing=mixing, gate_hidden=4, stack=(5,))
     x = torch.randn(7, 2)
     assert stack(x).shape == (5, 7)
     for i in range(5):
-        one = MixtureOfExperts(2, 3, mixing=mixing, gate_hidden=4)
+        one = mixture_of_experts(3, mixing=mixing, gate_hidden=4)
         one.load_state_dict(moe.select_from_stack(stack.state_dict(), i))
         torch.testing.assert_close(stack(x)[i], one(x))
 
@@ -78,7 +80,7 @@ def test_a_stack_is_so_many_separate_models(mixing: Mixing) -> None:
 @pytest.mark.parametrize("top_k", [1, 2, 3, 4])
 def test_gate_sums_to_one_over_exactly_k_experts(top_k: int) -> None:
     torch.manual_seed(0)
-    model = MixtureOfExperts(2, 4, top_k=top_k, routing_noise=1.0)
+    model = mixture_of_experts(4, top_k=top_k, routing_noise=1.0)
     for mode in (model.train(), model.eval()):
         gate = mode.mix(torch.randn(50, 2)).gate
         torch.testing.assert_close(gate.sum(-2), torch.ones(50))
@@ -87,7 +89,7 @@ def test_gate_sums_to_one_over_exactly_k_experts(top_k: int) -> None:
 
 def test_noise_is_of_training_only() -> None:
     torch.manual_seed(0)
-    model = MixtureOfExperts(2, 4, top_k=1, routing_noise=2.0)
+    model = mixture_of_experts(4, top_k=1, routing_noise=2.0)
     x = torch.randn(50, 2)
     assert torch.equal(model.eval()(x), model(x))
     assert not torch.equal(model.train()(x), model(x))
@@ -95,7 +97,7 @@ def test_noise_is_of_training_only() -> None:
 
 def test_stable_where_probabilities_vanish() -> None:
     """The logit of a mixture of two certain experts stays finite, and so does its gradient."""
-    model = MixtureOfExperts(2, 2, mixing="probabilities")
+    model = mixture_of_experts(2, mixing="probabilities")
     x = torch.tensor([[1e4, -1e4]])
     logit = model(x)
     logit.sum().backward()
@@ -105,7 +107,7 @@ def test_stable_where_probabilities_vanish() -> None:
 
 def test_competitive_loss_is_written_out_and_equals_cross_entropy_of_mixed_probabilities() -> None:
     torch.manual_seed(0)
-    model = MixtureOfExperts(2, 3, mixing="probabilities").double()
+    model = mixture_of_experts(3, mixing="probabilities").double()
     x, labels = torch.randn(30, 2).double(), torch.randint(2, (30,)).double()
     mixture = model.mix(x)
     p = mixture.expert_logits.sigmoid()
@@ -141,12 +143,12 @@ def test_balance_loss_is_one_in_balance_and_highest_where_one_expert_takes_all(t
 def test_routing_to_all_experts_is_weighing_all_of_them() -> None:
     gate = torch.tensor([[0.9, 0.8], [0.1, 0.2]])
     for top_k in (0, 2):
-        assert moe.load_of_experts(gate, top_k).tolist() == [1, 0]
+        assert moe.expert_load(gate, top_k).tolist() == [1, 0]
 
 
 def test_balance_loss_pushes_the_gate_towards_the_idle_expert() -> None:
     logits = torch.tensor([[2.0, 2.0], [0.0, 0.0]], requires_grad=True)
-    moe.balance_loss(logits.softmax(-2)).backward()
+    moe.balance_loss(logits.softmax(-2), 0).backward()
     assert logits.grad is not None
     assert (logits.grad[0] > 0).all()
     assert (logits.grad[1] < 0).all()
@@ -165,13 +167,13 @@ def test_small_terms_against_their_formulas() -> None:
 
 def test_loss_free_bias_evens_out_the_load() -> None:
     torch.manual_seed(1)
-    model = MixtureOfExperts(2, 4, top_k=1, bias_update_rate=0.01)
+    model = mixture_of_experts(4, top_k=1, bias_update_rate=0.01)
     x = torch.randn(400, 2)
-    before = moe.load_of_experts(model.eval().mix(x).gate, 1).max()
+    before = moe.expert_load(model.eval().mix(x).gate, 1).max()
     model.train()
     for _ in range(300):
         model(x)
-    after = moe.load_of_experts(model.eval().mix(x).gate, 1).max()
+    after = moe.expert_load(model.eval().mix(x).gate, 1).max()
     assert before > 0.4
     assert after < 0.3
 
@@ -179,7 +181,7 @@ def test_loss_free_bias_evens_out_the_load() -> None:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_gradients_reach_every_parameter(variant: dict[str, Any]) -> None:
     torch.manual_seed(0)
-    model = MixtureOfExperts(2, 3, **variant)
+    model = mixture_of_experts(3, **variant)
     mixture = model.mix(torch.randn(64, 2))
     labels = torch.randint(2, (64,)).float()
     moe.binary_cross_entropy(mixture.combine(variant["mixing"]), labels).backward()
@@ -189,23 +191,45 @@ def test_gradients_reach_every_parameter(variant: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_eight_points_can_be_learnt_by_heart(variant: dict[str, Any]) -> None:
-    """Alternating classes on a line: a single straight boundary gets five of the eight right."""
+def test_eight_points_can_be_overfitted(variant: dict[str, Any]) -> None:
+    """Alternating classes on a line: a single straight boundary classifies five of the eight."""
     torch.manual_seed(0)
     x = torch.stack([torch.linspace(-2, 2, 8), torch.zeros(8)], dim=1)
     labels = torch.tensor([0.0, 0, 1, 1, 0, 0, 1, 1])
-    model = MixtureOfExperts(2, 6, stack=(8,), **variant)
+    model = mixture_of_experts(6, stack=(8,), **variant)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
     for _ in range(400):
         optimizer.zero_grad()
         moe.binary_cross_entropy(model(x), labels).sum().backward()
         optimizer.step()
-    right = ((model.eval()(x) > 0) == (labels > 0.5)).all(-1)
-    assert right.any()
+    correct = ((model.eval()(x) > 0) == (labels > 0.5)).all(-1)
+    assert correct.any()
 
 
 def test_bad_sizes_are_refused() -> None:
     with pytest.raises(ValueError, match="num_experts=0"):
-        MixtureOfExperts(2, 0)
+        mixture_of_experts(0)
     with pytest.raises(ValueError, match="top_k=3 is not between 0 and num_experts=2"):
-        MixtureOfExperts(2, 2, top_k=3)
+        mixture_of_experts(2, top_k=3)
+
+
+@torch.no_grad()
+def test_an_mlp_without_hidden_units_is_an_affine_map() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(9, 3)
+    linear: Any = MLP(3, 0, 1)
+    expected = x @ linear.layers.weight.T + linear.layers.bias
+    torch.testing.assert_close(linear(x), expected.T)
+    mlp: Any = MLP(3, 4, 1)
+    first, _, last = mlp.layers
+    hidden = torch.tanh(x @ first.weight.T + first.bias)
+    torch.testing.assert_close(mlp(x), (hidden @ last.weight.T + last.bias).T)
+
+
+@torch.no_grad()
+def test_top1_logits_are_those_of_the_expert_with_the_largest_weight() -> None:
+    torch.manual_seed(0)
+    mixture = mixture_of_experts(3, stack=(2,)).mix(torch.randn(9, 2))
+    for copy, point in itertools.product(range(2), range(9)):
+        best = int(mixture.gate[copy, :, point].argmax())
+        assert mixture.top1_logits[copy, point] == mixture.expert_logits[copy, best, point]

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 import torch
 
-from models.ngram import bits_of, count_ngrams, discount, kneser_ney
+from models.ngram import bits_per_symbol, count_ngrams, discount, kneser_ney
 
 TEXT = torch.tensor([0, 1, 2, 0, 1, 0, 2, 2, 1, 0, 1, 2, 0, 0, 1, 1, 2, 0, 1, 2] * 3 + [2, 1, 1])
 
@@ -54,7 +54,7 @@ def test_ngrams_are_counted() -> None:
     assert counts.tolist() == [[0, 2, 0], [1, 0, 1], [0, 0, 0]]
 
 
-def test_nothing_is_taken_off_nothing_and_never_more_than_there_is() -> None:
+def test_a_discount_is_at_most_its_count() -> None:
     taken = discount(torch.tensor([1, 2, 2, 2, 3, 3, 3, 3, 3, 3]))
     assert taken[0] == 0
     assert ((taken >= 0) & (taken <= torch.arange(4))).all()
@@ -63,7 +63,7 @@ def test_nothing_is_taken_off_nothing_and_never_more_than_there_is() -> None:
 def test_a_uniform_model_takes_log2_of_the_number_of_symbols() -> None:
     uniform = torch.full((27, 27, 27), 1 / 27, dtype=torch.float64)
     text = torch.randint(0, 27, (100,), dtype=torch.uint8)
-    assert bits_of(uniform, text).tolist() == pytest.approx([math.log2(27)] * 100)
+    assert bits_per_symbol(uniform, text).tolist() == pytest.approx([math.log2(27)] * 100)
 
 
 def test_bits_are_those_of_each_symbol_after_those_before_it() -> None:
@@ -71,4 +71,4 @@ def test_bits_are_those_of_each_symbol_after_those_before_it() -> None:
     text = [1, 2, 0, 1]
     padded = [0, 0, *text]
     bits = [-math.log2(probabilities[tuple(padded[i : i + 3])].item()) for i in range(4)]
-    assert bits_of(probabilities, torch.tensor(text)).tolist() == pytest.approx(bits)
+    assert bits_per_symbol(probabilities, torch.tensor(text)).tolist() == pytest.approx(bits)

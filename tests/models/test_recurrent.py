@@ -2,73 +2,90 @@
 
 import itertools
 import math
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
+from models.choices import CELLS, CELLS_FOR_INITIALISATION, CellName, Initialisation
 from models.mingru import scan
 from models.recurrent import (
-    FOR_CELLS,
-    CellName,
-    Predictor,
-    RecurrentNetwork,
+    CELL_CONSTRUCTORS,
+    ExportableRNN,
+    build_recurrence,
     generate,
-    recurrence,
+    initialise,
 )
+from tests.models.small import recurrent_network as network
 
-CELLS: tuple[CellName, ...] = get_args(CellName)
-CASES = [(how, cell) for how, cells in FOR_CELLS.items() for cell in cells]
-
-
-def network(cell: CellName = "gru", **changes: Any) -> RecurrentNetwork:
-    torch.manual_seed(0)
-    options: dict[str, Any] = {"num_symbols": 5, "hidden_size": 6}
-    return RecurrentNetwork(cell=cell, **{**options, **changes}).eval()
+CASES = [(how, cell) for how, cells in CELLS_FOR_INITIALISATION.items() for cell in cells]
 
 
 def symbols(rows: int, steps: int) -> Tensor:
     return torch.randint(0, 5, (rows, steps), generator=torch.Generator().manual_seed(1))
 
 
-def step_by_hand(cell: CellName, layers: Any, x: Tensor, state: Any) -> Any:
-    """Return the next state of one layer: h, or (h, c) for LSTM."""
-    if cell == "mingru":
-        gate, candidate = (layers.layers[0].weight @ x + layers.layers[0].bias).chunk(2)
-        z = 1 / (1 + (-gate).exp())
-        g = torch.tensor(
-            [c + 0.5 if c >= 0 else 1 / (1 + math.exp(-c)) for c in candidate.tolist()],
-            dtype=torch.float64,
-        )
-        return (1 - z) * state + z * g
-    w, u, b, d = (getattr(layers, name) for name in layers._all_weights[0])
-    h = state[0] if cell == "lstm" else state
-    if cell == "rnn":
-        return torch.tanh(w @ x + b + u @ h + d)
-    if cell == "lstm":
-        i, f, g, o = (w @ x + b + u @ h + d).chunk(4)
-        c = torch.sigmoid(f) * state[1] + torch.sigmoid(i) * torch.tanh(g)
-        return torch.sigmoid(o) * torch.tanh(c), c
+def rnn_step(layers: Any, x: Tensor, h: Tensor) -> Tensor:
+    w, u, b, d = layers.all_weights[0]
+    return torch.tanh(w @ x + b + u @ h + d)
+
+
+def lstm_step(layers: Any, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    w, u, b, d = layers.all_weights[0]
+    i, f, g, o = (w @ x + b + u @ state[0] + d).chunk(4)
+    c = torch.sigmoid(f) * state[1] + torch.sigmoid(i) * torch.tanh(g)
+    return torch.sigmoid(o) * torch.tanh(c), c
+
+
+def gru_step(layers: Any, x: Tensor, h: Tensor) -> Tensor:
+    w, u, b, d = layers.all_weights[0]
     (wr, wz, wn), (ur, uz, un) = (w @ x + b).chunk(3), (u @ h + d).chunk(3)
     r, z = torch.sigmoid(wr + ur), torch.sigmoid(wz + uz)
     return (1 - z) * torch.tanh(wn + r * un) + z * h
+
+
+def mingru_step(layers: Any, x: Tensor, h: Tensor) -> Any:
+    gate, candidate = (layers.layers[0].weight @ x + layers.layers[0].bias).chunk(2)
+    z = 1 / (1 + (-gate).exp())
+    g = torch.tensor(
+        [c + 0.5 if c >= 0 else 1 / (1 + math.exp(-c)) for c in candidate.tolist()],
+        dtype=torch.float64,
+    )
+    return (1 - z) * h + z * g
+
+
+EQUATIONS: dict[str, Any] = {
+    "rnn": rnn_step,
+    "lstm": lstm_step,
+    "gru": gru_step,
+    "mingru": mingru_step,
+}
+
+
+def test_every_cell_has_a_constructor_and_equations() -> None:
+    missing = set(CELLS) - set(CELL_CONSTRUCTORS)
+    assert not missing, f"add {missing} to CELL_CONSTRUCTORS in models/recurrent.py"
+    missing = set(CELLS) - set(EQUATIONS)
+    assert not missing, f"add one step of {missing} to EQUATIONS in tests/models/test_recurrent.py"
 
 
 @pytest.mark.parametrize("cell", CELLS)
 @torch.no_grad()
 def test_a_cell_is_its_equations(cell: CellName) -> None:
     torch.manual_seed(0)
-    layers = recurrence(cell, 3, 4).double()
+    layers = build_recurrence(
+        cell, 3, 4, num_layers=1, dropout_rate=0.0, initialisation="default", horizon=3
+    ).double()
     x = 3 * torch.randn(2, 30, 3, dtype=torch.float64)
     hidden, _ = layers(x)
     for row in range(2):
         zeros = torch.zeros(4, dtype=torch.float64)
         state: Any = (zeros, zeros) if cell == "lstm" else zeros
         for step in range(30):
-            state = step_by_hand(cell, layers, x[row, step], state)
-            expected = state[0] if cell == "lstm" else state
+            state = EQUATIONS[cell](layers, x[row, step], state)
+            expected = state[0] if isinstance(state, tuple) else state
             torch.testing.assert_close(hidden[row, step], expected, rtol=1e-10, atol=1e-10)
 
 
@@ -102,7 +119,7 @@ def test_a_stream_in_pieces_is_the_stream_as_a_whole(cell: CellName, num_layers:
 
 @pytest.mark.parametrize("cell", CELLS)
 @torch.no_grad()
-def test_what_is_said_depends_on_the_past_alone(cell: CellName) -> None:
+def test_logits_depend_on_the_past_alone(cell: CellName) -> None:
     model = network(cell)
     one, other = symbols(1, 10), symbols(1, 10)
     other[:, 6] = (other[:, 6] + 1) % 5
@@ -112,7 +129,7 @@ def test_what_is_said_depends_on_the_past_alone(cell: CellName) -> None:
 
 
 @pytest.mark.parametrize(("how", "cell"), CASES)
-def test_gradients_reach_every_parameter(how: Any, cell: CellName) -> None:
+def test_gradients_reach_every_parameter(how: Initialisation, cell: CellName) -> None:
     model = network(
         cell, num_layers=2, num_conditions=3, embedding_size=4, initialisation=how, horizon=20
     ).train()
@@ -124,7 +141,7 @@ def test_gradients_reach_every_parameter(how: Any, cell: CellName) -> None:
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_few_sequences_are_learnt_by_heart(cell: CellName) -> None:
+def test_a_few_sequences_can_be_overfitted(cell: CellName) -> None:
     model = network(cell, hidden_size=32).train()
     inputs, targets = symbols(8, 6), torch.randint(0, 5, (8,))
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
@@ -135,8 +152,8 @@ def test_a_few_sequences_are_learnt_by_heart(cell: CellName) -> None:
     assert (model(inputs)[0][:, -1].argmax(-1) == targets).all()
 
 
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
-def test_orthogonal_weights_change_no_length(cell: CellName) -> None:
+@pytest.mark.parametrize("cell", CELLS_FOR_INITIALISATION["orthogonal"])
+def test_orthogonal_weights_preserve_norms(cell: CellName) -> None:
     layers: Any = network(cell, num_layers=2, initialisation="orthogonal").recurrence
     for recurrent in (layers.weight_hh_l0, layers.weight_hh_l1):
         for block in recurrent.split(6):
@@ -145,7 +162,7 @@ def test_orthogonal_weights_change_no_length(cell: CellName) -> None:
     assert all((bias == 1).all() for bias in forget)
 
 
-def test_the_identity_keeps_what_it_holds() -> None:
+def test_identity_weights_preserve_the_state() -> None:
     layers: Any = network("rnn", initialisation="identity").recurrence
     nn.init.zeros_(layers.weight_ih_l0)
     state = torch.rand(1, 2, 6)
@@ -153,7 +170,7 @@ def test_the_identity_keeps_what_it_holds() -> None:
     torch.testing.assert_close(after, state)
 
 
-@pytest.mark.parametrize("cell", FOR_CELLS["chrono"])
+@pytest.mark.parametrize("cell", CELLS_FOR_INITIALISATION["chrono"])
 @torch.no_grad()
 def test_chrono_gates_remember_for_1_to_horizon_steps(cell: CellName) -> None:
     """A gate that keeps k / (1 + k) forgets over about 1 + k steps."""
@@ -161,6 +178,7 @@ def test_chrono_gates_remember_for_1_to_horizon_steps(cell: CellName) -> None:
     if cell == "mingru":
         kept = torch.sigmoid(-layers.layers[0].bias[:400])
     else:
+        assert cell in ("lstm", "gru"), f"add here how much the gates of {cell} keep"
         kept = torch.sigmoid(layers.bias_ih_l0.split(400)[1] + layers.bias_hh_l0.split(400)[1])
     spans = kept / (1 - kept)
     assert spans.min() == pytest.approx(1, abs=1)
@@ -170,19 +188,26 @@ def test_chrono_gates_remember_for_1_to_horizon_steps(cell: CellName) -> None:
         torch.testing.assert_close(layers.bias_ih_l0[:400], -layers.bias_ih_l0[400:800])
 
 
+def test_an_initialisation_that_a_cell_has_not_is_refused() -> None:
+    with pytest.raises(ValueError, match="initialisation=identity is not defined for cell=gru"):
+        network("gru", initialisation="identity")
+    with pytest.raises(TypeError, match=r"add to models\.recurrent\.initialise .* for Linear"):
+        initialise(nn.Linear(2, 2), "chrono", 5)
+
+
 def test_conditions_are_needed_where_there_are_any() -> None:
     with pytest.raises(ValueError, match="conditions=None"):
         network(num_conditions=3)(symbols(1, 2))
 
 
 @pytest.mark.parametrize(
-    ("cell", "num_conditions"), [("rnn", 3), ("lstm", 0), ("gru", 3), ("mingru", 0)]
+    ("cell", "num_conditions"), [(cell, 3 * (i % 2 == 0)) for i, cell in enumerate(CELLS)]
 )
 @torch.no_grad()
 def test_exported_it_takes_any_number_of_sequences_and_steps(
     cell: CellName, num_conditions: int
 ) -> None:
-    model = Predictor(network(cell, num_layers=2, num_conditions=num_conditions)).eval()
+    model = ExportableRNN(network(cell, num_layers=2, num_conditions=num_conditions)).eval()
     exported = torch.export.export(
         model, (symbols(2, 9).clamp(max=2),), dynamic_shapes=({0: Dim.DYNAMIC, 1: Dim.DYNAMIC},)
     ).module()
@@ -194,34 +219,34 @@ def test_exported_it_takes_any_number_of_sequences_and_steps(
         torch.testing.assert_close(model(inputs), expected)
 
 
-def test_what_is_written_follows_the_probabilities() -> None:
+def test_samples_follow_the_probabilities() -> None:
     model = network()
     prompt, temperature = torch.tensor([1, 2]), 0.7
     logits = model(prompt.unsqueeze(0))[0][0, -1]
     expected = (logits / temperature).softmax(-1)
-    drawn = generate(model, prompt, 1, torch.full((20_000,), temperature))
-    frequencies = torch.bincount(drawn.flatten(), minlength=5) / 20_000
+    samples = generate(model, prompt, 1, torch.full((20_000,), temperature))
+    frequencies = torch.bincount(samples.flatten(), minlength=5) / 20_000
     torch.testing.assert_close(frequencies, expected, rtol=0, atol=0.02)
 
 
 @torch.no_grad()
-def test_at_temperature_zero_the_most_probable_symbol_is_written() -> None:
+def test_at_temperature_zero_the_most_probable_symbol_is_generated() -> None:
     model, text = network(), [1, 2]
-    written = generate(model, torch.tensor(text), 10, torch.zeros(1))
+    generated = generate(model, torch.tensor(text), 10, torch.zeros(1))
     for _ in range(10):
         text.append(int(model(torch.tensor([text]))[0][0, -1].argmax()))
-    assert written[0].tolist() == text[2:]
+    assert generated[0].tolist() == text[2:]
 
 
-def test_what_is_written_repeats_with_the_seed() -> None:
+def test_samples_repeat_with_the_seed() -> None:
     temperatures = torch.tensor([0.5, 1.0, 2.0])
 
-    def write(seed: int) -> Tensor:
+    def sample(seed: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
         return generate(network(), torch.tensor([0]), 30, temperatures, generator)
 
-    assert torch.equal(write(4), write(4))
-    assert not torch.equal(write(4), write(5))
+    assert torch.equal(sample(4), sample(4))
+    assert not torch.equal(sample(4), sample(5))
 
 
 def test_a_negative_temperature_is_refused() -> None:

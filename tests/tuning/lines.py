@@ -2,21 +2,19 @@
 
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic.dataclasses import dataclass
+from torch import nn
 
-from experiments.harness.config import STRICT
-from experiments.harness.device import Hardware
-from experiments.harness.errors import UserError
-from experiments.harness.experiment import Experiment, Learnt
-from experiments.harness.loop import Callback
-from experiments.harness.metrics import DivergedError
-from experiments.harness.tracking import Run
+from harness.config import STRICT
+from harness.errors import UserError
+from harness.search_space import Range, choice
+from harness.training.metrics import DivergedError
 from tests.harness import small
-from tuning.space import Space, choice, numbers
+from tuning.space import Space
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -30,35 +28,33 @@ class LineConfig(small.SmallConfig):
     """What training does."""
 
 
-def learn(
-    config: LineConfig,
-    hardware: Hardware,
-    run: Run | None = None,
-    callbacks: Sequence[Callback] = (),
-) -> Learnt:
-    """Do what the configuration says."""
-    match config.behaviour:
-        case "bug":
-            raise KeyError("a bug")
-        case "diverge":
-            raise DivergedError("the loss became nan")
-        case "memory":
-            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 4 TB")
-        case "mistake":
-            raise UserError("data=nothing.zip: no such file")
-        case "die once" if not Path("died").exists():
-            Path("died").touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-    if run is not None:
-        x, y = small.line()
-        run.log_dataset("line", "validation", x.numpy(), y.numpy())
-    return small.learn(config, hardware, run, callbacks)
+class MisbehavingLine(small.FitALine):
+    """Does what the configuration says as soon as it is to train."""
+
+    config_class = LineConfig
+
+    def build_model(self, config: small.SmallConfig, data: Any) -> nn.Module:
+        """Misbehave, or return the model."""
+        assert isinstance(config, LineConfig)
+        match config.behaviour:
+            case "bug":
+                raise KeyError("a bug")
+            case "diverge":
+                raise DivergedError("the loss became nan")
+            case "memory":
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 4 TB")
+            case "mistake":
+                raise UserError("data=nothing.zip: no such file")
+            case "die once" if not Path("died").exists():
+                Path("died").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        return super().build_model(config, data)
 
 
-EXPERIMENT = Experiment(LineConfig, learn, small.judge)
+EXPERIMENT = MisbehavingLine()
 SPACE = Space(
-    EXPERIMENT,
-    {"learning_rate": numbers(1e-4, 0.5, log=True), "batch_size": choice(2, 4, 10)},
+    experiment=EXPERIMENT,
+    parameters={"learning_rate": Range(1e-4, 0.5, log=True), "batch_size": choice(2, 4, 10)},
     metric="val/loss",
     maximise=False,
     fixed={"num_epochs": 4},

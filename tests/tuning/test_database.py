@@ -18,9 +18,10 @@ from sqlalchemy.engine import URL
 from tests.conftest import ERRORS, start, wait_until
 from tests.tuning.lines import SPACE
 from tests.tuning.test_study import QUICK, children, states, with_behaviours
-from tuning import report, storage, study
+from tuning import report, storage, study, trials
 from tuning.config import StudyConfig
 from tuning.study import tune
+from tuning.trials import TrialQueue
 
 pytestmark = pytest.mark.slow
 
@@ -62,7 +63,7 @@ def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "draw", lambda *arguments: {})
 
 
-def test_a_killed_worker_loses_its_trial_only_and_resuming_goes_on(
+def test_a_killed_worker_loses_its_trial_only_and_the_study_resumes(
     store: Path, database: str
 ) -> None:
     space = with_behaviours("fit", "die once")
@@ -83,38 +84,40 @@ def test_a_killed_worker_loses_its_trial_only_and_resuming_goes_on(
     assert {run.info.status for run in children(again).values()} == {"FINISHED", "FAILED"}
 
 
-def test_a_trial_of_another_machine_whose_heart_stops_is_done_again(
+def test_a_trial_of_another_machine_whose_heartbeat_stops_is_run_again(
     store: Path, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One trial of a machine that has died, one of a machine that lives."""
-    monkeypatch.setattr(storage, "HEARTBEAT_SECONDS", 1)
-    monkeypatch.setattr(storage, "STALE_SECONDS", 3)
+    monkeypatch.setattr(trials, "HEARTBEAT_SECONDS", 1)
+    monkeypatch.setattr(trials, "STALE_SECONDS", 3)
     values = {**QUICK, "study_name": "shared", "storage": database}
-    made = study.open_study(StudyConfig(**values), SPACE, storage.open_storage(database))
-    dead, alive = storage.ask(made, 0), storage.ask(made, 0)
+    opened = storage.open_storage(database)
+    made = study.open_study(StudyConfig(**values), SPACE, opened)
+    queue = TrialQueue(made, opened)
+    dead, alive = queue.ask(0), queue.ask(0)
     for trial in (dead, alive):
         SPACE.suggest(trial)
         trial.set_user_attr("process", {"host": "elsewhere", "process_id": "1"})
-    storage.beat(made, [dead._trial_id])
+    queue.heartbeat([dead.number])
     time.sleep(4)
 
     def finish_in_a_while() -> None:
         for _ in range(16):
-            storage.beat(made, [alive._trial_id])
+            queue.heartbeat([alive.number])
             time.sleep(0.5)
         made.tell(alive, 0.25)
 
-    storage.beat(made, [alive._trial_id])
+    queue.heartbeat([alive.number])
     other_machine = threading.Thread(target=finish_in_a_while)
     other_machine.start()
-    outcome = tune(StudyConfig(**values, trials=4, resume=True), SPACE)
+    result = tune(StudyConfig(**values, trials=4, resume=True), SPACE)
     other_machine.join()
-    trials = outcome.study.get_trials()
-    assert [trial.state for trial in trials[:2]] == [TrialState.FAIL, TrialState.COMPLETE]
-    assert outcome.study.best_value <= 0.25, "the study waits for the other machine's trial"
-    assert trials[2].params == dead.params
-    assert trials[2].state == TrialState.COMPLETE
-    assert storage.replaced(trials) == {0}
+    found = result.study.get_trials()
+    assert [trial.state for trial in found[:2]] == [TrialState.FAIL, TrialState.COMPLETE]
+    assert result.study.best_value <= 0.25, "the study waits for the other machine's trial"
+    assert found[2].params == dead.params
+    assert found[2].state == TrialState.COMPLETE
+    assert trials.requeued(found) == {0}
 
 
 def test_two_processes_share_the_trials_of_one_study(tmp_path: Path, database: str) -> None:
@@ -127,10 +130,10 @@ def test_two_processes_share_the_trials_of_one_study(tmp_path: Path, database: s
     wait_until(lambda: _num_trials(opened) > 0, first)
     second = start(tmp_path, *arguments, database, "--resume")
     assert first.wait() == second.wait() == 0, (tmp_path / ERRORS).read_text()
-    trials = optuna.load_study(study_name="shared", storage=opened).get_trials()
-    assert [trial.state for trial in trials].count(TrialState.COMPLETE) == len(trials)
-    assert 12 <= len(trials) <= 13  # the two may ask for the last one at the same moment
-    assert len({trial.user_attrs["process"]["process_id"] for trial in trials}) == 2
+    found = optuna.load_study(study_name="shared", storage=opened).get_trials()
+    assert [trial.state for trial in found].count(TrialState.COMPLETE) == len(found)
+    assert 12 <= len(found) <= 13  # the two may ask for the last one at the same moment
+    assert len({trial.user_attrs["process"]["process_id"] for trial in found}) == 2
     script = "import mlflow; print(mlflow.search_runs(search_all_experiments=True).status.tolist())"
     done = subprocess.run(
         [sys.executable, "-c", script],
@@ -140,7 +143,7 @@ def test_two_processes_share_the_trials_of_one_study(tmp_path: Path, database: s
         env={"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db", "PATH": "/usr/bin"},
         check=True,
     )
-    assert done.stdout.strip() == str(["FINISHED"] * (len(trials) + 1))
+    assert done.stdout.strip() == str(["FINISHED"] * (len(found) + 1))
 
 
 def _num_trials(opened: BaseStorage) -> int:

@@ -8,12 +8,13 @@ from itertools import combinations
 from typing import Any
 from unittest.mock import patch
 
+import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import optuna
 import pytest
 from matplotlib.backend_bases import RendererBase
 from matplotlib.collections import LineCollection, PathCollection
-from matplotlib.container import BarContainer
 from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -22,8 +23,8 @@ from matplotlib.transforms import Bbox
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from experiments.figures import style
-from tuning import figures
+from harness.figures import style
+from tuning import figures, parameter_axes
 from tuning.figures import Objective
 
 ACCURACY = Objective("val/accuracy", maximise=True)
@@ -177,14 +178,18 @@ def test_values_beyond_stand_at_the_border_as_triangles() -> None:
     assert bottom < low < 0.98 < top < 1.0
 
 
-def test_importances_are_sorted_and_have_numbers() -> None:
-    values = {"b": 0.25, "a": 0.6, "c": 0.15}
-    figure = figures.importances(values, ACCURACY)
-    (bars,) = [c for c in figure.axes[0].containers if isinstance(c, BarContainer)]
-    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-    assert [bar.get_width() for bar in bars] == [0.15, 0.25, 0.6]  # from the bottom up
-    assert names == ["c", "b", "a"]
-    assert {"0.60", "0.25", "0.15"} <= set(texts(figure))
+def test_what_optuna_draws_leaves_pyplot_as_it_was() -> None:
+    made = optuna.create_study(direction="maximize")
+    made.add_trials([t for t in study(20) if t.state.is_finished()])
+    before = dict(mpl.rcParams)
+    importances, timeline = figures.importances(made, ACCURACY), figures.timeline(made)
+    assert {name for name in before if before[name] != mpl.rcParams[name]} == set()
+    assert plt.get_fignums() == []
+    names = [label.get_text() for label in importances.axes[0].get_yticklabels()]
+    assert {"learning_rate", "hidden_size"} <= set(names)
+    assert {"COMPLETE", "PRUNED", "FAIL"} <= set(texts(timeline))
+    for figure in (importances, timeline):
+        check_layout(figure, "by Optuna")
 
 
 def test_slices_place_trials_on_the_scales_of_their_distributions(
@@ -224,9 +229,9 @@ def test_ticks_of_logarithmic_axes_are_decades_or_round_numbers() -> None:
     labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
     assert labels == ["1e-5", "0.0001", "0.001", "0.01", "0.1"]
     assert figure.axes[0].get_xticks() == pytest.approx(np.linspace(0, 1, 5))
-    narrow = figures.Scale("size", 16, 512, log=True, integer=True)
+    narrow = parameter_axes.Scale("size", 16, 512, log=True, integer=True)
     assert narrow.round_values() == [20, 50, 100, 200, 500]
-    wide = figures.Scale("size", 1, 100, log=True)
+    wide = parameter_axes.Scale("size", 1, 100, log=True)
     assert wide.round_values() == [1, 10, 100]
 
 
@@ -243,7 +248,7 @@ def test_parallel_coordinates_have_the_best_on_top(
     for drawn, t in zip(lines[:, :, 1], ordered, strict=True):
         rate = math.log10(t.params["learning_rate"] / 1e-5) / 4
         assert drawn[names.index("learning_rate")] == pytest.approx(rate)
-        missing = drawn[names.index("momentum")] == figures.NOT_USED
+        missing = drawn[names.index("momentum")] == parameter_axes.NOT_USED
         assert missing == ("momentum" not in t.params)
     towards_best = lines[:, -1, 1] if objective.maximise else -lines[:, -1, 1]
     assert (np.diff(towards_best) >= 0).all()
@@ -315,49 +320,6 @@ def test_reports_that_are_no_numbers_are_left_out() -> None:
     assert line(history, "best so far") == [[0, 0.9], [2, 0.9]]
 
 
-def bars(figure: Figure) -> dict[str, list[tuple[float, float, float]]]:
-    """Return left end, length and lane of the bars of each state."""
-    return {
-        str(container.get_label()).split()[0]: [
-            (bar.get_x(), bar.get_width(), bar.get_y() + bar.get_height() / 2) for bar in container
-        ]
-        for container in figure.axes[0].containers
-        if isinstance(container, BarContainer)
-    }
-
-
-def test_timeline_bars_last_as_long_as_trials(trials: list[FrozenTrial]) -> None:
-    drawn = bars(figures.timeline(trials))
-    states = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
-    assert drawn.keys() == states.keys()
-    for label, state in states.items():
-        expected = []
-        for t in trials:
-            if t.state.name == state:
-                assert t.datetime_start
-                assert t.duration
-                begun = (t.datetime_start - START).total_seconds() / 60
-                minutes = t.duration.total_seconds() / 60
-                expected.append(pytest.approx((begun, minutes, t.number % 2)))
-        assert drawn[label] == expected
-
-
-def test_timeline_of_a_short_study_that_runs() -> None:
-    first, second, waiting = (
-        trial(0, 0.5),
-        trial(1, state=TrialState.RUNNING, user_attrs={"worker": 7}),
-        trial(2, state=TrialState.WAITING),
-    )
-    first.datetime_start, first.datetime_complete = START, START + timedelta(seconds=90)
-    second.datetime_start = START + timedelta(seconds=30)
-    waiting.datetime_start = None
-    figure = figures.timeline([first, second, waiting])
-    assert bars(figure) == {"complete": [(0, 90, 0)], "running": [(30, 60, 1)]}
-    assert figure.axes[0].get_xlabel().startswith("seconds")
-    lanes = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-    assert lanes == ["worker 0", "worker 7"]
-
-
 @pytest.mark.parametrize("objective", [ACCURACY, LOSS])
 def test_finalists_by_their_means(objective: Objective) -> None:
     results = {
@@ -393,7 +355,6 @@ PICTURES: dict[str, Callable[[list[FrozenTrial]], Figure]] = {
     "parallel": lambda trials: figures.parallel_coordinates(trials, LONG_NAMED),
     "contour": lambda trials: figures.contour(trials, LONG_NAMED, ("optimiser", "learning_rate")),
     "intermediate": lambda trials: figures.intermediate_values(trials, LONG_NAMED),
-    "timeline": figures.timeline,
 }
 
 
@@ -445,12 +406,10 @@ def test_any_trials_can_be_drawn(
             assert axes.get_title()
 
 
-def test_no_importances_and_no_finalists() -> None:
-    for figure in (figures.importances({}, ACCURACY), figures.finalists({"a": {}}, ACCURACY)):
-        check_layout(figure, "nothing")
-        assert "no complete trial yet" in texts(figure)
-    check_layout(figures.importances({f"{LONG}{n}": n / 91 for n in range(14)}, LOSS), "many")
-    check_layout(figures.importances({"a": 0.0}, LOSS), "one without importance")
+def test_no_finalists_and_many() -> None:
+    figure = figures.finalists({"a": {}}, ACCURACY)
+    check_layout(figure, "nothing")
+    assert "no complete trial yet" in texts(figure)
     one = {f"{LONG}{n}": {0: 0.9} for n in range(5)}
     check_layout(figures.finalists(one, ACCURACY), "finalists")
 

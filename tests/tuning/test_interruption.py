@@ -1,4 +1,4 @@
-"""A study as a command: killed with all its processes, gone on with, stopped by Ctrl-C."""
+"""A study as a command: killed with all its processes, resumed, stopped by Ctrl-C."""
 
 import json
 import re
@@ -23,7 +23,7 @@ COMMAND = ["-m", "tuning", "moe", *OPTIONS.split(), "--set", *SMALL.split()]
 
 @pytest.mark.slow
 def test_killed_resumed_and_stopped(tmp_path: Path) -> None:
-    """SIGKILL to the process in charge; then Ctrl-C: what was found is registered."""
+    """SIGKILL to the process with the lease; then Ctrl-C: what was found is registered."""
     first = start(tmp_path, *COMMAND)
     wait_until(lambda: num_complete(tmp_path) >= 3, first)
     workers = [
@@ -34,7 +34,7 @@ def test_killed_resumed_and_stopped(tmp_path: Path) -> None:
     first.kill()
     first.wait()
     _, alive = psutil.wait_procs(workers, timeout=10)
-    assert not alive, "workers go on with nobody to tell"
+    assert not alive, "workers outlive the process that gives them tasks"
     before = trials(tmp_path)
     running = [trial for trial in before if trial.state == TrialState.RUNNING]
     assert running

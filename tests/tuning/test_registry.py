@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -12,20 +13,23 @@ from typing import Any
 import mlflow
 import numpy as np
 import pytest
-import torch
 from mlflow.tracking import MlflowClient
-from torch import nn
 
-from experiments.harness import tracking
-from experiments.harness.device import Hardware
-from experiments.harness.errors import UserError
-from experiments.harness.experiment import Experiment
+import experiments
+from harness.errors import UserError
+from harness.experiment import Evaluation
+from harness.run_experiment import train_and_evaluate
+from harness.tracking import models
 from tests.conftest import ROOT
-from tests.tuning.lines import EXPERIMENT, SPACE, LineConfig
-from tests.tuning.test_study import conduct
-from tuning import registry, report
-from tuning.finals import Finalist, Trained, winner
-from tuning.registry import RegistryCommand, Score, carry_out, decide
+from tests.harness import small
+from tests.tuning.lines import EXPERIMENT, SPACE, LineConfig, MisbehavingLine
+from tests.tuning.test_study import run_study
+from tuning import report
+from tuning.finalists import Finalist, SeedResult, read_result, winner
+from tuning.registry import promotion, versions
+from tuning.registry.command import main
+from tuning.registry.config import RegistryConfig
+from tuning.registry.promotion import Score, decide
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +58,7 @@ def test_promotion_needs_more_than_the_pooled_standard_error() -> None:
 
 def test_the_winner_is_the_best_mean_and_its_model_the_best_seed() -> None:
     def finalist(name: str, *values: float) -> Finalist:
-        by_seed = {i: Trained(f"run {i}", "m", value, "d") for i, value in enumerate(values, 1)}
+        by_seed = {i: SeedResult(f"run {i}", "m", value, "d") for i, value in enumerate(values, 1)}
         return Finalist(name, LineConfig(), by_seed)
 
     steady, lucky = finalist("steady", 0.5, 0.6, 0.55), finalist("lucky", 0.9, 0.1, 0.2)
@@ -64,36 +68,15 @@ def test_the_winner_is_the_best_mean_and_its_model_the_best_seed() -> None:
     assert lucky.best(maximise=False) == (2, lucky.by_seed[2])
 
 
-class Affine(nn.Module):
-    """A model to register."""
-
-    def __init__(self, slope: float):
-        super().__init__()
-        self.slope = nn.Parameter(torch.tensor(slope))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Scale."""
-        return self.slope * x
-
-
 def make_version(values: Mapping[int, float], data: str = "same", **tags: str) -> str:
     """Register a version whose configuration reached these values; return its number."""
-    trained = {}
+    by_seed = {}
     for seed, value in values.items():
         config = LineConfig(seed=seed, num_epochs=1)
-        with tracking.track(config, "cpu") as run:
-            EXPERIMENT.learn(config, Hardware.choose(config), run, ())
-            model_id = run.run_id
-        trained[seed] = Trained(run.run_id, model_id, value, data)
-    best = max(values, key=lambda seed: values[seed])
-    with mlflow.start_run(trained[best].run_id):
-        run_model = Affine(values[best])
-        run = tracking.Run(trained[best].run_id, LineConfig())
-        run.log_model(run_model, np.zeros((2, 1), dtype=np.float32))
-    (output,) = MlflowClient().get_run(trained[best].run_id).outputs.model_outputs
-    trained[best] = trained[best]._replace(model_id=output.model_id)
-    finalist = Finalist("trial 1", LineConfig(num_epochs=1), trained)
-    version = registry.register(
+        run = train_and_evaluate(EXPERIMENT, config, read_test=False)
+        by_seed[seed] = read_result(run.run_id, "val/accuracy")._replace(value=value, data=data)
+    finalist = Finalist("trial 1", LineConfig(num_epochs=1), by_seed)
+    version = versions.register(
         finalist, {"study_name": "mine", **tags}, "val/accuracy", maximise=True
     )
     return str(version.version)
@@ -107,23 +90,23 @@ def aliases() -> dict[str, str]:
 def test_from_challenger_to_champion_and_back(
     store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judged = []
+    evaluated = []
 
-    def judge(config: LineConfig, *arguments: Any) -> dict[str, float]:
-        judged.append(config.seed)
-        return {"test/accuracy": 0.5, "best/val_accuracy": 0.75}
+    def evaluate(self: MisbehavingLine, config: LineConfig, *arguments: Any) -> Evaluation:
+        evaluated.append(config.seed)
+        return Evaluation(metrics={"test/accuracy": 0.5}, headline="Evaluated.")
 
-    experiment = Experiment(LineConfig, EXPERIMENT.learn, judge)
-    monkeypatch.setattr(registry, "find", lambda entry_point: experiment)
+    monkeypatch.setattr(MisbehavingLine, "evaluate", evaluate)
+    monkeypatch.setattr(experiments, "find", lambda entry_point: EXPERIMENT)
 
     first = make_version({1: 0.70, 2: 0.72})
     assert aliases() == {"challenger": first}
     card = MlflowClient().get_model_version("small", first).description
     assert "0.7100 ± 0.0141" in card
     assert "Not read" in card
-    registry.promote("small", first, "the first")
+    promotion.promote("small", first, "the first")
     assert aliases() == {"challenger": first, "champion": first}
-    assert judged == [2]  # the seed whose model it is
+    assert evaluated == [2]  # the seed whose model it is
     version = MlflowClient().get_model_version("small", first)
     assert version.tags["test/accuracy"] == "0.5"
     assert version.tags["promoted"] == "True"
@@ -131,29 +114,59 @@ def test_from_challenger_to_champion_and_back(
 
     second = make_version({1: 0.80, 2: 0.82})
     assert aliases() == {"challenger": second, "champion": first}
-    carry_out(RegistryCommand(action="promote", name="small"))
+    main(RegistryConfig(action="promote", name="small"))
     assert aliases() == {"challenger": second, "champion": second, "previous": first}
     with pytest.raises(UserError, match="champion of small already"):
-        carry_out(RegistryCommand(action="promote", name="small"))
+        main(RegistryConfig(action="promote", name="small"))
 
-    carry_out(RegistryCommand(action="rollback", name="small"))
+    main(RegistryConfig(action="rollback", name="small"))
     assert aliases() == {"challenger": second, "champion": first, "previous": second}
     assert "rolled back" in MlflowClient().get_model_version("small", second).description
     loaded = mlflow.pyfunc.load_model("models:/small@champion")
+    weights = models.load(f"models:/small/{first}").weights
     one = np.ones((1, 1), dtype=np.float32)
-    assert loaded.predict(one) == pytest.approx(0.72)
+    assert loaded.predict(one) == pytest.approx((weights["weight"] + weights["bias"]).numpy())
 
-    carry_out(RegistryCommand(action="promote", name="small", version=int(second)))
+    main(RegistryConfig(action="promote", name="small", version=int(second)))
     assert aliases()["champion"] == second
-    assert judged == [2, 2], "the test split is read once for each version"
+    assert evaluated == [2, 2], "the test split is read once for each version"
 
     capsys.readouterr()
-    carry_out(RegistryCommand(action="list"))
+    main(RegistryConfig(action="list"))
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "small"
     assert "challenger, champion" in lines[2]
     assert "0.8100 ± 0.0141" in lines[2]
     assert "previous" in lines[3]
+
+
+@pytest.mark.parametrize("damage", ["delete", "replace"])
+def test_what_is_evaluated_is_the_registered_model(
+    store: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    """And not the checkpoint of its run, which may be gone, or that of another model."""
+    monkeypatch.setattr(experiments, "find", lambda entry_point: EXPERIMENT)
+    number = make_version({1: 0.7})
+    run_id = MlflowClient().get_model_version("small", number).tags["run_id"]
+    checkpoint = checkpoint_of(run_id)
+    if damage == "delete":
+        checkpoint.unlink()
+    else:
+        other = train_and_evaluate(EXPERIMENT, LineConfig(seed=2, num_epochs=9), read_test=False)
+        shutil.copy(checkpoint_of(other.run_id), checkpoint)
+    promotion.promote("small", number, "the first")
+    registered = models.load(f"models:/small/{number}").module
+    expected = small.squared_error(registered, small.line()).loss.item()
+    tags = MlflowClient().get_model_version("small", number).tags
+    assert float(tags["test/loss"]) == pytest.approx(expected)
+    run = MlflowClient().get_run(run_id)
+    assert run.data.metrics["test/loss"] == float(tags["test/loss"])
+    assert run.info.status == "FINISHED"
+
+
+def checkpoint_of(run_id: str) -> Path:
+    uri = MlflowClient().get_run(run_id).info.artifact_uri
+    return Path(uri.removeprefix("file://")) / "checkpoint" / "last.pt"
 
 
 @pytest.mark.parametrize(
@@ -172,9 +185,28 @@ def test_what_cannot_be_done_is_said(
     client.create_registered_model("small")
     client.create_model_version("small", source=str(store), tags={"metric": "val/loss"})
     with pytest.raises(UserError) as caught:
-        carry_out(RegistryCommand(**command))
+        main(RegistryConfig(**command))
     for word in words:
         assert word in str(caught.value)
+
+
+def test_what_is_known_of_the_command_line_is_said_within_a_second() -> None:
+    """None of its help needs torch, MLflow or Optuna."""
+    script = """
+import runpy, sys
+for package in ("tuning", "tuning.registry"):
+    sys.argv = [package, "--help"]
+    try:
+        runpy.run_module(package, run_name="__main__")
+    except SystemExit as end:
+        assert end.code == 0
+heavy = {"torch", "mlflow", "optuna", "numpy", "matplotlib", "sklearn"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "--final-seeds" in done.stdout
+    assert "promote" in done.stdout
 
 
 @pytest.mark.slow
@@ -194,12 +226,12 @@ def test_the_command_line_answers_an_empty_store(tmp_path: Path) -> None:
     )
 
 
-def test_studies_crown_a_champion_and_keep_a_better_one(store: Path) -> None:
-    """A good study, then one that may only be bad, then one judged by other seeds."""
+def test_studies_promote_a_champion_and_keep_a_better_one(store: Path) -> None:
+    """A good study, then one that may only be bad, then one compared on other seeds."""
     good = SPACE.fix({"learning_rate": 0.1, "num_epochs": 6})
     bad = SPACE.fix({"learning_rate": 1e-4, "num_epochs": 6})
     finals = {"trials": 2, "finalists": 1, "final_seeds": 2}
-    first = conduct(good, study_name="good", **finals)
+    first = run_study(good, study_name="good", **finals)
     assert first.version is not None
     assert first.decision is not None
     assert first.decision.promoted
@@ -215,7 +247,7 @@ def test_studies_crown_a_champion_and_keep_a_better_one(store: Path) -> None:
     assert champion_run.data.tags["mlflow.parentRunId"] == first.parent_id
     assert len(champion_run.outputs.model_outputs) == 1
 
-    second = conduct(bad, study_name="bad", **finals)
+    second = run_study(bad, study_name="bad", **finals)
     assert second.decision is not None
     assert second.version is not None
     assert not second.decision.promoted
@@ -223,15 +255,15 @@ def test_studies_crown_a_champion_and_keep_a_better_one(store: Path) -> None:
     assert "test/loss" not in second.version.tags
     assert aliases() == {"challenger": "2", "champion": "1"}
 
-    # Other seeds draw other data: the champion is trained again on those, and not judged by luck.
-    third = conduct(bad, study_name="other seeds", seed=7, **finals)
+    # Other seeds draw other data: the champion is trained again on those.
+    third = run_study(bad, study_name="other seeds", seed=7, **finals)
     assert third.decision is not None
     assert not third.decision.promoted
     assert "does not beat" in third.decision.reason
     assert aliases() == {"challenger": "3", "champion": "1"}
 
     # The same winner is not registered twice.
-    again = conduct(good, study_name="good", resume=True, **finals)
+    again = run_study(good, study_name="good", resume=True, **finals)
     assert again.version is not None
     assert again.version.version == first.version.version
-    assert len(registry.versions("small")) == 3
+    assert len(versions.versions("small")) == 3

@@ -1,23 +1,35 @@
 """Search spaces: what they suggest, refuse and remember."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from experiments.harness.errors import UserError
+from harness.errors import UserError
+from harness.search_space import Choice, Parameter, Range, choice, learning_rate_decay
 from tests.tuning.lines import SPACE
-from tuning import spaces
-from tuning.space import Space, choice, learning_rate_decay, numbers
+from tuning import space as spaces
+from tuning.config import tunable
+from tuning.space import Space
+from tuning.space_file import changed_by_file
 
-SPACES = {name: spaces.find(name) for name in spaces.names()}
-NUMBERS = FloatDistribution | IntDistribution
+NAMES = tunable()
 
 
-@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+@pytest.fixture(params=NAMES)
+def space(request: pytest.FixtureRequest) -> Space:
+    """Give the space of each experiment that has one."""
+    return spaces.find(request.param)
+
+
+def decay(**options: Any) -> Space:
+    """Return a space of learning-rate decay alone."""
+    return Space(experiment=SPACE.experiment, parameters=learning_rate_decay(**options))
+
+
 def test_every_space_makes_configurations_with_and_without_optuna(space: Space) -> None:
     space.check()
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
@@ -39,22 +51,22 @@ def test_every_space_makes_configurations_with_and_without_optuna(space: Space) 
     assert {"learning_rate", "lr_schedule", "lr_final_fraction"} <= seen
 
 
-@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
 def test_every_space_holds_the_default_or_its_neighbour(space: Space) -> None:
     point, default = space.default_point(), space.configuration({})
     assert point
     for name, value in point.items():
-        distribution = space.parameters[name].distribution
-        if isinstance(distribution, CategoricalDistribution):
-            assert value == getattr(default, name)
-        elif isinstance(distribution, NUMBERS):
-            inside = distribution.low <= getattr(default, name) <= distribution.high
-            assert value == getattr(default, name) if inside else True
-            assert distribution.low <= value <= distribution.high
+        parameter, expected = space.parameters[name], getattr(default, name)
+        if isinstance(parameter, Choice):
+            assert value == expected
+        else:
+            assert parameter.low <= value <= parameter.high
+            if expected == "auto":
+                expected = parameter.start
+            assert value == expected or not parameter.low <= expected <= parameter.high
 
 
 def test_a_parameter_is_searched_only_where_its_condition_holds() -> None:
-    space = Space(SPACE.experiment, learning_rate_decay(num_epochs=20))
+    space = decay(num_epochs=20)
     study = optuna.create_study()
     for kind, expected in {
         "constant": set(),
@@ -69,6 +81,34 @@ def test_a_parameter_is_searched_only_where_its_condition_holds() -> None:
         assert set(values) - {"lr_schedule", "lr_warmup_fraction"} == expected
         fixed = space.fix({"lr_schedule": kind}).suggest(study.ask())
         assert set(fixed) - {"lr_warmup_fraction"} == expected
+
+
+def test_a_parameter_is_searched_only_where_the_configuration_says_that_it_has_an_effect() -> None:
+    """The noise of the routing needs some experts left out, which top_k decides."""
+    moe = spaces.find("moe")
+    searched: dict[str, Parameter] = {
+        "num_experts": choice(2, 4),
+        "top_k": choice(0, 2),
+        "routing_noise": Range(0.1, 1),
+    }
+    space = dataclasses.replace(moe, parameters=searched)
+    space.check()
+    study = optuna.create_study()
+    for num_experts, top_k, sparse in ((2, 0, False), (2, 2, False), (4, 0, False), (4, 2, True)):
+        study.enqueue_trial({"num_experts": num_experts, "top_k": top_k})
+        values = space.suggest(study.ask())
+        assert ("routing_noise" in values) is sparse
+        assert space.configuration(values).as_parameters()["top_k"] == top_k
+
+
+def test_a_fixed_parameter_counts_where_it_has_an_effect() -> None:
+    space = decay(num_epochs=20).fix({"lr_decay_factor": "0.5"})
+    space.check()
+    assert space.configuration({"lr_schedule": "step"}).lr_decay_factor == 0.5
+    assert "lr_decay_factor" not in space.configuration({}).as_parameters()
+    never = space.fix({"lr_schedule": "cosine"})
+    with pytest.raises(UserError, match=r"lr_decay_factor=0.5: has no effect .*lr_schedule=step"):
+        never.check()
 
 
 def test_fixed_parameters_are_typed_and_no_longer_searched() -> None:
@@ -97,18 +137,18 @@ def test_a_file_narrows_widens_fixes_and_conditions(tmp_path: Path) -> None:
         weight_decay: {low: 1e-6, high: 1e-2, log: true, when: {batch_size: [5]}}
         """
     )
-    space = SPACE.changed_by(path)
+    space = changed_by_file(SPACE, path)
     space.check()
-    assert space.parameters["learning_rate"] == numbers(0.01, 1.0)
+    assert space.parameters["learning_rate"] == Range(0.01, 1.0)
     assert space.parameters["batch_size"] == choice(5)
-    assert space.parameters["weight_decay"] == numbers(
+    assert space.parameters["weight_decay"] == Range(
         1e-6, 1e-2, log=True, when={"batch_size": (5,)}
     )
     assert space.parameters["lr_final_fraction"] == choice(0.001, 0.1)
     assert space.fixed == {"num_epochs": 9}
     path.write_text("replace: true\nlearning_rate: [0.1, 0.2]\n")
-    assert set(SPACE.changed_by(path).parameters) == {"learning_rate"}
-    assert SPACE.changed_by(path).fixed == {"num_epochs": 4}
+    assert set(changed_by_file(SPACE, path).parameters) == {"learning_rate"}
+    assert changed_by_file(SPACE, path).fixed == {"num_epochs": 4}
 
 
 @pytest.mark.parametrize(
@@ -122,7 +162,7 @@ def test_a_file_narrows_widens_fixes_and_conditions(tmp_path: Path) -> None:
         ("learning_rate: [-1.0, 0.1]", ["learning_rate=-1.0", "greater than 0"]),
         ("learning_rate: {low: -1, high: 0.1}", ["learning_rate=-1.0", "greater than 0"]),
         ("batch_size: [4, many]", ["batch_size=many", "integer"]),
-        ("num_epochs: 0", ["num_epochs=0", "greater than or equal to 1"]),
+        ("num_epochs: 0", ["num_epochs=0", "greater than 0"]),
         ("seed: [1, 2]", ["seed", "belongs to the study"]),
         ("batch_size: []", ["batch_size"]),
         ("learning_rate: {low: .01, high: .1, lgo: true}", ["learning_rate", "lgo"]),
@@ -138,7 +178,7 @@ def test_a_bad_file_is_refused_in_one_line(tmp_path: Path, text: str, words: lis
     path = tmp_path / "space.yaml"
     path.write_text(text)
     with pytest.raises(UserError) as caught:
-        SPACE.changed_by(path).check()
+        changed_by_file(SPACE, path).check()
     assert "\n" not in str(caught.value)
     for word in words:
         assert word in str(caught.value)
@@ -146,17 +186,20 @@ def test_a_bad_file_is_refused_in_one_line(tmp_path: Path, text: str, words: lis
 
 def test_values_that_contradict_each_other_are_found_before_any_trial() -> None:
     """Eight experts are needed for `top_k=8`, and the space would also try two."""
-    moe: Any = SPACES["moe"]
-    contradictory = Space(moe.experiment, {"num_experts": numbers(2, 8), "top_k": choice(0, 8)})
+    moe = spaces.find("moe")
+    contradictory: dict[str, Parameter] = {"num_experts": Range(2, 8), "top_k": choice(0, 8)}
     with pytest.raises(UserError, match=r"top_k=8: exceeds num_experts="):
-        contradictory.check()
-    conditional = {"num_experts": numbers(2, 8), "top_k": choice(0, 8, when={"num_experts": (8,)})}
-    Space(moe.experiment, conditional).check()
+        dataclasses.replace(moe, parameters=contradictory).check()
+    conditional: dict[str, Parameter] = {
+        "num_experts": Range(2, 8),
+        "top_k": choice(0, 8, when={"num_experts": (8,)}),
+    }
+    dataclasses.replace(moe, parameters=conditional).check()
 
 
 def test_equal_spaces_are_equal_as_text_and_others_say_where() -> None:
     assert SPACE.difference(SPACE.as_text()) == ""
-    wider = SPACE.fix({"batch_size": 4}).judged_by("val/accuracy", maximise=True)
+    wider = SPACE.fix({"batch_size": 4}).with_metric("val/accuracy", maximise=True)
     changed = wider.difference(SPACE.as_text())
     assert set(changed.split(", ")) == {
         "metric",
@@ -169,24 +212,26 @@ def test_equal_spaces_are_equal_as_text_and_others_say_where() -> None:
 def test_an_experiment_without_space_is_said_with_those_that_have_one() -> None:
     with pytest.raises(UserError, match=r"experiment=meo: .* allowed are .*moe"):
         spaces.find("meo")
+    with pytest.raises(UserError, match=r"^experiment=compare: has no search space"):
+        spaces.find("compare")
 
 
-def test_trials_sketch_what_finals_carry_out() -> None:
-    space = Space(SPACE.experiment, SPACE.parameters, sketch={"num_epochs": 2, "batch_size": 3})
+def test_trials_of_low_fidelity_and_finals_of_full_fidelity() -> None:
+    space = dataclasses.replace(SPACE, fixed={}, low_fidelity={"num_epochs": 2, "batch_size": 3})
     assert space.configuration({}).num_epochs == 2
     default = SPACE.experiment.config_class()
     assert space.final_configuration({}) == default
     assert space.configuration({"batch_size": 5}).batch_size == 5, "what is searched comes first"
     fixed = space.fix({"num_epochs": 7})
     assert fixed.configuration({}).num_epochs == fixed.final_configuration({}).num_epochs == 7
-    assert fixed.sketch == {"batch_size": 3}
-    assert "way to make trials cheap" in space.difference(SPACE.as_text())
+    assert fixed.low_fidelity == {"batch_size": 3}
+    assert "low-fidelity setting" in space.difference(SPACE.as_text())
 
 
 def test_decay_that_stretches_has_no_parameter_in_epochs() -> None:
-    for decay in (learning_rate_decay(), learning_rate_decay(20)):
-        kinds = decay["lr_schedule"].distribution
-        assert isinstance(kinds, CategoricalDistribution)
-        in_epochs = {"step", "plateau"} <= set(kinds.choices)
-        assert in_epochs == ("lr_decay_epochs" in decay) == ("lr_decay_factor" in decay)
-        assert {"one_cycle", "cosine", "exponential", "constant"} <= set(kinds.choices)
+    for parameters in (learning_rate_decay(), learning_rate_decay(20)):
+        kinds = parameters["lr_schedule"]
+        assert isinstance(kinds, Choice)
+        in_epochs = {"step", "plateau"} <= set(kinds.values)
+        assert in_epochs == ("lr_decay_epochs" in parameters) == ("lr_decay_factor" in parameters)
+        assert {"one_cycle", "cosine", "exponential", "constant"} <= set(kinds.values)

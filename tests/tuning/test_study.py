@@ -1,6 +1,6 @@
 """Studies: what a trial may do, what is tracked, what survives."""
 
-import os
+import dataclasses
 import time
 from pathlib import Path
 from typing import Any
@@ -12,25 +12,25 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from optuna.pruners import MedianPruner
 
-from experiments.harness.device import Hardware, seed_everything
-from experiments.harness.errors import UserError
+from harness.errors import UserError
+from harness.search_space import choice
+from harness.training.train import train
 from tests.tuning.lines import SPACE
 from tuning import figures, report, storage, study
 from tuning.config import StudyConfig
 from tuning.search import TrialBugError
-from tuning.space import Space, choice
-from tuning.study import prepare, tune
-from tuning.workers import threads_each
+from tuning.space import Space
+from tuning.study import StudyResult, prepare, tune
 
 QUICK: dict[str, Any] = {"experiment": "line", "finalists": 0, "pruner": "none"}
 
 
-def conduct(space: Space = SPACE, **options: Any) -> study.Outcome:
+def run_study(space: Space = SPACE, **options: Any) -> StudyResult:
     return tune(StudyConfig(**{**QUICK, **options}), space)
 
 
 def enqueue(space: Space, points: list[dict[str, Any]], **options: Any) -> StudyConfig:
-    """Make a study in which these points wait, and return how to go on with it."""
+    """Make a study in which these points wait, and return the configuration that resumes it."""
     config = StudyConfig(**{**QUICK, "study_name": "queued", "trials": len(points), **options})
     opened = study.open_study(config, space, storage.open_storage(config.storage))
     for point in points:
@@ -38,15 +38,15 @@ def enqueue(space: Space, points: list[dict[str, Any]], **options: Any) -> Study
     return StudyConfig(**{**config.as_parameters(), "resume": True})
 
 
-def children(outcome: study.Outcome) -> dict[int, Run]:
-    experiment = MlflowClient().get_run(outcome.parent_id).info.experiment_id
-    query = f"tags.mlflow.parentRunId = '{outcome.parent_id}'"
+def children(result: StudyResult) -> dict[int, Run]:
+    experiment = MlflowClient().get_run(result.parent_id).info.experiment_id
+    query = f"tags.mlflow.parentRunId = '{result.parent_id}'"
     runs = MlflowClient().search_runs([experiment], query)
     return {int(run.data.tags["optuna.trial_number"]): run for run in runs}
 
 
-def states(outcome: study.Outcome) -> list[str]:
-    return [trial.state.name for trial in outcome.study.get_trials()]
+def states(result: StudyResult) -> list[str]:
+    return [trial.state.name for trial in result.study.get_trials()]
 
 
 @pytest.fixture(autouse=True)
@@ -56,20 +56,20 @@ def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_three_trials_of_which_one_is_pruned(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two that learn, then one so slow that after its first epoch it is behind both."""
+    """Two that train well, then one so slow that after its first epoch it is behind both."""
     monkeypatch.setattr(study, "pruner", lambda *arguments: MedianPruner(n_startup_trials=2))
     points = [{"learning_rate": rate, "batch_size": 2} for rate in (0.1, 0.2, 1e-4)]
-    outcome = tune(enqueue(SPACE, points), SPACE)
-    assert states(outcome) == ["COMPLETE", "COMPLETE", "PRUNED"]
+    result = tune(enqueue(SPACE, points), SPACE)
+    assert states(result) == ["COMPLETE", "COMPLETE", "PRUNED"]
 
-    parent, runs = MlflowClient().get_run(outcome.parent_id), children(outcome)
+    parent, runs = MlflowClient().get_run(result.parent_id), children(result)
     assert parent.info.run_name == "small-study"
     assert parent.info.status == "FINISHED"
     assert parent.data.tags["optuna.study_name"] == "queued"
     assert parent.data.metrics["trials/complete"] == 2
     assert parent.data.metrics["trials/pruned"] == 1
     assert [runs[n].info.status for n in range(3)] == ["FINISHED", "FINISHED", "KILLED"]
-    for number, trial in enumerate(outcome.study.get_trials()):
+    for number, trial in enumerate(result.study.get_trials()):
         tags = runs[number].data.tags
         assert tags["architecture"] == "small"
         assert tags["optuna.study_name"] == "queued"
@@ -78,9 +78,9 @@ def test_three_trials_of_which_one_is_pruned(store: Path, monkeypatch: pytest.Mo
         assert runs[number].data.params["num_epochs"] == "4"
         history = MlflowClient().get_metric_history(runs[number].info.run_id, "val/loss")
         assert {m.step: m.value for m in history} == trial.intermediate_values
-    assert len(outcome.study.get_trials()[2].intermediate_values) == 1
+    assert len(result.study.get_trials()[2].intermediate_values) == 1
 
-    best = min(outcome.study.get_trials()[:2], key=lambda trial: trial.values)
+    best = min(result.study.get_trials()[:2], key=lambda trial: trial.values)
     assert runs[best.number].data.metrics["best/val_loss"] == best.value
     assert best.value == min(best.intermediate_values.values())
     assert parent.data.metrics["best/val_loss"] == best.value
@@ -91,18 +91,17 @@ def test_three_trials_of_which_one_is_pruned(store: Path, monkeypatch: pytest.Mo
 
 def test_a_trial_gives_what_its_configuration_gives_by_itself(store: Path) -> None:
     """The tuner adds nothing and takes nothing away."""
-    outcome = conduct(trials=2, seed=5)
-    for trial in outcome.study.get_trials():
+    result = run_study(trials=2, seed=5)
+    for trial in result.study.get_trials():
         config = SPACE.configuration({**trial.params, "seed": 5})
-        seed_everything(5)
-        history = SPACE.experiment.learn(config, Hardware.choose(config), None, ()).history
+        history = train(SPACE.experiment, config).history
         assert trial.value == pytest.approx(history.best["val/loss"], rel=1e-6)
 
 
 def test_same_seed_same_trials_and_another_seed_others(store: Path) -> None:
     def trials(seed: int) -> list[tuple[dict[str, Any], float | None]]:
-        outcome = conduct(trials=14, seed=seed, pruner="median")
-        return [(trial.params, trial.value) for trial in outcome.study.get_trials()]
+        result = run_study(trials=14, seed=seed, pruner="median")
+        return [(trial.params, trial.value) for trial in result.study.get_trials()]
 
     first = trials(0)
     assert trials(0) == first
@@ -111,22 +110,22 @@ def test_same_seed_same_trials_and_another_seed_others(store: Path) -> None:
 
 
 def test_two_workers_share_a_study(store: Path) -> None:
-    outcome = conduct(trials=8, workers=2)
-    trials = outcome.study.get_trials()
+    result = run_study(trials=8, workers=2)
+    trials = result.study.get_trials()
     assert [trial.number for trial in trials] == list(range(8))
-    assert set(states(outcome)) == {"COMPLETE"}
+    assert set(states(result)) == {"COMPLETE"}
     assert {trial.user_attrs["worker"] for trial in trials} == {0, 1}
-    assert len(children(outcome)) == 8
+    assert len(children(result)) == 8
     first, second = trials[:2]
     assert second.datetime_start is not None
     assert first.datetime_complete is not None
     assert second.datetime_start < first.datetime_complete
 
 
-def test_a_resumed_study_goes_on_and_repeats_nothing(store: Path) -> None:
-    first = conduct(trials=5, study_name="mine", sampler="random")
+def test_a_resumed_study_repeats_nothing(store: Path) -> None:
+    first = run_study(trials=5, study_name="mine", sampler="random")
     before = first.study.get_trials()
-    again = conduct(trials=9, study_name="mine", sampler="random", resume=True)
+    again = run_study(trials=9, study_name="mine", sampler="random", resume=True)
     trials = again.study.get_trials()
     assert again.parent_id == first.parent_id
     assert len(trials) == 9
@@ -136,28 +135,28 @@ def test_a_resumed_study_goes_on_and_repeats_nothing(store: Path) -> None:
     assert MlflowClient().get_run(first.parent_id).info.status == "FINISHED"
 
 
-def test_a_worker_that_is_killed_loses_its_trial_only_and_that_is_done_again(store: Path) -> None:
+def test_a_worker_that_is_killed_loses_its_trial_only_and_that_is_run_again(store: Path) -> None:
     """SIGKILL to a real worker in the second of four trials."""
     space = with_behaviours("fit", "die once")
     points = [
         {"learning_rate": 0.1 + i / 100, "batch_size": 4, "behaviour": behaviour}
         for i, behaviour in enumerate(["fit", "die once", "fit", "fit"])
     ]
-    outcome = tune(enqueue(space, points), space)
-    trials, runs = outcome.study.get_trials(), children(outcome)
-    assert states(outcome) == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
+    result = tune(enqueue(space, points), space)
+    trials, runs = result.study.get_trials(), children(result)
+    assert states(result) == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
     assert "killed (exit status -9)" in trials[1].user_attrs["failure"]
     assert trials[4].params == trials[1].params == points[1]
     assert runs[1].info.status == "FAILED"
     assert runs[1].data.tags["failure"] == trials[1].user_attrs["failure"]
     assert runs[4].info.status == "FINISHED"
-    metrics = MlflowClient().get_run(outcome.parent_id).data.metrics
-    assert (metrics["trials/failed"], metrics["trials/put_back"]) == (0, 1)
+    metrics = MlflowClient().get_run(result.parent_id).data.metrics
+    assert (metrics["trials/failed"], metrics["trials/requeued"]) == (0, 1)
 
 
 def with_behaviours(*behaviours: str) -> Space:
     parameters = {**SPACE.parameters, "behaviour": choice(*behaviours)}
-    return Space(SPACE.experiment, parameters, "val/loss", maximise=False, fixed=SPACE.fixed)
+    return dataclasses.replace(SPACE, parameters=parameters)
 
 
 @pytest.mark.parametrize(
@@ -169,9 +168,9 @@ def test_a_trial_with_bad_luck_fails_and_the_study_goes_on(
     space = with_behaviours("fit", behaviour)
     unlucky = {"learning_rate": 0.1, "batch_size": 4, "behaviour": behaviour}
     points = [unlucky] * 4 + [{**unlucky, "behaviour": "fit"}]
-    outcome = tune(enqueue(space, points), space)
-    assert states(outcome) == ["FAIL"] * 4 + ["COMPLETE"]
-    failed = children(outcome)[0]
+    result = tune(enqueue(space, points), space)
+    assert states(result) == ["FAIL"] * 4 + ["COMPLETE"]
+    failed = children(result)[0]
     assert failed.info.status == "FAILED"
     assert reason in failed.data.tags["failure"]
 
@@ -180,7 +179,7 @@ def test_the_same_bug_three_times_ends_the_study_with_its_traceback(store: Path)
     space = with_behaviours("fit", "bug")
     buggy = {"learning_rate": 0.1, "batch_size": 4, "behaviour": "bug"}
     points = [buggy, {**buggy, "behaviour": "fit"}, *[buggy] * 5]
-    with pytest.raises(TrialBugError, match=r"(?s)3 trials.*Traceback.*in learn.*KeyError"):
+    with pytest.raises(TrialBugError, match=r"(?s)3 trials.*Traceback.*in build_model.*KeyError"):
         tune(enqueue(space, points), space)
     loaded = optuna.load_study(study_name="queued", storage=storage.open_storage("optuna.journal"))
     finished = [t.state.name for t in loaded.get_trials() if t.state.is_finished()]
@@ -190,10 +189,10 @@ def test_the_same_bug_three_times_ends_the_study_with_its_traceback(store: Path)
     assert "TrialBugError" in parent.data.tags["failure"]
 
 
-def test_what_a_trial_finds_wrong_with_the_users_values_ends_the_study(store: Path) -> None:
+def test_a_user_error_of_a_trial_ends_the_study(store: Path) -> None:
     space = with_behaviours("mistake")
     with pytest.raises(UserError, match=r"^data=nothing.zip: no such file$"):
-        conduct(space, trials=3)
+        run_study(space, trials=3)
     runs = MlflowClient().search_runs([mlflow.get_experiment_by_name("small").experiment_id])
     assert {run.info.status for run in runs} == {"FAILED"}
 
@@ -243,7 +242,7 @@ def test_a_mistake_is_said_in_one_line_before_any_trial(
         ({"other": True}, ["is a study of line, not of moe"]),
     ],
 )
-def test_a_study_is_not_gone_on_with_as_another(
+def test_a_study_is_not_resumed_as_another(
     store: Path, options: dict[str, Any], words: list[str]
 ) -> None:
     config = StudyConfig(**QUICK, study_name="mine")
@@ -257,15 +256,15 @@ def test_a_study_is_not_gone_on_with_as_another(
 
 
 def test_a_timeout_starts_no_further_trial(store: Path) -> None:
-    outcome = conduct(trials=1000, timeout_seconds=1.5)
-    assert 1 <= len(outcome.study.get_trials()) < 1000
-    assert set(states(outcome)) == {"COMPLETE"}
+    result = run_study(trials=1000, timeout_seconds=1.5)
+    assert 1 <= len(result.study.get_trials()) < 1000
+    assert set(states(result)) == {"COMPLETE"}
 
 
 def test_a_best_value_at_the_edge_is_warned_of(store: Path) -> None:
     points = [{"learning_rate": rate, "batch_size": 4} for rate in (1e-4, 1.1e-4)]
-    outcome = tune(enqueue(SPACE, points), SPACE)
-    note = MlflowClient().get_run(outcome.parent_id).data.tags["mlflow.note.content"]
+    result = tune(enqueue(SPACE, points), SPACE)
+    note = MlflowClient().get_run(result.parent_id).data.tags["mlflow.note.content"]
     assert "Warning" in note
     assert "learning_rate=0.00011 is at the low end of 0.0001 to 0.5" in note
 
@@ -303,10 +302,10 @@ def test_importance_of_too_few_trials_is_not_guessed(count: int) -> None:
 
 
 def test_a_half_written_line_of_the_journal_is_cut_off(store: Path) -> None:
-    before = conduct(trials=2, study_name="mine").study.get_trials()
+    before = run_study(trials=2, study_name="mine").study.get_trials()
     path = Path("optuna.journal")
     path.write_bytes(path.read_bytes() + b'{"op_code": 4, "worker_id": "x')
-    again = conduct(trials=3, study_name="mine", resume=True)
+    again = run_study(trials=3, study_name="mine", resume=True)
     assert again.study.get_trials()[:2] == before
     assert len(again.study.get_trials()) == 3
 
@@ -314,27 +313,6 @@ def test_a_half_written_line_of_the_journal_is_cut_off(store: Path) -> None:
 def test_a_database_that_does_not_answer_is_said_within_ten_seconds(store: Path) -> None:
     began = time.monotonic()
     with pytest.raises(UserError, match=r"storage=postgresql.*cannot be reached") as caught:
-        conduct(storage="postgresql://someone:secret@127.0.0.1:1/nothing")
+        run_study(storage="postgresql://someone:secret@127.0.0.1:1/nothing")
     assert time.monotonic() - began < 10
     assert "secret" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("limit", "workers", "threads", "each"),
-    [
-        ("", 1, 0, 8),
-        ("", 3, 0, 2),
-        ("", 9, 0, 1),
-        ("1", 2, 0, 1),
-        ("6", 1, 0, 6),
-        ("6", 2, 0, 4),
-        ("many", 1, 0, 8),
-        ("1", 2, 6, 3),
-    ],
-)
-def test_workers_share_the_cores(
-    limit: str, workers: int, threads: int, each: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8), raising=False)
-    monkeypatch.setenv("OMP_NUM_THREADS", limit)
-    assert threads_each(workers, threads) == each

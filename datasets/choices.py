@@ -1,0 +1,20 @@
+"""Names to choose from in data sets; imports nothing heavy, so that configurations can use it."""
+
+from typing import Literal
+
+Split = Literal["train", "validation", "test"]
+
+DatasetName = Literal["ring", "moons", "circles", "spirals", "checkerboard"]
+"""Points in the plane (`datasets.toy_datasets`)."""
+
+MemoryTaskName = Literal["echo", "variable_echo", "copy"]
+"""Sequences of characters to be remembered (`datasets.memory_tasks`)."""
+
+LevelName = Literal["easy", "normal", "moderate", "hard", "nightmare", "abyss"]
+"""Lengths of temporal-order sequences (`datasets.sequence_tasks`)."""
+
+DigitsOrder = Literal["rows", "pixels"]
+"""How an image of a digit is read as a sequence (`datasets.sequence_datasets`)."""
+
+CLASSES = ("cats", "dogs")
+"""Classes of the photographs (`datasets.cats_and_dogs`); a label is an index into it."""

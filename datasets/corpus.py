@@ -1,0 +1,92 @@
+"""English text to predict the next character of: a file, or the documentation of Python."""
+
+import functools
+import re
+from pathlib import Path
+from pydoc_data import topics
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from datasets.characters import Vocabulary
+from datasets.errors import DataError, disk_errors
+
+DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+
+
+class Corpus(NamedTuple):
+    """A text in three contiguous thirds, each (N,) uint8."""
+
+    train: Tensor
+    validation: Tensor
+    test: Tensor
+
+
+@functools.lru_cache(maxsize=1)  # the trials of a study read the same text
+def load_corpus(path: str, min_length: int) -> Corpus:
+    """Read a text and split it into thirds.
+
+    Args:
+        path: of a text file in UTF-8; empty for the documentation of the Python language, which
+            every installation of Python contains.
+        min_length: characters that each third needs.
+
+    Raises:
+        DataError: the file cannot be read, or is too short.
+
+    """
+    text = clean(read_text(path) if path else "\n".join(topics.topics.values()))
+    third = len(text) // 3
+    if third < min_length:
+        raise DataError(
+            f"the text has {len(text):,} characters (a to z and blanks); "
+            f"three parts of {min_length:,} each are needed"
+        )
+    symbols = Vocabulary().encode(text[: 3 * third]).to(torch.uint8)
+    return Corpus(*symbols.split(third))
+
+
+def read_text(path: str) -> str:
+    """Read a text file.
+
+    Raises:
+        DataError: there is no such file, or it is not encoded in UTF-8.
+
+    """
+    file = Path(path).expanduser()
+    with disk_errors(file):
+        content = file.read_bytes()
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        reason = f"{error.reason} at byte {error.start:,}"
+        raise DataError(f"not a text file in UTF-8 ({reason})") from None
+
+
+def clean(text: str) -> str:
+    """Reduce a text to a-z and single blanks, digits spelled out, as text8 is (Mahoney 2006)."""
+    spelled = re.sub(r"[0-9]", lambda digit: f" {DIGITS[int(digit[0])]} ", text.lower())
+    return re.sub(r"[^a-z]+", " ", spelled).strip()
+
+
+def contiguous_chunks(symbols: Tensor, batch_size: int, length: int) -> list[tuple[Tensor, Tensor]]:
+    """Cut a text into parallel streams, and these into consecutive chunks.
+
+    This is the order that truncated backpropagation through time needs: row b of a chunk
+    continues row b of the chunk before.
+
+    Args:
+        symbols: (N,) integers, N > batch_size.
+        batch_size: number of streams, B.
+        length: steps of a chunk, T; the last may be shorter.
+
+    Returns:
+        Chunks of inputs (B, T) int64 and targets (B, T) int64, the characters that follow. Up to
+        `batch_size` characters at the end of the text belong to no stream.
+
+    """
+    steps = (len(symbols) - 1) // batch_size
+    inputs = symbols[: batch_size * steps].view(batch_size, steps).long()
+    targets = symbols[1 : batch_size * steps + 1].view(batch_size, steps).long()
+    return list(zip(inputs.split(length, dim=1), targets.split(length, dim=1), strict=True))

@@ -1,0 +1,7 @@
+"""`python -m experiments.cnn`."""
+
+from experiments.cnn.config import CNNConfig
+from harness.command_line import launch
+
+if __name__ == "__main__":
+    launch(CNNConfig)

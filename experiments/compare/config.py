@@ -1,0 +1,36 @@
+"""What `compare` can be told."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from pydantic.dataclasses import dataclass
+
+from harness.config import STRICT, Configuration, Words
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class CompareConfig(Configuration):
+    """Compare tracked runs by groups."""
+
+    entry_point: ClassVar[str] = "compare"
+    examples: ClassVar[tuple[str, ...]] = (
+        "--experiment rnn --group-by cell",
+        "--tags architecture=seq_classification --group-by encoder",
+        "--runs RUN_ID RUN_ID RUN_ID --group-by num_experts",
+    )
+    tiny: ClassVar[Mapping[str, Any]] = {"experiment": "moe"}
+
+    experiment: str = ""
+    """MLflow experiment of the runs (empty: any)."""
+    study: str = ""
+    """Name of their study (empty: any, or none)."""
+    tags: Words = ()
+    """Tags that they have, as name=value."""
+    runs: Words = ()
+    """Their ids (none: all that the other parameters select)."""
+    group_by: str = "architecture"
+    """What they are grouped by: a parameter that all of them have, or a tag."""
+    metric: str = "best/val_accuracy"
+    """What they are ranked by; runs without it are left out."""
+    lower_is_better: bool = False
+    """Whether less of the metric is better, as of a loss."""

@@ -1,0 +1,114 @@
+"""The table of the groups, and the sentences beside it."""
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from mlflow.entities import Run
+
+from experiments.compare.config import CompareConfig
+from experiments.compare.groups import Groups, Member, differing
+from harness.evaluation import sample_std
+from harness.training.metrics import decimal
+
+EXPECTED_DIFFERENCES = {"seed", "seeds", "resume", "device", "checkpoint_seconds"}
+"""Parameters in which runs of one recipe may differ."""
+
+Row = Mapping[str, Any]
+"""A group's values, by the names of their columns; None stands for what is not known."""
+
+
+def row_of(name: str, members: Sequence[Member]) -> Row:
+    """Return the row of a group, with the sample standard deviation if it has several runs."""
+    values = [member.value for member in members]
+    return {
+        "group": name,
+        "n": len(values),
+        "mean": statistics.fmean(values),
+        "standard deviation": sample_std(values) if len(values) > 1 else None,
+        "best": values[0],
+        "test accuracy": _mean(member.test for member in members),
+        "seconds of training": _mean(member.seconds for member in members),
+        "parameters": _mean(member.parameters for member in members),
+    }
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    known = [value for value in values if not np.isnan(value)]
+    return statistics.fmean(known) if known else None
+
+
+def cells(row: Row) -> list[str]:
+    """Return a row of the table as text."""
+    return [_cell(column, value, row["mean"]) for column, value in row.items()]
+
+
+def _cell(column: str, value: Any, mean: float) -> str:
+    if value is None:
+        return "-"
+    if not isinstance(value, float):
+        return str(value)
+    if column == "parameters":
+        return f"{value:,.0f}"
+    if column == "seconds of training" or value >= 10:
+        return f"{value:,.1f}"
+    return decimal(value, beside=mean if column == "standard deviation" else None)
+
+
+def as_text(rows: Sequence[Row]) -> str:
+    """Return the table for a terminal."""
+    lines = [list(rows[0]), *map(cells, rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True))
+        for line in lines
+    )
+
+
+def headline(config: CompareConfig, rows: Sequence[Row]) -> str:
+    """Return the result of the comparison in one line."""
+    first, count = rows[0], sum(row["n"] for row in rows)
+    std = first["standard deviation"]
+    plus_minus = "" if std is None else f" ± {decimal(std, beside=first['mean'])}"
+    return (
+        f"{count} run{'s' * (count > 1)} by {config.group_by}: {first['group'] or '(empty)'} comes "
+        f"first, {config.metric} {decimal(first['mean'])}{plus_minus} (n={first['n']})."
+    )
+
+
+def caveats(
+    config: CompareConfig, runs: Sequence[Run], groups: Groups, max_groups: int
+) -> list[str]:
+    """Return what a reader has to know about the numbers.
+
+    Args:
+        config: what was asked for.
+        runs: what was selected.
+        groups: the same by groups, without the runs that belong to none.
+        max_groups: how many groups the figures show.
+
+    """
+    ranking = f"Ranked by {config.metric}, {'lower' if config.lower_is_better else 'higher'} first"
+    if config.metric.startswith("test/"):
+        ranking += ", on the test split: after a choice by this table no test split is left."
+    else:
+        ranking += "; the test accuracy stands beside it and was not used for ranking."
+    lines = [ranking]
+    members = [member.run for each in groups.values() for member in each]
+    others = [n for n in differing(members) if n not in {config.group_by, *EXPECTED_DIFFERENCES}]
+    if len({run.data.tags.get("architecture") for run in members}) > 1:
+        lines.append(
+            "Each architecture has a task of its own: accuracies tell how far each has got, not "
+            "which is the better one."
+        )
+    elif others:
+        more = f" and {len(others) - 10} more" if len(others) > 10 else ""
+        lines.append(f"The runs also differ in {', '.join(others[:10])}{more}.")
+    if len(groups) == 1:
+        lines.append("All runs are of one group: there is nothing to compare it with.")
+    if len(groups) > max_groups:
+        lines.append(f"Figures show the first {max_groups} of {len(groups)} groups.")
+    if left_out := len(runs) - len(members):
+        lines.append(f"{left_out} more have no {config.group_by}, and are left out.")
+    return lines

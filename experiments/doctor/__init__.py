@@ -1,0 +1,1 @@
+"""What killed processes have left behind in the tracking store and on the disk."""

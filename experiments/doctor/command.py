@@ -1,0 +1,49 @@
+"""Close abandoned runs, and delete checkpoints that no run can use."""
+
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+from datasets.cats_and_dogs import CACHE_NAME
+from experiments.doctor.config import DoctorConfig
+from harness.tracking.abandoned import (
+    abandoned_runs,
+    checkpoints_of_finished_runs,
+    orphaned_checkpoints,
+    runs_that_are,
+)
+from harness.tracking.processes import process_gone
+from harness.tracking.store import store_errors, store_lock
+
+
+def main(config: DoctorConfig) -> None:
+    """Print what was found, and fix it if that is asked for.
+
+    Raises:
+        UserError: the tracking store cannot be used, or a checkpoint cannot be deleted.
+
+    """
+    # Under the lock no run is reopened: what was found to be abandoned still is when it is closed.
+    with store_errors(), store_lock():
+        findings = [*abandoned_runs(), *orphaned_checkpoints()]
+        others = sum(not process_gone(run.data.tags) for run in runs_that_are("RUNNING"))
+        finished = sum(size_of(folder) for folder in checkpoints_of_finished_runs())
+        for finding in findings:
+            print(finding.description)
+            if config.fix:
+                finding.fix()
+    print(f"{finished / 1e6:,.0f} MB of checkpoints are of finished runs: left alone")
+    print(f"{others} runs are in progress, or another machine's: left alone")
+    cache = user_cache_path(CACHE_NAME)
+    print(f"{size_of(cache) / 1e6:,.0f} MB of photographs are kept in {cache}")
+    if not findings:
+        print("Nothing to fix.")
+    elif config.fix:
+        print(f"Fixed: {len(findings)}.")
+    else:
+        print(f"To be fixed with --fix: {len(findings)}.")
+
+
+def size_of(folder: Path) -> int:
+    """Return the bytes of all files in a folder; 0 if it does not exist."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

@@ -1,1 +1,0 @@
-"""Arrays in, matplotlib figures out; one file per architecture, and what they share."""

@@ -1,1 +1,0 @@
-"""What all experiments share: configuration, the training loop, checkpoints, devices, tracking."""

@@ -1,0 +1,1 @@
+"""Every architecture once, with small settings, and a comparison of their runs."""

@@ -1,0 +1,26 @@
+"""What `main` can be told."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+from annotated_types import Ge, Le
+from pydantic import NonNegativeInt
+from pydantic.dataclasses import dataclass
+
+from harness.config import STRICT, Configuration, Words
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class MainConfig(Configuration):
+    """Train every architecture with small settings, and compare them."""
+
+    entry_point: ClassVar[str] = "main"
+    examples: ClassVar[tuple[str, ...]] = ("", "--only moe rnn --num-epochs 3")
+    tiny: ClassVar[Mapping[str, Any]] = {"only": ("moe", "rnn"), "num_epochs": 1}
+
+    only: Words = ()
+    """Architectures (none named: all)."""
+    num_epochs: NonNegativeInt = 0
+    """Passes over the training split (0: as each architecture's small settings say)."""
+    seed: Annotated[int, Ge(0), Le(2**32 - 1)] = 0
+    """Seed of data, initialisation and order of batches."""

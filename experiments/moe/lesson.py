@@ -1,0 +1,193 @@
+"""Mixture of experts: straight lines that share a curved problem, and the gate that divides it.
+
+Points in the plane belong to one of two classes. One straight line cannot separate them, so several
+linear experts each model a part of the plane, and a gating network says which expert counts where:
+
+    P(1 | x) = sum_k g_k(x) sigmoid(w_k x + b_k),  g(x) = softmax of the gate's K logits
+
+    R. Jacobs, M. Jordan, S. Nowlan, G. Hinton, "Adaptive mixtures of local experts", 1991
+
+Letters: B points, K experts, R restarts. S is the shape in front of them: (R,) for the stack of
+mixtures that is trained, () for the one that is kept.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datasets.toy_datasets import Points, toy_dataset
+from experiments.moe import figures
+from experiments.moe.baselines import train_baseline
+from experiments.moe.config import MoEConfig
+from experiments.moe.restarts import StackedExperiment, accuracy, best_restart
+from harness.experiment import Animation, Evaluation, NamedFigure, Splits, Trained
+from harness.training.metrics import StepOutput, scalars
+from models import moe
+from models.moe import Mixture, MixtureOfExperts
+
+
+def routing_metrics(mixture: Mixture, top_k: int) -> dict[str, Tensor]:
+    """Return how the gate divides the points: entropy (*S,), imbalance (*S,), shares (*S, K)."""
+    share = moe.expert_load(mixture.gate, top_k)
+    return {
+        "gate_entropy": moe.gate_entropy(mixture.gate),
+        "load_variation": moe.coefficient_of_variation(share),
+        "expert_share": share,
+    }
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MixtureEvaluation(Evaluation):
+    """Metrics on the test split, and the outputs of gate and experts there."""
+
+    mixture: Mixture
+    test: Points
+
+
+class MixtureOfLinearExperts(StackedExperiment):
+    """A few straight lines and a gate separate what no single line can.
+
+    On the default data, class 1 lies outside a circle: logistic regression classifies 0.68 of the
+    points, two experts 0.945, and the best possible boundary of two straight segments 0.952. A run
+    trains R initialisations at once, because some of them end in poor local optima, and keeps the
+    best by validation loss: restarts.py has optimiser, clipping and selection for such a stack.
+    """
+
+    compiled_method = "mix"  # what `loss` calls of the model
+
+    # 1 Data: independent draws for each split, of points whose classes are known exactly.
+
+    def load_data(self, config: MoEConfig) -> Splits[Points]:
+        """Generate points (N, 2) and labels (N,) for each split."""
+        dataset = toy_dataset(config.data)
+        return Splits(
+            name=config.data,
+            train=dataset.generate(config.num_train, config.seed, "train"),
+            validation=dataset.generate(config.num_validation, config.seed, "validation"),
+            load_test=lambda: dataset.generate(config.num_test, config.seed, "test"),
+        )
+
+    # 2 Model: a stack of mixtures that share no weight, one for each restart.
+
+    def build_stack(self, config: MoEConfig, stack: tuple[int, ...]) -> MixtureOfExperts:
+        """Return R mixtures, with `stack=(R,)`; the one that is kept has `stack=()`."""
+        return MixtureOfExperts(
+            in_features=2,
+            num_experts=config.num_experts,
+            mixing=config.mixing,
+            gate_hidden=config.gate_hidden,
+            top_k=config.top_k,
+            routing_noise=config.routing_noise,
+            bias_update_rate=config.bias_update_rate,
+            temperature=config.gate_temperature,
+            stack=stack,
+        )
+
+    # 3 Training: every restart has its own loss, gradient and metrics.
+
+    def loss(self, config: MoEConfig, model: Any, batch: tuple[Tensor, Tensor]) -> StepOutput:
+        """Return the loss of a batch: points (B, 2), labels (B,). Metrics are (R,)."""
+        points, labels = batch
+        mixture = model.mix(points)
+        logits = mixture.combine(config.mixing)  # (R, B)
+        if config.loss == "competitive":
+            loss = moe.competitive_loss(mixture, labels)
+        else:
+            loss = moe.binary_cross_entropy(logits, labels)
+        metrics = {"loss": loss, "accuracy": accuracy(logits, labels)}
+        if not model.training:
+            metrics["hard_routing_accuracy"] = accuracy(mixture.top1_logits, labels)
+            metrics |= routing_metrics(mixture, config.top_k)
+        if config.balance_loss_weight > 0:
+            loss = loss + config.balance_loss_weight * moe.balance_loss(mixture.gate, config.top_k)
+        if config.z_loss_weight > 0:
+            loss = loss + config.z_loss_weight * moe.z_loss(mixture.gate_logits)
+        # The restarts share no parameter: the gradient of the sum is the gradient of each.
+        return StepOutput(loss.sum(), metrics, len(labels))
+
+    def snapshot_epochs(self, config: MoEConfig) -> set[int]:
+        """Return up to 40 epochs, early ones more densely, for the animation."""
+        if not config.animation:
+            return set()
+        return {round(epoch) for epoch in np.geomspace(1, config.num_epochs, 40)}
+
+    # 4 Evaluation: on the test split, beside logistic regression and an MLP of as many weights,
+    # which are trained here with the same recipe on the same data.
+
+    def evaluate(self, config: MoEConfig, trained: Trained, test: Points) -> MixtureEvaluation:
+        """Evaluate mixture and baselines."""
+        points, labels = test
+        with torch.inference_mode():
+            mixture = trained.model.mix(points)
+            logits = mixture.combine(config.mixing)
+        routing = {f"test/{k}": v for k, v in routing_metrics(mixture, config.top_k).items()}
+        num_parameters = sum(p.numel() for p in trained.model.parameters())
+        hidden_units = math.ceil((num_parameters - 1) / 4)  # 2 + 1 + 1 weights a unit, 1 bias
+        metrics = {
+            "test/accuracy": accuracy(logits, labels).item(),
+            "test/loss": moe.binary_cross_entropy(logits, labels).item(),
+            "test/hard_routing_accuracy": accuracy(mixture.top1_logits, labels).item(),
+            **scalars(routing),
+            "test/logistic_regression_accuracy": train_baseline(0, config, trained),
+            "test/perceptron_accuracy": train_baseline(hidden_units, config, trained),
+        }
+        headline = (
+            f"{config.num_experts} experts on {config.data}, mixing {config.mixing}: "
+            f"test accuracy {metrics['test/accuracy']:.4f}, "
+            f"with hard (top-1) routing {metrics['test/hard_routing_accuracy']:.4f}; "
+            f"logistic regression {metrics['test/logistic_regression_accuracy']:.4f}, "
+            f"MLP with {hidden_units} hidden units {metrics['test/perceptron_accuracy']:.4f}."
+        )
+        return MixtureEvaluation(metrics=metrics, headline=headline, mixture=mixture, test=test)
+
+    # 5 Figures: the surface, what each expert and the gate do, how training went.
+
+    def figures(
+        self, config: MoEConfig, trained: Trained, evaluation: MixtureEvaluation
+    ) -> Iterator[NamedFigure]:
+        """Draw the mixture over the plane."""
+        points, labels = (tensor.numpy() for tensor in evaluation.test)
+        plane = figures.Plane.around(points)
+        truth = toy_dataset(config.data).label(torch.from_numpy(plane.finer().points)).numpy()
+        scene = figures.Scene(plane, truth, points, labels)
+        with torch.inference_mode():
+            mixture = trained.model.mix(torch.from_numpy(plane.points))
+        probability = mixture.combine(config.mixing).sigmoid().numpy()
+        gate, expert_logits = mixture.gate.T.numpy(), mixture.expert_logits.T.numpy()
+        metrics = evaluation.metrics
+        title = f"{config.num_experts} experts: test accuracy {metrics['test/accuracy']:.3f}"
+
+        yield "data", figures.data(scene)
+        yield "decision_surface", figures.decision_surface(scene, probability, title)
+        hard_accuracy = metrics["test/hard_routing_accuracy"]
+        yield "experts", figures.experts(scene, gate, expert_logits, hard_accuracy)
+        yield "gate", figures.gate(scene, gate)
+        assigned_expert = evaluation.mixture.gate.argmax(-2).numpy()
+        usage = figures.usage_by_class(assigned_expert, labels, config.num_experts)
+        yield "expert_usage_by_class", figures.expert_usage_by_class(usage)
+        yield "curves", figures.training_curves(trained.history, best_restart(trained.history))
+        if config.animation:
+            surfaces = self.surfaces(config, trained, scene.plane.coarser().points)
+            yield "learning", Animation(figures.learning(scene, surfaces), milliseconds=120)
+
+    @torch.inference_mode()
+    def surfaces(
+        self, config: MoEConfig, trained: Trained, points: np.ndarray
+    ) -> dict[int, np.ndarray]:
+        """Return P(class 1) at points (N, 2) by epoch, up to the one that was kept: (N,) each."""
+        history, inputs = trained.history, torch.from_numpy(points)
+        surfaces = {}
+        for epoch, stack in history.snapshots.items():
+            if epoch < history.best_epoch:
+                weights = moe.select_from_stack(stack, best_restart(history))
+                surfaces[epoch] = self.restore_model(config, None, weights)(inputs)
+        surfaces[history.best_epoch] = trained.model(inputs)
+        return {epoch: logits.sigmoid().numpy() for epoch, logits in surfaces.items()}
+
+
+EXPERIMENT = MixtureOfLinearExperts()

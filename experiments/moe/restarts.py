@@ -1,0 +1,79 @@
+"""Many initialisations trained side by side, of which the best by validation loss is kept.
+
+Gradient descent on a mixture ends in poor local optima from some initialisations. A model built
+with `stack=(R,)` is R models whose parameters have a leading axis R: one computation trains them
+all, and every metric of the loss is (R, ...).
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from datasets.toy_datasets import Points
+from experiments.moe.config import MoEConfig
+from harness.experiment import Experiment, Splits
+from harness.training.batches import TensorBatches
+from harness.training.history import History
+from harness.training.metrics import fraction, scalars
+from models.moe import select_from_stack
+
+
+class StackedExperiment(Experiment[MoEConfig]):
+    """Points in the plane, classified by the best of many restarts of one recipe."""
+
+    config_class = MoEConfig
+
+    @abstractmethod
+    def build_stack(self, config: MoEConfig, stack: tuple[int, ...]) -> nn.Module:
+        """Return one model, with `stack=()`, or a stack of them."""
+
+    def build_model(self, config: MoEConfig, data: object) -> nn.Module:
+        """Return a stack of R models that share no weight."""
+        return self.build_stack(config, (config.restarts,))
+
+    def validation_batches(self, config: MoEConfig, data: Splits[Points]) -> TensorBatches:
+        """Return all validation points as one batch."""
+        return TensorBatches(*data.validation, batch_size=len(data.validation.labels))
+
+    def optimizer(self, config: MoEConfig, model: nn.Module) -> torch.optim.Optimizer:
+        """Return Adam, with decoupled weight decay if there is any."""
+        return torch.optim.AdamW(
+            model.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
+
+    def clip_gradients(self, model: nn.Module, max_norm: float) -> None:
+        """Clip the gradient of each restart by its own norm, as if it were trained alone."""
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        squares = torch.stack([gradient.square().flatten(1).sum(1) for gradient in gradients])
+        factor = (max_norm / squares.sum(0).sqrt().clamp(min=1e-12)).clamp(max=1)  # (R,)
+        for gradient in gradients:
+            gradient.mul_(factor.view(-1, *[1] * (gradient.dim() - 1)))
+
+    def summarise(self, metrics: dict[str, Tensor]) -> dict[str, float]:
+        """Reduce metrics (R, ...) to those of the best restart of this epoch."""
+        restart = int(metrics["val/loss"].argmin())
+        return scalars({name: value[restart] for name, value in metrics.items()})
+
+    def select_model(self, config: MoEConfig, model: nn.Module, history: History) -> Any:
+        """Return the best restart."""
+        weights = select_from_stack(model.state_dict(), best_restart(history))
+        return self.restore_model(config, None, weights)
+
+    def restore_model(self, config: Any, data: object, weights: Mapping[str, Tensor]) -> Any:
+        """Return a single model with these weights."""
+        model = self.build_stack(config, ())
+        model.load_state_dict(weights)
+        return model.eval()
+
+
+def best_restart(history: History) -> int:
+    """Return the restart with the lowest validation loss at the best epoch."""
+    return int(history.raw[history.best_epoch - 1]["val/loss"].argmin())
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the fraction of points that are classified correctly, (*S,); logits are (*S, B)."""
+    return fraction((logits > 0) == (labels > 0.5))

@@ -1,0 +1,79 @@
+"""How many experts does a problem need? A large mixture, then 1, 2, 3, ... experts.
+
+The large mixture has a gate with a hidden layer and a load-balancing loss. It is then compared with
+mixtures of fewer experts, each with a linear gate and with a gate like its own. On the ring, the
+figure shows beside them the best accuracy that a boundary of so many straight segments can reach.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+
+from datasets.toy_datasets import Points
+from experiments.moe import figures
+from experiments.moe.config import MoEConfig
+from experiments.moe.lesson import MixtureEvaluation, MixtureOfLinearExperts
+from experiments.moe_extended.config import MoEExtendedConfig
+from harness.experiment import NamedFigure, Trained
+from harness.training.train import train
+
+NUMBERS_OF_EXPERTS = (1, 2, 3, 4, 6, 8)
+"""Those below `num_experts` are compared with it."""
+
+
+class NumbersOfExperts(MixtureOfLinearExperts):
+    """Compare mixtures of different sizes; data, model and training stay as they are."""
+
+    config_class = MoEExtendedConfig
+
+    # 4 Evaluation
+
+    def evaluate(self, config: MoEConfig, trained: Trained, test: Points) -> MixtureEvaluation:
+        """Evaluate the large mixture, then train one for each number of experts and each gate.
+
+        They are compared on the validation split: the test split has been read.
+        """
+        evaluation = super().evaluate(config, trained, test)
+        counts = [count for count in NUMBERS_OF_EXPERTS if count < config.num_experts]
+        series: dict[str, dict[int, float]] = {}
+        for gate, units in (("linear_gate", 0), ("gate_with_a_hidden_layer", config.gate_hidden)):
+            accuracy, hard_routing_accuracy = {}, {}
+            for num_experts in (*counts, config.num_experts):
+                smaller = with_experts(config, num_experts, units)
+                best = train(self, smaller, data=trained.data).history.best
+                accuracy[num_experts] = best["val/accuracy"]
+                hard_routing_accuracy[num_experts] = best["val/hard_routing_accuracy"]
+            series[f"by_num_experts/{gate}"] = accuracy
+            series[f"by_num_experts/{gate}_routed_hard"] = hard_routing_accuracy
+        return dataclasses.replace(evaluation, series=series)
+
+    # 5 Figures
+
+    def figures(
+        self, config: MoEConfig, trained: Trained, evaluation: MixtureEvaluation
+    ) -> Iterator[NamedFigure]:
+        """Draw the large mixture, and accuracy against the number of experts."""
+        yield from super().figures(config, trained, evaluation)
+        by_gate = {legend(name): dict(values) for name, values in evaluation.series.items()}
+        figure = figures.accuracy_by_num_experts(by_gate, ring=config.data == "ring")
+        yield "accuracy_by_num_experts", figure
+
+
+def with_experts(config: MoEConfig, num_experts: int, gate_hidden: int) -> MoEConfig:
+    """Return the configuration for other sizes; up to `top_k` experts, all of them are used."""
+    sparse = {"top_k", "routing_noise", "bias_update_rate"}
+    values = {
+        name: value
+        for name, value in config.as_parameters().items()
+        if name not in sparse or config.top_k < num_experts
+    }
+    changes = {"num_experts": num_experts, "gate_hidden": gate_hidden, "animation": False}
+    return MoEConfig(**{**values, **changes})
+
+
+def legend(metric: str) -> str:
+    """Return how the figure names a metric: `linear gate, hard routing`."""
+    name = metric.removeprefix("by_num_experts/").replace("_routed_hard", ", hard routing")
+    return name.replace("_", " ")
+
+
+EXPERIMENT = NumbersOfExperts()

@@ -1,0 +1,1 @@
+"""Predictions of a trained model, from inputs as people have them."""

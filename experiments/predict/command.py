@@ -1,0 +1,71 @@
+"""Load a model, ask it as its architecture is asked, and print its predictions.
+
+What a model needs, such as the size of photographs or the names of classes, is stored with it.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from tqdm import tqdm
+
+import experiments
+from harness.command_line import parse
+from harness.errors import UserError
+from harness.inference.inference import Inference, Row
+from harness.inference.request import PredictRequest
+from harness.tracking import models
+from harness.tracking.models import LoadedModel
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Print the predictions that a command line asks for; its first word is the model.
+
+    Raises:
+        UserError: no such model, inputs that it cannot take, or some that it could not predict.
+
+    """
+    model = models.load(arguments[0])
+    inference = inference_of(model)
+    request = parse(inference.request_class, [_no_option(word) for word in arguments])
+    if not (request.json or request.csv):
+        pieces = inference.generate(request, model)
+        if pieces is not None:
+            for piece in pieces:
+                print(piece, end="", flush=True)
+            print()
+            return
+    rows = list(tqdm(inference.predict(request, model), unit="input", disable=None, leave=False))
+    print(as_text(request, rows))
+    failed = [row for row in rows if "error" in row]
+    if failed:
+        raise UserError(
+            f"inputs={failed[0]['input']}: {failed[0]['error']}"
+            + (f" ({len(failed)} of {len(rows)} inputs failed)" if len(rows) > 1 else "")
+        )
+
+
+def inference_of(model: LoadedModel) -> Inference[Any]:
+    """Return how models of this architecture predict."""
+    experiment = experiments.find(model.metadata["entry_point"])
+    inference: Inference[Any] = experiment.companion("inference").INFERENCE
+    return inference
+
+
+def as_text(request: PredictRequest, rows: Sequence[Row]) -> str:
+    """Return predictions as the request wants them printed: a table, CSV or JSON."""
+    if request.json:
+        return json.dumps(rows, ensure_ascii=False, indent=1)
+    table = pd.DataFrame(rows)
+    if request.csv:
+        text = table.to_csv(index=False, float_format="%.6g")
+    else:
+        text = table.to_string(index=False, float_format="{:.4f}".format, na_rep="")
+    return str(text).rstrip("\n")
+
+
+def _no_option(word: str) -> str:
+    """Return a word so that argparse does not take a point, such as -1,2, for an option."""
+    return f" {word}" if re.match(r"-[\d.]+,", word) else word

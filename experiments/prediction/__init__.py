@@ -1,1 +1,0 @@
-"""How trained models are asked: one file per architecture, each with its `PREDICTION`."""

@@ -1,0 +1,125 @@
+"""What recurrent networks can be told, and what the tasks of memory add to it."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic.dataclasses import dataclass
+
+from datasets.choices import MemoryTaskName
+from harness.config import (
+    STRICT,
+    DropoutConfig,
+    GeneratedDataConfig,
+    OptimizerConfig,
+    Rate,
+    TrainingConfig,
+    only_if,
+)
+from models.choices import CELLS_FOR_INITIALISATION, CellName, Initialisation, suits
+
+ECHO = only_if(task=("echo", "variable_echo"))
+CURRICULUM = only_if(task="copy", resample_each_epoch=True)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class RecurrentConfig(DropoutConfig, OptimizerConfig, TrainingConfig):
+    """What every recurrent network over characters can be told."""
+
+    family: ClassVar[str] = "rnn"
+    group: ClassVar[str] = "model"
+
+    cell: CellName = "gru"
+    """Kind of recurrent cell."""
+    hidden_size: PositiveInt = 64
+    """Hidden units of each layer."""
+    num_layers: PositiveInt = 1
+    """Recurrent layers, each on top of the one before."""
+    embedding_size: NonNegativeInt = 0
+    """Size of the embedding of characters (0: one-hot vectors)."""
+    dropout_rate: Rate = 0.0
+    """Fraction of embedding, hidden units between layers, and output that dropout zeroes."""
+    initialisation: Initialisation = "orthogonal"
+    """How the recurrent weights are initialised."""
+    gradient_clip_norm: NonNegativeFloat = 1.0
+
+    @model_validator(mode="after")
+    def _initialisation_suits_cell(self) -> "RecurrentConfig":
+        if not suits(self.cell, self.initialisation):
+            cells = ", ".join(CELLS_FOR_INITIALISATION[self.initialisation])
+            raise ValueError(
+                f"initialisation={self.initialisation}: is not defined for cell={self.cell}; "
+                f"allowed for {cells}"
+            )
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class MemoryTaskConfig(GeneratedDataConfig):
+    """Which sequences are generated, and what is to be repeated of them."""
+
+    task: MemoryTaskName = "echo"
+    """What the network has to repeat: see datasets/memory_tasks.py."""
+    delay: Annotated[NonNegativeInt, only_if(task="echo")] = 4
+    """echo: steps between a letter and its echo."""
+    max_delay: Annotated[NonNegativeInt, only_if(task="variable_echo")] = 8
+    """variable_echo: largest delay; that of each sequence is drawn from 0 to this."""
+    length: Annotated[PositiveInt, ECHO] = 15
+    """echo, variable_echo: letters of a sequence."""
+    min_length: Annotated[NonNegativeInt, ECHO] = 0
+    """Letters of the shortest sequence in training, padded to `length` (0: all have `length`)."""
+    test_length: Annotated[NonNegativeInt, ECHO] = 25
+    """Letters of the longest test sequence; the shortest has `length` (0: all have `length`)."""
+    blank_length: Annotated[PositiveInt, only_if(task="copy")] = 200
+    """copy: steps from the last symbol to the marker after which they are to be repeated."""
+    initial_blank_length: Annotated[
+        NonNegativeInt, only_if(task="copy", resample_each_epoch=True)
+    ] = 5
+    """copy: the same in the first epochs; it then grows to `blank_length` (0: no curriculum)."""
+    resample_each_epoch: bool = True
+    """Generate new sequences for each epoch, rather than train on the same ones again."""
+    num_train: PositiveInt = 12_800
+    num_test: PositiveInt = 500
+    """Sequences that the chosen network is evaluated on, of each length."""
+
+    @model_validator(mode="after")
+    def _lengths_and_delays_agree(self) -> "MemoryTaskConfig":
+        if self.task == "copy":
+            return self
+        if self.min_length > self.length:
+            raise ValueError(f"min_length={self.min_length}: exceeds length={self.length}")
+        if 0 < self.test_length < self.length:
+            raise ValueError(
+                f"test_length={self.test_length}: is less than length={self.length}; "
+                "0 stands for the same"
+            )
+        name = "delay" if self.task == "echo" else "max_delay"
+        shortest, delay = self.min_length or self.length, getattr(self, name)
+        if delay >= shortest:
+            raise ValueError(
+                f"{name}={delay}: has to be below {shortest}, the length of a sequence"
+            )
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class RNNConfig(MemoryTaskConfig, RecurrentConfig):
+    """Train a recurrent network to repeat what it has read, after a delay."""
+
+    entry_point: ClassVar[str] = "rnn"
+    examples: ClassVar[tuple[str, ...]] = (
+        "--task variable_echo --cell lstm",
+        "--task copy --cell lstm --hidden-size 128 --num-epochs 40",
+    )
+    tiny: ClassVar[Mapping[str, Any]] = {
+        "num_epochs": 2,
+        "batch_size": 20,
+        "hidden_size": 8,
+        "num_train": 100,
+        "num_validation": 40,
+        "num_test": 40,
+    }
+
+    num_epochs: PositiveInt = 6
+    learning_rate: PositiveFloat = 1e-2
+    weight_decay: NonNegativeFloat = 0.3

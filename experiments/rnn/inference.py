@@ -1,0 +1,114 @@
+"""Texts in, echoes or copies out, as the network was trained.
+
+A network that echoes repeats the letters of a text after its delay; one that copies repeats the ten
+letters that it is given.
+"""
+
+from collections.abc import Iterator
+from typing import cast
+
+import torch
+from pydantic import NonNegativeInt
+from pydantic.dataclasses import dataclass
+from torch import Tensor
+
+import experiments
+from datasets.characters import BLANK, FIRST_LETTER, Vocabulary
+from datasets.errors import DataError
+from datasets.memory_tasks import Copy, echo
+from experiments.rnn.config import RNNConfig
+from experiments.rnn.network import export_network
+from harness.config import STRICT
+from harness.errors import UserError
+from harness.experiment import ModelExport, Trained
+from harness.inference.inference import Inference, PredictRequest, Row, config_of
+from harness.tracking.models import LoadedModel
+
+
+def export(config: RNNConfig, trained: Trained) -> ModelExport:
+    """Return the network: integers (B, T), where delays vary after the delay, to logits."""
+    symbols, delays = trained.data.validation.inputs[:2], trained.data.validation.delays[:2]
+    if config.task == "variable_echo":
+        symbols = torch.cat([delays.unsqueeze(1), symbols], dim=1)  # (2, 1 + T)
+    return export_network(trained.model, symbols)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class EchoRequest(PredictRequest):
+    """Have a recurrent network echo or copy texts."""
+
+    delay: NonNegativeInt = 0
+    """variable_echo: steps between a letter and its echo."""
+
+
+def predict(request: EchoRequest, model: LoadedModel) -> Iterator[Row]:
+    """Yield the echo or the copy of each text."""
+    config = cast("RNNConfig", config_of(model, experiments.find(model.metadata["entry_point"])))
+    delay = delay_of(request, config)
+    for text in request.inputs:
+        symbols = encode(text)
+        if config.task == "copy":
+            task = copy_task(config, text, symbols)
+            inputs = task.build_inputs(symbols.unsqueeze(0))
+            predicted = model(inputs)[0, -task.num_symbols :].argmax(-1)
+        else:
+            inputs = symbols.unsqueeze(0)
+            if config.task == "variable_echo":
+                inputs = torch.cat([torch.tensor([[delay]]), inputs], dim=1)
+            predicted = model(inputs)[0].argmax(-1)
+            targets = echo(symbols.unsqueeze(0), torch.tensor([delay]))[0]
+            predicted[targets == BLANK] = BLANK  # not scored in training, so of no meaning
+        yield {"input": text, "prediction": Vocabulary().decode(predicted)}
+
+
+def delay_of(request: EchoRequest, config: RNNConfig) -> int:
+    """Return the delay of the echoes.
+
+    Raises:
+        UserError: the model was not trained with it.
+
+    """
+    given = request.delay
+    if config.task == "variable_echo":
+        if given > config.max_delay:
+            raise UserError(f"delay={given}: this model knows those up to {config.max_delay}")
+        return given
+    if given and config.task == "copy":
+        raise UserError(f"delay={given}: has no effect here; this model was trained on task=copy")
+    if given not in (0, config.delay):
+        raise UserError(f"delay={given}: this model was trained with delay={config.delay}")
+    return config.delay
+
+
+def copy_task(config: RNNConfig, text: str, symbols: Tensor) -> Copy:
+    """Return the task in which symbols (T,) are to be copied.
+
+    Raises:
+        UserError: it is not defined for them.
+
+    """
+    task = Copy(config.blank_length)
+    last = FIRST_LETTER + task.alphabet_size - 1
+    in_alphabet = (symbols >= FIRST_LETTER) & (symbols <= last)
+    if len(symbols) != task.num_symbols or not in_alphabet.all():
+        letters = f"a to {Vocabulary().decode(torch.tensor([last]))}"
+        raise UserError(f"inputs={text}: {task.num_symbols} letters from {letters} can be copied")
+    return task
+
+
+def encode(text: str) -> Tensor:
+    """Return the integers of a text, (T,).
+
+    Raises:
+        UserError: it is empty, or has a character outside the alphabet.
+
+    """
+    if not text:
+        raise UserError("inputs: an empty text; at least one character is needed")
+    try:
+        return Vocabulary().encode(text)
+    except DataError as error:
+        raise UserError(f"inputs={text}: {error}") from None
+
+
+INFERENCE = Inference(EchoRequest, predict)

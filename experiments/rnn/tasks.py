@@ -1,0 +1,53 @@
+"""The memory task that a configuration asks for: in training, in the test, and longer ones."""
+
+from datasets.memory_tasks import Copy, Echo
+from experiments.rnn.config import RNNConfig
+
+MemoryTask = Echo | Copy
+
+
+def for_training(config: RNNConfig, epoch: int) -> MemoryTask:
+    """Return the task of an epoch, counted from 1."""
+    if config.task == "copy":
+        return Copy(blank_length_in(config, epoch))
+    return for_validation(config)
+
+
+def for_validation(config: RNNConfig) -> MemoryTask:
+    """Return the task that is to be solved in the end."""
+    return longer(config, factor=1)
+
+
+def for_test(config: RNNConfig) -> MemoryTask:
+    """Return the same task with the lengths of the test."""
+    if config.task == "copy":
+        return for_validation(config)
+    return _echo(config, config.length, config.test_length or config.length)
+
+
+def longer(config: RNNConfig, factor: int) -> MemoryTask:
+    """Return the task with sequences that are `factor` times as long as in training."""
+    if config.task == "copy":
+        return Copy(factor * config.blank_length)
+    shortest = config.min_length if factor == 1 else 0
+    return _echo(config, shortest or factor * config.length, factor * config.length)
+
+
+def blank_length_in(config: RNNConfig, epoch: int) -> int:
+    """Return the blank length of an epoch, counted from 1: a curriculum (Bengio et al. 2009).
+
+    Over many blanks no gradient says how to hold ten symbols; over a few it does, and a network
+    that holds them can be trained to hold them longer. The first four tenths of the epochs have
+    `initial_blank_length`; it then grows by the same factor from epoch to epoch, so that the last
+    tenth has `blank_length`.
+    """
+    initial = min(config.initial_blank_length, config.blank_length) or config.blank_length
+    progress = (epoch - 1) / max(1, config.num_epochs - 1)
+    grown = min(max(0.0, (progress - 0.4) / 0.5), 1.0)
+    factor: float = (config.blank_length / initial) ** grown
+    return round(initial * factor)
+
+
+def _echo(config: RNNConfig, min_length: int, max_length: int) -> Echo:
+    delays = (config.delay, config.delay) if config.task == "echo" else (0, config.max_delay)
+    return Echo(*delays, min_length, max_length)

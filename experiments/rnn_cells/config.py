@@ -1,0 +1,21 @@
+"""What the comparison of recurrent cells can be told."""
+
+from typing import ClassVar
+
+from pydantic import PositiveInt
+from pydantic.dataclasses import dataclass
+
+from experiments.rnn.config import RNNConfig
+from harness.config import STRICT
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class RNNCellsConfig(RNNConfig):
+    """Train a recurrent network, and compare kinds of cells over seeds."""
+
+    entry_point: ClassVar[str] = "rnn_cells"
+    group: ClassVar[str] = "training"
+    examples: ClassVar[tuple[str, ...]] = ("", "--task variable_echo --length 20 --seeds-of-each 5")
+
+    seeds_of_each: PositiveInt = 3
+    """Networks of each kind of cell to compare, with seeds from `seed` upwards."""

@@ -1,0 +1,50 @@
+"""What the network that predicts the next character can be told."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic.dataclasses import dataclass
+
+from experiments.rnn.config import RecurrentConfig
+from harness.config import STRICT, Configuration, OptimizerName, Rate
+from models.choices import CellName
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class TextConfig(Configuration):
+    """Which text is read."""
+
+    group: ClassVar[str] = "data"
+
+    text: str = ""
+    """Path of a text in UTF-8 (empty: the documentation of Python)."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class RNNTextConfig(TextConfig, RecurrentConfig):
+    """Train a recurrent network to predict the next character of a text."""
+
+    entry_point: ClassVar[str] = "rnn_text"
+    group: ClassVar[str] = "training"
+    examples: ClassVar[tuple[str, ...]] = ("", "--text novel.txt --cell gru")
+    tiny: ClassVar[Mapping[str, Any]] = {
+        "num_epochs": 2,
+        "batch_size": 20,
+        "hidden_size": 8,
+        "text": "README.md",
+    }
+
+    cell: CellName = "lstm"
+    hidden_size: PositiveInt = 384
+    embedding_size: NonNegativeInt = 32
+    dropout_rate: Rate = 0.5
+    optimizer: OptimizerName = "muon"
+    learning_rate: PositiveFloat = 7e-3
+    weight_decay: NonNegativeFloat = 0.1
+    ema_decay: Rate = 0.98
+    batch_size: PositiveInt = 32
+    """Streams that the text is cut into, which are read in parallel."""
+    num_epochs: PositiveInt = 30
+    length: PositiveInt = 64
+    """Steps of truncated backpropagation through time."""

@@ -1,0 +1,92 @@
+"""Pictures of a network that predicts text: bits per character, confusions, generated text."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from harness.figures import style
+
+WIDTH = 7.4  # inches
+
+
+def bits(
+    curves: Mapping[str, np.ndarray],
+    steps_per_epoch: int,
+    baselines: Mapping[str, float],
+    best_epoch: int,
+    tested: Mapping[str, float],
+) -> Figure:
+    """Draw bits per character during training, beside those of compressors.
+
+    Args:
+        curves: (epochs,) of training and validation.
+        steps_per_epoch: optimiser steps.
+        baselines: bits per character of each compressor on the test third.
+        best_epoch: whose weights were kept.
+        tested: bits per character of those on the test third, by the kind of evaluation.
+
+    """
+    figure, ((axes,),) = style.canvas(width=WIDTH, height=4.8)
+    for (name, values), colour in zip(curves.items(), (style.SKY, style.BLUE), strict=True):
+        steps = steps_per_epoch * np.arange(1, len(values) + 1)
+        dashes = "--" if name == "training" else "-"
+        axes.plot(steps, values, dashes, color=colour, label=name)
+    kept = steps_per_epoch * best_epoch
+    for (name, value), marker in zip(tested.items(), "*D", strict=False):
+        label = f"{name} {value:.3f}"
+        axes.plot(kept, value, marker, color=style.BLACK, markersize=10, label=label)
+    colours = (style.VERMILION, style.ORANGE, style.GREEN, style.PURPLE)
+    for (name, value), colour in zip(baselines.items(), colours, strict=False):
+        label = f"{name} {value:.3f}"
+        axes.axhline(value, color=colour, linestyle="-.", linewidth=1.4, label=label)
+    shown = [*tested.values(), *baselines.values(), *np.concatenate(list(curves.values()))]
+    # The first epochs may lie above; what was reached, and the baselines, never do.
+    reached = 1.1 * max([*tested.values(), *baselines.values()])
+    highest = min(max(shown), max(reached, 2.2 * min(baselines.values(), default=2.0)))
+    axes.set_ylim(min(shown) - 0.1, highest + 0.1)
+    title = "Bits per character (horizontal lines: on the test third)"
+    style.titled(axes, title, "optimiser steps", "bits per character")
+    axes.legend(frameon=False, fontsize=10, ncols=2)
+    return figure
+
+
+def letters(matrix: np.ndarray, names: Sequence[str]) -> Figure:
+    """Draw the confusion matrix of the most probable next characters.
+
+    Args:
+        matrix: (S, S) int, actual characters in rows, predicted ones in columns.
+        names: S characters.
+
+    """
+    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    figure, ((axes,),) = style.canvas(width=6.8, height=6.6)
+    image = axes.imshow(shares, "Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(len(names)), names, family="monospace")
+    axes.set_yticks(range(len(names)), names, family="monospace")
+    axes.tick_params(length=0)
+    axes.spines[["top", "right"]].set_visible(True)
+    bar = figure.colorbar(image, shrink=0.7, label="share of the actual character")
+    bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    accuracy = np.trace(matrix) / max(matrix.sum(), 1)
+    title = f"Most probable next character: accuracy {accuracy:.3f}"
+    style.titled(axes, title, "predicted", "actual")
+    return figure
+
+
+def generated_text(texts: Mapping[float, str]) -> Figure:
+    """Draw what a network generates at several temperatures."""
+    wrapped = {t: textwrap.fill(text, 84) for t, text in texts.items()}
+    lines = sum(text.count("\n") + 3 for text in wrapped.values())
+    figure, ((axes,),) = style.canvas(width=WIDTH, height=0.6 + 0.19 * lines)
+    figure.suptitle("Generated text", fontsize=12)
+    axes.set_axis_off()
+    axes.set_ylim(lines, 0)
+    y = 0
+    for temperature, text in wrapped.items():
+        axes.text(0, y, f"temperature {temperature:g}", va="top", fontsize=10, color=style.BLUE)
+        axes.text(0, y + 1.2, text, va="top", family="monospace", fontsize=9, linespacing=1.2)
+        y += text.count("\n") + 3
+    return figure

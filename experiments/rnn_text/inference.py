@@ -1,0 +1,66 @@
+"""Prompts in, continuations out: a network that has read a text generates more of its kind."""
+
+import itertools
+from collections.abc import Iterator
+from typing import Annotated, cast
+
+import torch
+from annotated_types import Ge, Le
+from pydantic import NonNegativeFloat, PositiveInt
+from pydantic.dataclasses import dataclass
+
+from datasets.characters import Vocabulary
+from experiments.rnn.inference import encode
+from experiments.rnn.network import export_network
+from experiments.rnn_text.config import RNNTextConfig
+from experiments.rnn_text.lesson import EXPERIMENT
+from harness.config import STRICT
+from harness.experiment import ModelExport, Trained
+from harness.inference.inference import Inference, PredictRequest, Row, config_of
+from harness.tracking.models import LoadedModel
+from models.recurrent import RecurrentNetwork, continuation
+
+
+def export(config: RNNTextConfig, trained: Trained) -> ModelExport:
+    """Return the network: integers (B, T) to logits of the next character (B, T, 27)."""
+    words = Vocabulary().encode("the quick brown fox jumps over the lazy dog ")
+    return export_network(trained.model, words.view(2, -1))
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ContinuationRequest(PredictRequest):
+    """Have a recurrent network continue texts."""
+
+    num_characters: PositiveInt = 300
+    """Characters to generate."""
+    temperature: NonNegativeFloat = 0.8
+    """Divisor of the logits: the lower, the less is left to chance (0: the most probable)."""
+    seed: Annotated[int, Ge(0), Le(2**32 - 1)] = 0
+    """Seed of the characters that are drawn."""
+
+
+def predict(request: ContinuationRequest, model: LoadedModel) -> Iterator[Row]:
+    """Yield the continuation of each text."""
+    for prompt in request.inputs:
+        yield {"input": prompt, "continuation": "".join(characters(request, model, prompt))}
+
+
+def generate(request: ContinuationRequest, model: LoadedModel) -> Iterator[str]:
+    """Yield each prompt and its continuation, character by character."""
+    for number, prompt in enumerate(request.inputs):
+        yield ("\n" if number else "") + prompt
+        yield from characters(request, model, prompt)
+
+
+def characters(request: ContinuationRequest, model: LoadedModel, prompt: str) -> Iterator[str]:
+    """Yield the characters that continue a prompt."""
+    config = cast("RNNTextConfig", config_of(model, EXPERIMENT))
+    network = cast("RecurrentNetwork", EXPERIMENT.restore_model(config, None, model.weights))
+    generator = torch.Generator().manual_seed(request.seed)
+    temperatures = torch.tensor([request.temperature])
+    samples = continuation(network, encode(prompt), temperatures, generator)
+    for symbol in itertools.islice(samples, request.num_characters):
+        yield Vocabulary().decode(symbol[0])
+
+
+INFERENCE = Inference(ContinuationRequest, predict, generate)

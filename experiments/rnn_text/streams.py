@@ -1,0 +1,68 @@
+"""A text as parallel streams that are read chunk by chunk, with the state that is carried along.
+
+Letters: N characters, B streams, T steps of a chunk.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from torch import Tensor
+
+from datasets.corpus import contiguous_chunks
+from models.recurrent import State
+
+
+class Text(NamedTuple):
+    """A split of a corpus."""
+
+    symbols: Tensor
+    """(N,) uint8."""
+
+
+@dataclasses.dataclass
+class Carry:
+    """The state of the network after the chunk before, which the chunks of one pass share."""
+
+    state: State | None = None
+    """None where the text begins."""
+
+    def keep(self, state: State) -> None:
+        """Keep a state without its history: gradients end where a chunk begins."""
+        if isinstance(state, tuple):
+            hidden, cells = state
+            self.state = hidden.detach(), cells.detach()
+        else:
+            self.state = state.detach()
+
+
+class Chunk(NamedTuple):
+    """Some consecutive characters of every stream."""
+
+    inputs: Tensor
+    """(B, T) int64."""
+    targets: Tensor
+    """(B, T) int64, the characters that follow."""
+    carry: Carry
+
+
+class Streams:
+    """The chunks of a text in order; each pass begins with no state.
+
+    Args:
+        symbols: (N,) integers.
+        batch_size: streams, B.
+        length: steps of a chunk, T; the last may be shorter.
+
+    """
+
+    def __init__(self, symbols: Tensor, batch_size: int, length: int):
+        self.chunks = contiguous_chunks(symbols, batch_size, length)
+
+    def __len__(self) -> int:
+        return len(self.chunks)
+
+    def __iter__(self) -> Iterator[Chunk]:
+        carry = Carry()
+        for inputs, targets in self.chunks:
+            yield Chunk(inputs, targets, carry)

@@ -1,0 +1,135 @@
+"""What sequence classification can be told."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from annotated_types import Ge, Le
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic.dataclasses import dataclass
+
+from datasets.choices import DigitsOrder, LevelName
+from harness.config import (
+    STRICT,
+    Configuration,
+    DropoutConfig,
+    GeneratedDataConfig,
+    OnlyIf,
+    OptimizerConfig,
+    TrainingConfig,
+    only_if,
+)
+from models.choices import EncoderName, Initialisation, PoolingName, is_recurrent, suits
+
+TaskName = Literal["temporal_order", "adding", "digits", "japanese_vowels", "csv"]
+GENERATED = only_if(task=("temporal_order", "adding"))
+REAL_CHANNELS = only_if(task=("adding", "digits", "japanese_vowels"))
+RECURRENT = OnlyIf("a recurrent encoder", lambda config: is_recurrent(config.encoder))
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class TaskConfig(Configuration):
+    """Which sequences there are, and what is predicted of each."""
+
+    group: ClassVar[str] = "data"
+
+    task: TaskName = "temporal_order"
+    """What is predicted of a sequence: its class, or in the adding problem a number."""
+    level: Annotated[LevelName, only_if(task="temporal_order")] = "hard"
+    """temporal_order: length of the sequences, from 7 steps (easy) to 3,000 (abyss)."""
+    num_marks: Annotated[int, Ge(2), Le(3), only_if(task="temporal_order")] = 2
+    """temporal_order: marks whose order is the class (2: four classes, 3: eight)."""
+    length: Annotated[int, Ge(2), only_if(task="adding")] = 200
+    """adding: steps of a sequence."""
+    order: Annotated[DigitsOrder, only_if(task="digits")] = "rows"
+    """digits: one row per step (8 steps), or one pixel per step (64 steps)."""
+    shuffled: Annotated[bool, only_if(task="digits")] = False
+    """digits: put digits of every writer into every split, which is easier."""
+    csv: Annotated[str, only_if(task="csv")] = ""
+    """csv: path of the labelled sequences; each line is a class, a comma and the symbols."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class SequenceModelConfig(Configuration):
+    """Encoder, pooling and their size."""
+
+    group: ClassVar[str] = "model"
+
+    encoder: EncoderName = "gru"
+    """Network that computes the features of every step."""
+    pooling: PoolingName = "last"
+    """How the features of all steps become one vector."""
+    width: Annotated[PositiveInt, only_if(match_parameters=0)] = 16
+    """Features of each layer."""
+    match_parameters: NonNegativeInt = 0
+    """Number of parameters that the width is chosen to come nearest to (0: width is used)."""
+    num_layers: PositiveInt = 1
+    """Layers of the encoder."""
+    initialisation: Annotated[Literal["auto", Initialisation], RECURRENT] = "auto"
+    """Recurrent weights at the start (auto: chrono for gated cells, orthogonal for rnn)."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class SequenceAugmentationConfig(Configuration):
+    """How sequences are changed at random in training."""
+
+    group: ClassVar[str] = "augmentation"
+
+    distortion: Annotated[float, Ge(0), Le(4), only_if(task="digits")] = 0.0
+    """digits: largest displacement of an edge by a random affine map, in pixels."""
+    noise: Annotated[NonNegativeFloat, REAL_CHANNELS] = 0.0
+    """Standard deviation of noise on each step, relative to that of the channel."""
+    offset: Annotated[NonNegativeFloat, REAL_CHANNELS] = 0.0
+    """Standard deviation of noise common to all steps of a channel, in the same unit."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class SequenceConfig(
+    SequenceAugmentationConfig,
+    OptimizerConfig,
+    DropoutConfig,
+    SequenceModelConfig,
+    GeneratedDataConfig,
+    TaskConfig,
+    TrainingConfig,
+):
+    """Train a network to classify whole sequences."""
+
+    family: ClassVar[str] = "seq_classification"
+    entry_point: ClassVar[str] = "seq_classification"
+    group: ClassVar[str] = "training"
+    examples: ClassVar[tuple[str, ...]] = (
+        "--num-marks 3 --encoder lstm",
+        "--task csv --csv sequences.csv",
+    )
+    tiny: ClassVar[Mapping[str, Any]] = {
+        "level": "easy",
+        "num_epochs": 2,
+        "batch_size": 20,
+        "width": 8,
+        "num_train": 100,
+        "num_validation": 40,
+        "num_test": 60,
+    }
+
+    num_train: Annotated[PositiveInt, GENERATED] = 500
+    """temporal_order, adding: sequences of an epoch; every epoch has new ones."""
+    num_validation: Annotated[PositiveInt, GENERATED] = 500
+    """temporal_order, adding: sequences that the epoch is chosen by."""
+    num_test: Annotated[PositiveInt, GENERATED] = 1000
+    """temporal_order, adding: sequences that the chosen model is evaluated on, once."""
+    num_epochs: PositiveInt = 16
+    batch_size: PositiveInt = 20
+    learning_rate: PositiveFloat = 1e-2
+    gradient_clip_norm: NonNegativeFloat = 1.0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "SequenceConfig":
+        if self.task == "csv" and not self.csv:
+            raise ValueError("csv is empty: task=csv needs the path of a file")
+        if self.initialisation != "auto" and not suits(self.encoder, self.initialisation):
+            raise ValueError(
+                f"initialisation={self.initialisation}: not defined for encoder={self.encoder}"
+            )
+        if self.encoder == "transformer" and self.width % 4 and not self.match_parameters:
+            raise ValueError(f"width={self.width}: a transformer needs a multiple of 4")
+        return self

@@ -1,0 +1,238 @@
+"""Pictures of a sequence classifier: its predictions, and its features from step to step."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from harness.figures import style
+from harness.figures.units import alike, draw_units
+
+WIDTH = 7.4  # inches
+MAX_LABELLED_STEPS = 40
+"""Longest sequence of which every symbol is a tick label; of longer ones only rare symbols are."""
+COLOURS = (*style.SERIES[:4], style.ORANGE, style.SKY, style.YELLOW, style.BLACK)
+
+
+class Inspection(NamedTuple):
+    """What a network computes while it reads one sequence."""
+
+    title: str
+    """Its target, such as `class XY`."""
+    text: str
+    """Its T symbols; empty for real channels."""
+    features: np.ndarray
+    """(T, F): features of the encoder at each step; of an LSTM, hidden states."""
+    cells: np.ndarray | None
+    """(T, F): cell states of an LSTM, None for other encoders."""
+    steps: np.ndarray
+    """(M,) int: lengths of the prefixes for which predictions were computed, up to T."""
+    predictions: np.ndarray
+    """(M, K): class probabilities, or (M, 1) the predicted number, of each prefix."""
+    contributions: np.ndarray
+    """(T,): gradient times input, the contribution of each step to the output."""
+    attention: np.ndarray | None
+    """(T,): weights of attention pooling, None for other poolings."""
+
+
+def accuracy_by_length(lengths: np.ndarray, correct: np.ndarray, bins: int = 8) -> Figure:
+    """Draw how accuracy depends on the length of a sequence.
+
+    Args:
+        lengths: (N,) int.
+        correct: (N,) bool.
+        bins: largest number of groups of lengths.
+
+    """
+    figure, ((axes,),) = style.canvas(width=WIDTH, height=3.8)
+    edges = np.unique(np.quantile(lengths, np.linspace(0, 1, bins + 1)).round().astype(int))
+    groups = np.searchsorted(edges[1:-1], lengths, side="left") if len(edges) > 2 else 0 * lengths
+    numbers = np.unique(groups)
+    shares = [correct[groups == group].mean() for group in numbers]
+    bars = axes.bar(range(len(numbers)), shares, color=style.BLUE)
+    counts = [f"{(groups == group).sum():,}" for group in numbers]
+    axes.bar_label(
+        bars, [f"{s:.3f}\nof {n}" for s, n in zip(shares, counts, strict=True)], fontsize=9
+    )
+    names = [_span(lengths[groups == group]) for group in numbers]
+    axes.set_xticks(range(len(numbers)), names)
+    axes.set_ylim(0, 1.2)
+    axes.set_yticks(np.linspace(0, 1, 6))
+    title = f"Accuracy {correct.mean():.4f} on {len(correct):,} test sequences"
+    style.titled(axes, title, "length of the sequence (steps)", "accuracy")
+    return figure
+
+
+def _span(values: np.ndarray) -> str:
+    low, high = values.min(), values.max()
+    return f"{low:,}" if low == high else f"{low:,}-{high:,}"
+
+
+def predictions(targets: np.ndarray, predicted: np.ndarray, *, tolerance: float) -> Figure:
+    """Draw predicted numbers against targets, (N,) each."""
+    figure, ((axes,),) = style.canvas(width=5.8, height=5.8)
+    ends = np.array([targets.min(), targets.max()])
+    axes.fill_between(
+        ends,
+        ends - tolerance,
+        ends + tolerance,
+        color=style.GREY,
+        alpha=0.3,
+        linewidth=0,
+        label=f"correct: within {tolerance:g}",
+    )
+    look: dict[str, Any] = {"s": 10, "color": style.BLUE, "alpha": 0.6, "linewidths": 0}
+    axes.scatter(targets, predicted, label="test sequences", **look)
+    error = np.square(targets - predicted).mean()
+    style.titled(axes, f"Mean squared error {error:.5f}", "target", "prediction")
+    style.legend(axes)
+    return figure
+
+
+def sequences_to_solve(counts: Mapping[str, np.ndarray], total: int) -> Figure:
+    """Draw after how many training sequences each encoder solved the task.
+
+    Args:
+        counts: (seeds,), by encoder; infinite where it was not solved.
+        total: sequences that each was trained on.
+
+    """
+    figure, ((axes,),) = style.canvas(width=WIDTH, height=4.0)
+    for row, values in enumerate(counts.values()):
+        solved = values[np.isfinite(values)]
+        axes.scatter(solved, np.full(len(solved), row), color=style.BLUE, s=45, zorder=2)
+        label = f"{len(solved)} of {len(values)} solved"
+        if len(solved) == len(values):
+            axes.plot([solved.mean()] * 2, [row - 0.25, row + 0.25], color=style.VERMILION)
+            label = f"mean {solved.mean():,.0f}"
+        axes.text(1.02, row, label, va="center", transform=axes.get_yaxis_transform(), fontsize=10)
+        axes.axhline(row, color=style.GREY, linewidth=0.5, zorder=1)
+    axes.set_yticks(range(len(counts)), list(counts))
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.03 * total)
+    style.titled(
+        axes,
+        "Training sequences needed to solve the task",
+        "training sequences until validation accuracy was 1; one dot per seed",
+        "",
+    )
+    return figure
+
+
+def time_by_length(lengths: Sequence[int], milliseconds: Mapping[str, np.ndarray]) -> Figure:
+    """Draw the time that each encoder needs for a sequence.
+
+    Args:
+        lengths: (M,), steps.
+        milliseconds: (M,) for each sequence, by encoder.
+
+    """
+    figure, ((axes,),) = style.canvas(width=WIDTH, height=4.6)
+    for (encoder, values), colour in zip(milliseconds.items(), style.SERIES, strict=False):
+        axes.plot(lengths, values, "o-", color=colour, label=encoder)
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xticks(lengths, [f"{length:,}" for length in lengths])
+    axes.minorticks_off()
+    x, y = "length of the sequence (steps)", "time per sequence (ms)"
+    style.titled(axes, "Time of prediction by sequence length", x, y)
+    style.legend(axes)
+    return figure
+
+
+def states(inspections: Sequence[Inspection]) -> Figure:
+    """Draw the features of the encoder over the steps, one sequence below the other."""
+    has_cells = inspections[0].cells is not None
+    figure, axes = style.canvas(
+        len(inspections),
+        2 if has_cells else 1,
+        width=WIDTH,
+        height=0.8 + 1.35 * max(len(inspections), 2),
+    )
+    order = alike(np.concatenate([each.features for each in inspections]))
+    for row, each in zip(axes, inspections, strict=True):
+        kinds = [("hidden state" if has_cells else "features", each.features)]
+        if each.cells is not None:
+            kinds.append(("cell state", each.cells))
+        for place, (name, values) in zip(row, kinds, strict=True):
+            image = draw_units(place, values, order)
+            figure.colorbar(image, ax=place, pad=0.02)
+            place.set_title(f"{each.title}: {name}", fontsize=10)
+            _label_steps(place, each)
+    num_features = inspections[0].features.shape[1]
+    figure.suptitle(f"The {num_features} features of the encoder at each step", fontsize=12)
+    return figure
+
+
+def prediction_by_step(inspections: Sequence[Inspection], classes: Sequence[str]) -> Figure:
+    """Draw the prediction for each prefix of the sequences.
+
+    Args:
+        inspections: at least one.
+        classes: names of the K classes; empty in regression.
+
+    """
+    columns = min(2, len(inspections))
+    rows = -(-len(inspections) // columns)
+    figure, axes = style.canvas(rows, columns, width=WIDTH, height=1.4 + 1.7 * rows)
+    for place, each in zip(axes.flat, inspections, strict=False):
+        for k, name in enumerate(classes or [""]):
+            colour, dashes = COLOURS[k % len(COLOURS)], "-" if k < len(COLOURS) else "--"
+            values = each.predictions[:, k]
+            place.plot(each.steps - 1, values, dashes, color=colour, linewidth=1.6, label=name)
+        if classes:
+            place.set_ylim(-0.03, 1.03)
+        place.set_title(f"actual {each.title}", fontsize=10)
+        _label_steps(place, each)
+    for place in axes.flat[len(inspections) :]:
+        place.set_axis_off()
+    if classes:
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        where: dict[str, Any] = {"loc": "outside lower center", "ncols": 8}
+        figure.legend(handles, labels, frameon=False, fontsize=9, **where)
+    kind = "Probability of each class" if classes else "Prediction"
+    figure.suptitle(f"{kind} if the sequence ended at that step", fontsize=12)
+    return figure
+
+
+def importance(inspections: Sequence[Inspection]) -> Figure:
+    """Draw how much each step contributes to the output for the actual class."""
+    height = 1.2 + 1.15 * max(len(inspections), 2)
+    figure, axes = style.canvas(len(inspections), 1, width=WIDTH, height=height)
+    for place, each in zip(axes[:, 0], inspections, strict=True):
+        steps = np.arange(len(each.contributions))
+        place.bar(steps, each.contributions, width=1.0, color=style.BLUE)
+        place.axhline(0, color=style.GREY, linewidth=0.8)
+        if each.attention is not None:
+            twin = place.twinx()
+            twin.plot(steps, each.attention, color=style.VERMILION, linewidth=1.4)
+            twin.set_ylim(0, None)
+        place.set_xlim(-0.5, len(steps) - 0.5)
+        place.set_title(each.title, fontsize=10)
+        _label_steps(place, each)
+    attention = ", line: attention weight" if inspections[0].attention is not None else ""
+    figure.suptitle(
+        f"Contribution of each step to the output (bars: gradient times input{attention})",
+        fontsize=12,
+    )
+    return figure
+
+
+def _label_steps(axes: Axes, inspection: Inspection) -> None:
+    """Write symbols below their steps: all of a short sequence, the rare ones of a long one."""
+    text = inspection.text
+    if not text:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        place = axes.get_subplotspec()
+        if place is not None and place.is_last_row():
+            axes.set_xlabel("step", fontsize=10)
+        return
+    counts = Counter(text)
+    is_short, rare = len(text) <= MAX_LABELLED_STEPS, 0.05 * len(text)
+    shown = [i for i, symbol in enumerate(text) if is_short or counts[symbol] <= rare]
+    axes.set_xticks(shown, [text[i] for i in shown], fontsize=9)
+    axes.tick_params(axis="x", length=2)

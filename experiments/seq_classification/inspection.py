@@ -1,0 +1,45 @@
+"""What a network computes while it reads one sequence, step by step."""
+
+import torch
+
+from datasets.sequence_tasks import LabelledSequences
+from experiments.seq_classification.figures import Inspection
+from experiments.seq_classification.tasks import SequenceData, Task
+from models.inspection.sequential import gradient_times_input, lstm_cell_states
+from models.sequence_classifier import SequenceClassifier
+
+MAX_PREFIXES = 120
+"""Prefixes of a sequence for which outputs are computed."""
+
+
+def inspect(
+    model: SequenceClassifier,
+    task: Task,
+    data: SequenceData,
+    sequences: LabelledSequences,
+    index: int,
+) -> Inspection:
+    """Return features, predictions and contributions at each step of one of the sequences."""
+    length = int(sequences.lengths[index])
+    one = slice(index, index + 1)
+    inputs = sequences.inputs[one, :length]  # (1, T) or (1, T, C)
+    lengths, labels = sequences.lengths[one], sequences.labels[one]  # (1,)
+    steps = torch.linspace(1, length, min(length, MAX_PREFIXES)).round().long()
+    with torch.inference_mode():
+        features = model.encode(inputs, lengths)  # (1, T, F)
+        outputs = torch.cat([model(inputs[:, :step], step.view(1)) for step in steps])
+        attention = None
+        if model.pool.score is not None:
+            attention = model.pool.weights(features, lengths)[0].numpy()
+        cells = lstm_cell_states(model, inputs)
+    contributions = gradient_times_input(model, inputs, lengths, labels)
+    return Inspection(
+        title=task.title(labels[0], data),
+        text="".join(data.symbols[i] for i in inputs[0]) if data.symbols else "",
+        features=features[0].numpy(),
+        cells=None if cells is None else cells.numpy(),
+        steps=steps.numpy(),
+        predictions=task.predict(outputs).numpy(),
+        contributions=contributions[0].numpy(),
+        attention=attention,
+    )

@@ -1,0 +1,186 @@
+"""Sequence classification: one prediction for a whole sequence.
+
+In B a c X d ... Y b E the class is the order of the two marks, XY; everything between them is a
+distractor, dozens of steps long. An encoder computes features of every step, pooling makes one
+vector of them, and a linear layer maps it to the outputs; a recurrent encoder has to keep the first
+mark in its state until the last step.
+
+    S. Hochreiter, J. Schmidhuber, "Long short-term memory", 1997, experiments 4 and 6
+
+Letters: N sequences of a split, B of a batch, T steps, C channels, K outputs.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from datasets.sequence_tasks import LabelledSequences
+from experiments.seq_classification import figures
+from experiments.seq_classification.config import SequenceConfig
+from experiments.seq_classification.inspection import inspect
+from experiments.seq_classification.tasks import SequenceData, task_of
+from harness.experiment import Evaluation, Experiment, NamedFigure, Trained
+from harness.figures import training
+from harness.training.batches import Batches, MappedBatches, TensorBatches
+from harness.training.history import History
+from harness.training.metrics import StepOutput, fraction
+from models.choices import default_initialisation
+from models.sequence_classifier import SequenceClassifier
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SequenceEvaluation(Evaluation):
+    """Metrics on the test split, and the outputs there."""
+
+    test: LabelledSequences
+    outputs: Tensor
+    """(N, K)."""
+
+
+def matching_width(build: Callable[..., nn.Module], count: int) -> int:
+    """Return the width with which a network comes nearest to a number of parameters."""
+
+    def distance(width: int) -> int:
+        with torch.device("meta"):  # shapes without numbers
+            return abs(num_parameters(build(width=width)) - count)
+
+    return min(range(4, 513, 4), key=distance)
+
+
+def num_parameters(model: nn.Module) -> int:
+    """Count the parameters."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, sequences: LabelledSequences) -> Tensor:
+    """Return the outputs for all sequences, (N, K)."""
+    batches = TensorBatches(*sequences, batch_size=100)
+    return torch.cat([model(inputs, lengths) for inputs, lengths, _ in batches])
+
+
+def sequences_to_solve(config: SequenceConfig, history: History) -> int | None:
+    """Return how many sequences were trained on when validation accuracy first was 1, if ever."""
+    solved = np.flatnonzero(history.column("val/accuracy") == 1)
+    count = task_of(config).new_sequences_per_epoch
+    return int(solved[0] + 1) * count if count and len(solved) else None
+
+
+class SequenceClassification(Experiment[SequenceConfig]):
+    """Predict from whole sequences, in which the steps that matter lie far apart.
+
+    The task is one object, which `task_of` makes from the configuration: the temporal order of
+    marks, the adding problem, scikit-learn's digits read as sequences, Japanese vowels, or a CSV
+    file (tasks.py). It knows where its sequences come from and how outputs are measured: classes by
+    cross-entropy, the sums of the adding problem by squared error (correct within 0.04).
+    """
+
+    config_class = SequenceConfig
+
+    # 1 Data: sequences of different lengths, padded at their end.
+
+    def load_data(self, config: SequenceConfig) -> SequenceData:
+        """Return symbols (N, T) or channels (N, T, C), lengths (N,) and labels (N,) by split."""
+        return task_of(config).load()
+
+    # 2 Model: encoder, pooling, linear layer.
+
+    def build_model(self, config: SequenceConfig, data: SequenceData) -> SequenceClassifier:
+        """Return a network of the width that is given, or that matches a number of parameters."""
+        initialisation = config.initialisation
+        if initialisation == "auto":
+            initialisation = default_initialisation(config.encoder)
+        build = partial(
+            SequenceClassifier,
+            num_symbols=len(data.symbols),
+            num_channels=data.num_channels,
+            encoder=config.encoder,
+            pooling=config.pooling,
+            num_layers=config.num_layers,
+            num_outputs=data.num_outputs,
+            dropout_rate=config.dropout_rate,
+            initialisation=initialisation,
+            horizon=max(3, data.horizon),
+            max_length=data.num_positions,
+            noise=config.noise,
+            offset=config.offset,
+        )
+        width = config.width
+        if config.match_parameters:
+            width = matching_width(build, config.match_parameters)
+        model = build(width=width)
+        if data.recorded_channels is not None:
+            model.standardize.fit(*data.recorded_channels)
+        return model
+
+    # 3 Training: the loss of the task, on batches that it may augment.
+
+    def loss(
+        self, config: SequenceConfig, model: nn.Module, batch: tuple[Tensor, Tensor, Tensor]
+    ) -> StepOutput:
+        """Return loss and accuracy: inputs (B, T) or (B, T, C), lengths (B,), labels (B,)."""
+        task = task_of(config)
+        inputs, lengths, labels = batch
+        outputs = model(inputs, lengths)  # (B, K)
+        loss = task.loss(outputs, labels)
+        accuracy = fraction(task.correct(outputs, labels))
+        return StepOutput(loss, {"loss": loss, "accuracy": accuracy}, len(labels))
+
+    def training_batches(self, config: SequenceConfig, data: SequenceData, epoch: int) -> Batches:
+        """Return the batches of an epoch, augmented."""
+        batches = super().training_batches(config, data, epoch)
+        return MappedBatches(batches, task_of(config).augment)
+
+    def validation_batches(self, config: SequenceConfig, data: SequenceData) -> TensorBatches:
+        """Return the validation split, 100 sequences at a time."""
+        return TensorBatches(*data.validation, batch_size=100)
+
+    # 4 Evaluation: accuracy, and how many sequences it took to solve the task.
+
+    def evaluate(
+        self, config: SequenceConfig, trained: Trained, test: LabelledSequences
+    ) -> SequenceEvaluation:
+        """Evaluate the network on the test split."""
+        task, outputs = task_of(config), predict(trained.model, test)
+        metrics = {
+            "test/accuracy": fraction(task.correct(outputs, test.labels)).item(),
+            "test/loss": task.loss(outputs, test.labels).item(),
+        }
+        headline = (
+            f"{config.encoder}, {num_parameters(trained.model):,} parameters, {config.task}: "
+            f"test accuracy {metrics['test/accuracy']:.4f} on {len(test.labels):,} sequences"
+        )
+        solved = sequences_to_solve(config, trained.history)
+        if solved is not None:
+            metrics["best/sequences_to_solve"] = solved
+            headline += f", solved after {solved:,}"
+        return SequenceEvaluation(
+            metrics=metrics, headline=f"{headline}.", test=test, outputs=outputs
+        )
+
+    # 5 Figures: how training went, what is predicted, and what the network does step by step.
+
+    def figures(
+        self, config: SequenceConfig, trained: Trained, evaluation: SequenceEvaluation
+    ) -> Iterator[NamedFigure]:
+        """Draw predictions on the test split, and look closely at up to eight sequences."""
+        task, data = task_of(config), trained.data
+        test, outputs = evaluation.test, evaluation.outputs
+        correct = task.correct(outputs, test.labels)
+
+        yield "curves", training.curves(**trained.history.as_curves(), loss_unit=task.loss_unit)
+        lengths = test.lengths.numpy()
+        yield "accuracy_by_length", figures.accuracy_by_length(lengths, correct.numpy())
+        yield task.figure(outputs, test.labels, data)
+        examples = task.examples(test)[:8]
+        inspections = [inspect(trained.model, task, data, test, index) for index in examples]
+        yield "states", figures.states(inspections)
+        yield "importance", figures.importance(inspections)
+        yield "prediction_by_step", figures.prediction_by_step(inspections, data.classes)
+
+
+EXPERIMENT = SequenceClassification()

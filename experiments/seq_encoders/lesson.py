@@ -1,0 +1,185 @@
+"""Comparison of encoders: the same task, about as many parameters for each, several seeds.
+
+One network is trained and evaluated as in `experiments.seq_classification`; then one with each
+encoder for each of several seeds. Compared are the validation accuracy, the training sequences
+until the task was solved, and the time of prediction as sequences become longer.
+"""
+
+import dataclasses
+import math
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from datasets.sequence_tasks import LabelledSequences
+from experiments.seq_classification import figures
+from experiments.seq_classification.config import SequenceConfig
+from experiments.seq_classification.lesson import (
+    SequenceClassification,
+    SequenceEvaluation,
+    num_parameters,
+    sequences_to_solve,
+)
+from experiments.seq_classification.tasks import SequenceData, task_of
+from experiments.seq_encoders.config import EncodersConfig
+from harness.evaluation import sample_std
+from harness.experiment import NamedFigure, Trained
+from harness.figures import training
+from harness.training.train import train_with_seeds
+from models.choices import ENCODERS, EncoderName, is_recurrent
+
+LENGTHS = (32, 64, 128, 256, 512, 1024)
+"""Steps of the sequences whose prediction is timed."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EncoderResult:
+    """What the networks with one encoder have reached."""
+
+    num_parameters: int
+    accuracies: np.ndarray
+    """(seeds, epochs), on validation."""
+    solved: np.ndarray
+    """(seeds,): training sequences until the task was solved, infinite where it never was."""
+    milliseconds: np.ndarray
+    """(len(LENGTHS),): time of prediction for a sequence of each length."""
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """What is logged of an encoder."""
+        last = self.accuracies[:, -1]
+        metrics = {
+            "num_parameters": float(self.num_parameters),
+            "val_accuracy_mean": float(last.mean()),
+            "val_accuracy_std": sample_std(last.tolist()),
+            "seeds_solved": float(np.isfinite(self.solved).sum()),
+        }
+        if np.isfinite(self.solved).all():
+            metrics["sequences_to_solve_mean"] = float(self.solved.mean())
+        return metrics
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EncodersEvaluation(SequenceEvaluation):
+    """The evaluation of the one network, and the comparison."""
+
+    by_encoder: dict[str, EncoderResult]
+
+
+class EncoderComparison(SequenceClassification):
+    """Which encoder solves a task from the fewest sequences, and which is fastest."""
+
+    config_class = EncodersConfig
+
+    # 4 Evaluation: encoders are compared on validation; the test split is for the one network.
+
+    def evaluate(
+        self, config: Any, trained: Trained, test: LabelledSequences
+    ) -> EncodersEvaluation:
+        """Evaluate the network, and train and compare those with each encoder."""
+        evaluation = super().evaluate(config, trained, test)
+        by_encoder: dict[str, EncoderResult] = {
+            encoder: train_and_measure(recipe(config, encoder, trained.data), trained.data)
+            for encoder in ENCODERS
+        }
+        compared = {
+            f"by_encoder/{encoder}_{name}": value
+            for encoder, result in by_encoder.items()
+            for name, value in result.metrics.items()
+        }
+        return EncodersEvaluation(
+            metrics=evaluation.metrics | compared,
+            headline=evaluation.headline,
+            test=test,
+            outputs=evaluation.outputs,
+            by_encoder=by_encoder,
+        )
+
+    # 5 Figures: those of the one network, then the comparison.
+
+    def figures(
+        self, config: SequenceConfig, trained: Trained, evaluation: Any
+    ) -> Iterator[NamedFigure]:
+        """Draw the network, and how the encoders compare."""
+        yield from super().figures(config, trained, evaluation)
+        by_encoder: dict[str, EncoderResult] = evaluation.by_encoder
+        x, per_epoch = "epoch", 1
+        if task_of(config).new_sequences_per_epoch:
+            x, per_epoch = "training sequences", task_of(config).new_sequences_per_epoch
+            solved = {encoder: result.solved for encoder, result in by_encoder.items()}
+            total = per_epoch * config.num_epochs
+            yield "sequences_to_solve", figures.sequences_to_solve(solved, total)
+        accuracies = {encoder: result.accuracies for encoder, result in by_encoder.items()}
+        y = f"validation accuracy, {config.task}"
+        yield "encoders", training.compared(accuracies, y, x=x, step=per_epoch)
+        times = {encoder: result.milliseconds for encoder, result in by_encoder.items()}
+        yield "time_by_length", figures.time_by_length(LENGTHS, times)
+
+
+class OneEncoder(SequenceClassification):
+    """Sequence classification whose progress bar names the encoder."""
+
+    def title(self, config: SequenceConfig) -> str:
+        """Return what the progress bar says."""
+        return f"{config.encoder}, seed {config.seed}"
+
+
+def train_and_measure(config: EncodersConfig, data: SequenceData) -> EncoderResult:
+    """Train networks with one encoder over seeds, and time the first of them."""
+    networks = train_with_seeds(OneEncoder(), config, config.seeds_of_each)
+    counts = [sequences_to_solve(config, network.history) for network in networks]
+    model, inputs = networks[0].model, data.validation.inputs[:20]
+    return EncoderResult(
+        num_parameters=num_parameters(model),
+        accuracies=np.stack([network.history.column("val/accuracy") for network in networks]),
+        solved=np.array([math.inf if count is None else count for count in counts]),
+        milliseconds=np.array([milliseconds(model, inputs, length) for length in LENGTHS]),
+    )
+
+
+def recipe(config: EncodersConfig, encoder: EncoderName, data: SequenceData) -> EncodersConfig:
+    """Return the configuration with which a network with this encoder can learn the task."""
+    changes: dict[str, Any] = {}
+    if encoder == "tcn":  # layers whose receptive field covers the longest sequence
+        changes["num_layers"] = max(1, math.ceil(math.log2(data.horizon + 3)) - 2)
+    elif encoder == "mingru":  # the gates of the first layer depend on the current input alone
+        changes["num_layers"] = max(2, config.num_layers)
+    elif encoder == "fcn":
+        changes["num_layers"] = 3
+    elif encoder == "transformer":
+        changes["num_layers"] = 2
+    if not is_recurrent(encoder):  # they diverge at learning rates that are best for recurrent ones
+        changes["learning_rate"] = config.learning_rate / 3
+    return config.replace(
+        encoder=encoder,
+        initialisation="auto",
+        early_stopping_epochs=0,  # curves of one length
+        **changes,
+    )
+
+
+@torch.inference_mode()
+def milliseconds(model: nn.Module, inputs: Tensor, length: int) -> float:
+    """Return the time of prediction for a sequence, the median of five measurements.
+
+    Args:
+        model: on the CPU, in evaluation mode.
+        inputs: a batch of sequences (B, T, ...), repeated or cut to `length`.
+        length: in steps.
+
+    """
+    inputs = inputs[:, torch.arange(length) % inputs.shape[1]]
+    lengths = torch.full((len(inputs),), length)
+    seconds = []
+    for _ in range(6):
+        start = time.perf_counter()
+        model(inputs, lengths)
+        seconds.append(time.perf_counter() - start)
+    return 1000 * float(np.median(seconds[1:])) / len(inputs)  # the first one warms up
+
+
+EXPERIMENT = EncoderComparison()

@@ -1,0 +1,181 @@
+"""From a command line to a configuration, and from an error to its exit status."""
+
+import argparse
+import dataclasses
+import gc
+import importlib
+import re
+import signal
+import sys
+import types
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
+
+from harness import signals
+from harness.config import (
+    Configuration,
+    TrainingConfig,
+    base_type,
+    construct,
+    describe,
+    group_of,
+    nearest,
+    option,
+)
+from harness.errors import UserError
+
+K = TypeVar("K", bound=Configuration)
+
+GROUPS = (
+    "data",
+    "model",
+    "augmentation",
+    "training",
+    "learning-rate decay",
+    "hardware",
+    "tracking",
+)
+"""Headings of `--help`, in their order; those of a command alone come first."""
+
+
+def launch(config_class: type[Configuration]) -> None:
+    """Do what `python -m experiments.NAME` does: read the command line, then run.
+
+    The package has a module `lesson` with an EXPERIMENT, or a module `command` with a `main` that
+    takes the configuration. Neither is imported before the command line is known to be valid.
+    """
+
+    def command() -> None:
+        config = parse(config_class)
+        package = config_class.module()
+        if issubclass(config_class, TrainingConfig):
+            run = importlib.import_module("harness.run_experiment").run_experiment
+            run(importlib.import_module(f"{package}.lesson").EXPERIMENT, config)
+        else:
+            importlib.import_module(f"{package}.command").main(config)
+
+    signals.listen()
+    run_command(command)
+
+
+def run_command(command: Callable[[], object]) -> None:
+    """Run a command, and give its errors the exit status and the words that a user needs."""
+    try:
+        command()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    except signals.Terminated:
+        sys.exit(128 + signal.SIGTERM)
+    # The interpreter would search all that torch and MLflow hold for garbage once more: 1 s.
+    gc.freeze()
+
+
+def parse(config_class: type[K], arguments: Sequence[str] | None = None) -> K:
+    """Read a configuration from the command line: `--num-epochs 5` or `--num_epochs 5`.
+
+    Raises:
+        UserError: an unknown parameter, a value of the wrong type or out of range.
+
+    """
+    words = sys.argv[1:] if arguments is None else arguments
+    values = vars(_parser(config_class).parse_args([_with_hyphens(word) for word in words]))
+    return construct(config_class, values)
+
+
+def grouped(config_class: type[Configuration]) -> "dict[str, list[dataclasses.Field[Any]]]":
+    """Return the fields of a configuration by the group that `--help` shows them in, in its order.
+
+    In each group the experiment's own come first, then those that all experiments share.
+    """
+    shared = {field.name for field in dataclasses.fields(TrainingConfig)}
+    by_group: dict[str, list[dataclasses.Field[Any]]] = {}
+    for field in sorted(dataclasses.fields(config_class), key=lambda field: field.name in shared):
+        by_group.setdefault(group_of(config_class, field.name), []).append(field)
+    own = [name for name in by_group if name not in GROUPS]
+    return {name: by_group[name] for name in (*own, *GROUPS) if name in by_group}
+
+
+def _with_hyphens(word: str) -> str:
+    """Return an option in its one spelling, and any other word as it is."""
+    return re.sub(r"^--[\w-]+", lambda name: option(name[0]), word)
+
+
+def _parser(config_class: type[Configuration]) -> "_Parser":
+    command = f"python -m {config_class.module()}"
+    examples = [f"  {command} {example}".rstrip() for example in config_class.examples]
+    parser = _Parser(
+        prog=command,
+        usage=" ".join([command, *map(str.upper, config_class.positional), "[--name value ...]"]),
+        description=(config_class.__doc__ or "").strip(),
+        epilog="\n".join(["examples:", *examples]) if examples else None,
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+        formatter_class=_HelpFormatter,
+    )
+    for name, fields in grouped(config_class).items():
+        group = parser if name == "options" else parser.add_argument_group(name)
+        for field in fields:
+            _add_argument(group, config_class, field)
+    return parser
+
+
+def _add_argument(
+    group: "argparse._ArgumentGroup | _Parser",
+    config_class: type[Configuration],
+    field: "dataclasses.Field[Any]",
+) -> None:
+    text, kind = describe(config_class, field.name).replace("%", "%%"), base_type(field.type)
+    several = get_origin(kind) is tuple
+    if field.name in config_class.positional:
+        required = field.default is dataclasses.MISSING
+        group.add_argument(
+            field.name, help=text, nargs="+" if several else None if required else "?"
+        )
+        return
+    how: dict[str, Any] = {}
+    if several:
+        how = {"nargs": "*", "action": "extend"}
+    elif kind is bool:
+        how = {"nargs": "?", "const": "true"}
+    default: Any = field.default
+    if several:
+        default = " ".join(default)
+    if default != "":
+        text += f" (default: {default})"
+    group.add_argument(
+        f"--{option(field.name)}", dest=field.name, metavar=_placeholder(kind), help=text, **how
+    )
+
+
+def _placeholder(kind: Any) -> str:
+    if get_origin(kind) is tuple:
+        return "TEXT"
+    if get_origin(kind) is Literal:
+        return "{" + ",".join(map(str, get_args(kind))) + "}"
+    if get_origin(kind) in (Union, types.UnionType):
+        return "|".join(_placeholder(base_type(part)).strip("{}") for part in get_args(kind))
+    return "{true,false}" if kind is bool else str(kind.__name__).upper()
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Leaves examples as they are, and room for names."""
+
+    def __init__(self, prog: str):
+        super().__init__(prog, max_help_position=32, width=100)
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, but an error is one line, with the nearest parameter where one is near."""
+
+    def error(self, message: str) -> NoReturn:
+        _, _, unknown = message.partition("unrecognized arguments: ")
+        known = {name: action.dest for action in self._actions for name in action.option_strings}
+        if not unknown:
+            match = re.match(r"argument (--[\w-]+): (.*)", message)
+            raise UserError(f"{known[match[1]]}: {match[2]}" if match else message)
+        name = unknown.split()[0].lstrip("-").replace("-", "_")
+        hint = nearest(name, known.values(), otherwise="; --help lists them")
+        raise UserError(f"unknown parameter {name}{hint}")

@@ -1,0 +1,349 @@
+"""Configurations: a frozen dataclass per command, the only place where a default stands.
+
+The dataclass makes the command line (`harness.command_line`), the logged parameters
+(`as_parameters`) and the entry point in MLproject (`harness.project`). pydantic checks types and
+ranges on construction, so a configuration that exists is a valid one.
+
+This module and every `config.py` import nothing heavy: `--help` takes a fraction of a second.
+"""
+
+import dataclasses
+import difflib
+import inspect
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+from pydantic.dataclasses import dataclass
+
+from harness.errors import UserError
+
+STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+Fraction = Annotated[float, Ge(0), Le(1)]
+Rate = Annotated[float, Ge(0), Lt(1)]
+"""A fraction that leaves something over, such as a dropout rate."""
+
+
+def _split(words: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(word for text in words for word in text.split())
+
+
+Words = Annotated[tuple[str, ...], AfterValidator(_split)]
+"""Several words, separated by blanks or given one by one."""
+
+ScheduleName = Literal["constant", "step", "exponential", "cosine", "one_cycle", "plateau"]
+OptimizerName = Literal["adamw", "sgd", "muon"]
+
+
+@dataclasses.dataclass(frozen=True)
+class OnlyIf:
+    """Metadata of a parameter that has an effect only under some values of others.
+
+    Without effect, it is refused when it is given, and neither logged nor searched.
+    """
+
+    description: str
+    """The condition as a message says it, such as `lr_schedule=step or plateau`."""
+    holds: Callable[[Any], bool]
+    """Takes a configuration."""
+
+
+def only_if(**allowed: str | int | bool | tuple[Any, ...]) -> OnlyIf:
+    """Return the condition that each parameter named has the value, or one of the values, given."""
+    conditions = {k: v if isinstance(v, tuple) else (v,) for k, v in allowed.items()}
+    words = (f"{name}={_one_of(values)}" for name, values in conditions.items())
+    return OnlyIf(
+        " and ".join(words),
+        lambda config: all(getattr(config, name) in values for name, values in conditions.items()),
+    )
+
+
+class _OneLineErrors(type):
+    """Raises a `UserError` of one line where pydantic would describe an error in several."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().__call__(*args, **kwargs)
+        except ValidationError as error:
+            first = error.errors()[0]
+        reason = first["msg"].removeprefix("Value error, ")
+        if not first["loc"]:  # a check of several fields names them itself
+            raise UserError(reason)
+        name = str(first["loc"][0])
+        if first["type"] == "unexpected_keyword_argument":
+            known = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+            raise UserError(f"{name}: no such parameter{nearest(name, known)}")
+        raise UserError(f"{name}={first['input']!s}: {reason[0].lower()}{reason[1:]}")
+
+
+def _one_of(values: tuple[Any, ...]) -> str:
+    *others, last = map(str, values)
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Configuration(metaclass=_OneLineErrors):
+    """What a command can be told.
+
+    Raises:
+        UserError: a value of the wrong type or out of range, or values that contradict each other.
+
+    """
+
+    entry_point: ClassVar[str] = ""
+    """Name of the entry point in MLproject; empty for a command that is none."""
+    tiny: ClassVar[Mapping[str, Any]] = {}
+    """Values with which it takes seconds, for the tests that try every entry point."""
+    positional: ClassVar[tuple[str, ...]] = ()
+    """Parameters that the command line takes without their name."""
+    examples: ClassVar[tuple[str, ...]] = ()
+    """Arguments of two or so commands, for `--help`."""
+    group: ClassVar[str] = "options"
+    """Heading in `--help` of the parameters that a class declares."""
+
+    @classmethod
+    def module(cls) -> str:
+        """Return the module that `python -m` runs."""
+        return f"experiments.{cls.entry_point}"
+
+    @model_validator(mode="after")
+    def _refuse_without_effect(self) -> Self:
+        for name, value in self.changes().items():
+            for condition in conditions(type(self), name):
+                if not condition.holds(self):
+                    raise ValueError(
+                        f"{name}={value}: has no effect here; it needs {condition.description}"
+                    )
+        return self
+
+    def has_effect(self, name: str) -> bool:
+        """Return whether a parameter has any effect beside the others."""
+        return all(condition.holds(self) for condition in conditions(type(self), name))
+
+    def as_parameters(self) -> dict[str, Any]:
+        """Return every parameter that has an effect, by name, as MLflow logs them."""
+        names = (field.name for field in dataclasses.fields(self))
+        return {name: getattr(self, name) for name in names if self.has_effect(name)}
+
+    def changes(self) -> dict[str, Any]:
+        """Return the values that are not the default, by name."""
+        values = [(field, getattr(self, field.name)) for field in dataclasses.fields(self)]
+        return {field.name: value for field, value in values if value != field.default}
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some values changed, validated anew."""
+        return construct(type(self), {**self.changes(), **changes})
+
+    def as_name(self) -> str:
+        """Return a name that tells this run from others: the entry point and what was changed."""
+        changed = {name: value for name, value in self.changes().items() if name != "resume"}
+        return " ".join([self.entry_point, *as_words(changed)])
+
+    def as_command(self) -> str:
+        """Return the shortest command that repeats this."""
+        words = ["python", "-m", self.module()]
+        for name, value in self.changes().items():
+            if name == "resume":
+                continue
+            if name not in self.positional:
+                words.append(f"--{option(name)}")
+            words += map(str, value) if isinstance(value, tuple) else [str(value)]
+        return shlex.join(words)
+
+
+K = TypeVar("K", bound=Configuration)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class LearningRateDecay(Configuration):
+    """How the learning rate changes from the first optimiser step to the last."""
+
+    group: ClassVar[str] = "learning-rate decay"
+
+    lr_schedule: ScheduleName = "one_cycle"
+    """How the learning rate decays."""
+    lr_warmup_fraction: Fraction | Literal["auto"] = "auto"
+    """Fraction of all steps of linear warm-up (0: none; auto: 0.3 for one_cycle, else 0)."""
+    lr_decay_epochs: Annotated[PositiveInt, only_if(lr_schedule=("step", "plateau"))] = 10
+    """step: epochs between two decays; plateau: epochs without improvement before one."""
+    lr_decay_factor: Annotated[float, Gt(0), Le(1), only_if(lr_schedule=("step", "plateau"))] = 0.3
+    """step, plateau: what a decay multiplies the learning rate by."""
+    lr_final_fraction: Annotated[
+        float, Gt(0), Le(1), only_if(lr_schedule=("exponential", "cosine"))
+    ] = 0.01
+    """exponential, cosine: final learning rate as a fraction of the highest."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class HardwareConfig(Configuration):
+    """Where a run computes, and in which arithmetic."""
+
+    group: ClassVar[str] = "hardware"
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to compute; auto takes the GPU if there is one."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the forward pass; auto is bf16 (and TF32) on a CUDA GPU and fp32 elsewhere."""
+    compile: bool = False
+    """Compile the model (torch.compile); pays in long runs on a GPU."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class TrackingConfig(Configuration):
+    """Which runs there are, and how they are kept."""
+
+    group: ClassVar[str] = "tracking"
+
+    seed: Annotated[int, Ge(0), Le(2**32 - 1)] = 0
+    """Seed of data, initialisation and order of batches."""
+    seeds: PositiveInt = 1
+    """Repeat with this many seeds, from `seed` upwards, as child runs of one parent."""
+    checkpoint_seconds: NonNegativeFloat = 10.0
+    """Least time between two checkpoints, in seconds; one is written at the end of an epoch."""
+    resume: str = ""
+    """Id of an interrupted run to resume, in the same run and with its configuration."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class TrainingConfig(TrackingConfig, HardwareConfig, LearningRateDecay):
+    """What every experiment can be told; each one adds its own fields to these.
+
+    The entry point bears the name of the experiment's folder in `experiments/`.
+    """
+
+    group: ClassVar[str] = "training"
+    family: ClassVar[str]
+    """The tag `architecture`, the name of the registered model and of the MLflow experiment."""
+    small: ClassVar[Mapping[str, Any]] = {}
+    """Values with which `main` trains it within a minute, and without network."""
+
+    num_epochs: PositiveInt = 40
+    """Passes over the training split."""
+    batch_size: PositiveInt = 128
+    """Samples per optimiser step."""
+    learning_rate: PositiveFloat = 1e-3
+    """Highest learning rate of the schedule."""
+    weight_decay: NonNegativeFloat = 0.0
+    """Weight decay: decoupled from the gradient in AdamW and Muon, part of it in SGD."""
+    gradient_clip_norm: NonNegativeFloat = 0.0
+    """Largest Euclidean norm of the gradient over all parameters (0: no clipping)."""
+    ema_decay: Rate = 0.0
+    """Decay of an exponential moving average of the weights, which is evaluated (0: none)."""
+    early_stopping_epochs: NonNegativeInt = 0
+    """Stop after this many epochs without a better validation result (0: never)."""
+
+    def changes(self) -> dict[str, Any]:
+        """Return the values that are not the default; the experiment's own come first."""
+        shared = {field.name for field in dataclasses.fields(TrainingConfig)}
+        return dict(sorted(super().changes().items(), key=lambda item: item[0] in shared))
+
+
+C = TypeVar("C", bound=TrainingConfig)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class OptimizerConfig(Configuration):
+    """For experiments that leave the choice of the optimiser to the user."""
+
+    group: ClassVar[str] = "training"
+
+    optimizer: OptimizerName = "adamw"
+    """Optimiser; SGD has a Nesterov momentum of 0.9; Muon is for large matrices and kernels."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class DropoutConfig(Configuration):
+    """For experiments whose networks have dropout."""
+
+    group: ClassVar[str] = "model"
+
+    dropout_rate: Rate = 0.0
+    """Fraction of the features that dropout zeroes in training."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class GeneratedDataConfig(Configuration):
+    """For experiments whose samples are generated, as many as are wanted."""
+
+    group: ClassVar[str] = "data"
+
+    num_train: PositiveInt = 500
+    """Samples of a training epoch."""
+    num_validation: PositiveInt = 500
+    """Samples that the epoch is chosen by."""
+    num_test: PositiveInt = 1000
+    """Samples that the chosen model is evaluated on, once."""
+
+
+def as_words(values: Mapping[str, Any]) -> list[str]:
+    """Return values as people read them: name=value, several values with commas between."""
+    return [
+        f"{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
+        for name, value in values.items()
+    ]
+
+
+def option(name: str) -> str:
+    """Return the spelling of a parameter on the command line, after the two hyphens."""
+    return name.replace("_", "-")
+
+
+def construct(config_class: type[K], values: Mapping[str, Any]) -> K:
+    """Build a configuration from raw values, such as the strings of a command line.
+
+    Raises:
+        UserError: a value of the wrong type or out of range, or values that contradict each other.
+
+    """
+    return config_class(**values)
+
+
+def nearest(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """Return a hint at the known name nearest to `name`, or `otherwise`."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.75)
+    return f"; did you mean {near[0]}?" if near else otherwise
+
+
+def describe(config_class: type[Configuration], name: str) -> str:
+    """Return the docstring of a parameter, from the class that is nearest to its use."""
+    for parent in config_class.__mro__:
+        fields = getattr(parent, "__pydantic_fields__", {})
+        if name in fields and fields[name].description:
+            return str(fields[name].description)
+    raise LookupError(f"{config_class.__name__}.{name} has no docstring")
+
+
+def group_of(config_class: type[Configuration], name: str) -> str:
+    """Return the heading under which `--help` shows a parameter: that of its first declaration."""
+    declaring: list[Any] = [c for c in config_class.__mro__ if name in inspect.get_annotations(c)]
+    return str(declaring[-1].group)
+
+
+def conditions(config_class: type[Configuration], name: str) -> Iterator[OnlyIf]:
+    """Yield the conditions under which a parameter has an effect, as its declarations say.
+
+    A class that gives a parameter another default need not repeat them.
+    """
+    for parent in config_class.__mro__:
+        annotation = inspect.get_annotations(parent).get(name)
+        if get_origin(annotation) is Annotated:
+            yield from (m for m in get_args(annotation)[1:] if isinstance(m, OnlyIf))
+
+
+def base_type(annotation: Any) -> Any:
+    """Return the type of a field without what limits it: `int` of `Annotated[int, Ge(1)]`."""
+    if get_origin(annotation) is Annotated:
+        return base_type(get_args(annotation)[0])
+    return annotation

@@ -1,0 +1,176 @@
+"""How good a classifier is: accuracy, loss, ranking, calibration, what it confuses with what.
+
+Letters: N samples, K classes, M bins.
+"""
+
+import dataclasses
+import statistics
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import sklearn.metrics
+
+from harness.experiment import Evaluation
+
+
+class Reliability(NamedTuple):
+    """The accuracy of a classifier by bins of its confidence.
+
+    Bin m of M holds the samples whose confidence lies in ((m - 1) / M, m / M].
+    """
+
+    confidence: np.ndarray
+    """(M,) mean confidence of each bin in [0, 1], nan where a bin is empty."""
+    accuracy: np.ndarray
+    """(M,) fraction of each bin that is classified correctly, nan where a bin is empty."""
+    samples: np.ndarray
+    """(M,) int: the number of samples in each bin."""
+    calibration_error: float
+    """Mean distance of accuracy and confidence, each bin weighted by its samples, in [0, 1]."""
+
+
+class Predictions(NamedTuple):
+    """What a classifier predicts for N samples, and what they are."""
+
+    labels: np.ndarray
+    """(N,) int in [0, K)."""
+    probabilities: np.ndarray
+    """(N, K) float in [0, 1]."""
+    classes: Sequence[str]
+    """The names of the K classes."""
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """The most probable class of each sample, (N,) int."""
+        return np.asarray(self.probabilities.argmax(1))
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """The probability of that class, (N,) float."""
+        return np.asarray(self.probabilities.max(1))
+
+    @property
+    def correct(self) -> np.ndarray:
+        """Whether that class is the actual one, (N,) bool."""
+        return np.asarray(self.predicted == self.labels)
+
+    @property
+    def accuracy(self) -> float:
+        """The fraction of samples that are classified correctly."""
+        return float(self.correct.mean())
+
+    @property
+    def confusion(self) -> np.ndarray:
+        """The number of samples by actual class (rows) and predicted class (columns), (K, K)."""
+        return confusion_matrix(self.labels, self.predicted, len(self.classes))
+
+    @property
+    def reliability(self) -> Reliability:
+        """The accuracy by confidence."""
+        return reliability(self.probabilities, self.labels)
+
+    def metrics(self, split: str = "test") -> dict[str, float]:
+        """Return accuracy, cross-entropy in nats, calibration error; of two classes, ROC area."""
+        classes = range(len(self.classes))
+        values = {
+            "accuracy": self.accuracy,
+            "loss": float(
+                sklearn.metrics.log_loss(self.labels, self.probabilities, labels=classes)
+            ),
+            "calibration_error": self.reliability.calibration_error,
+        }
+        if len(classes) == 2:
+            values["roc_area"] = roc_area(self.labels, self.probabilities[:, 1])
+        return {f"{split}/{name}": value for name, value in values.items()}
+
+    def table(self, **columns: Iterable[Any]) -> dict[str, list[Any]]:
+        """Return actual and predicted class of each sample, after the columns given."""
+        return {
+            **{name: list(values) for name, values in columns.items()},
+            "actual": [self.classes[label] for label in self.labels],
+            "predicted": [self.classes[label] for label in self.predicted],
+            "correct": self.correct.tolist(),
+        }
+
+    def most_confident(self, *, correct: bool, count: int) -> np.ndarray:
+        """Return the indices of the correct or the incorrect ones, the most confident first."""
+        candidates = np.flatnonzero(self.correct == correct)
+        return candidates[np.argsort(-self.confidence[candidates], kind="stable")][:count]
+
+    def select(self, indices: np.ndarray) -> "Predictions":
+        """Return those of the samples at `indices`, in that order."""
+        return Predictions(self.labels[indices], self.probabilities[indices], self.classes)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClassifierEvaluation(Evaluation):
+    """What a classifier reaches on the test split, and its predictions there."""
+
+    predictions: Predictions
+
+
+def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
+    """Count the samples by their actual class (rows) and their predicted class (columns).
+
+    Args:
+        labels: (N,) int in [0, num_classes).
+        predicted: (N,) int in [0, num_classes).
+        num_classes: K; classes that no sample has get rows and columns too.
+
+    Returns:
+        (K, K) int.
+
+    """
+    if not len(labels):  # scikit-learn wants at least one
+        return np.zeros((num_classes, num_classes), dtype=int)
+    classes = np.arange(num_classes)
+    return np.asarray(sklearn.metrics.confusion_matrix(labels, predicted, labels=classes))
+
+
+def roc_area(labels: np.ndarray, scores: np.ndarray) -> float:
+    """Return the area under the ROC curve, nan unless both classes are there.
+
+    It is the probability that a sample of class 1 scores higher than one of class 0.
+
+    Args:
+        labels: (N,) 0 or 1.
+        scores: (N,) float, higher for class 1.
+
+    """
+    if len(np.unique(labels)) < 2:
+        return float("nan")
+    return float(sklearn.metrics.roc_auc_score(labels, scores))
+
+
+def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = 10) -> Reliability:
+    """Compare confidence with accuracy: Guo et al. 2017, "On calibration", equations 1 to 3.
+
+    Args:
+        probabilities: (N, K) float in [0, 1]; the largest of a row is the sample's confidence.
+        labels: (N,) int in [0, K).
+        bins: M, the number of bins of equal width.
+
+    """
+    confidence = probabilities.max(1).astype(np.float64)
+    correct = probabilities.argmax(1) == labels
+    inner_edges = np.linspace(0, 1, bins + 1)[1:-1]
+    bin_of = np.digitize(confidence, inner_edges, right=True)
+    samples = np.bincount(bin_of, minlength=bins)
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        sums = np.bincount(bin_of, values, minlength=bins)
+        means = np.full(bins, np.nan)
+        np.divide(sums, samples, out=means, where=samples > 0)
+        return means
+
+    mean_confidence, accuracy = mean(confidence), mean(correct)
+    gap = np.nan_to_num(np.abs(accuracy - mean_confidence))
+    calibration_error = float((samples * gap).sum() / max(samples.sum(), 1))
+    return Reliability(mean_confidence, accuracy, samples, calibration_error)
+
+
+def sample_std(values: Iterable[float]) -> float:
+    """Return the sample standard deviation, and 0 for a single value."""
+    values = list(values)
+    return statistics.stdev(values) if len(values) > 1 else 0.0

@@ -1,0 +1,1 @@
+"""Many trainings at once: worker processes on this machine."""

@@ -1,0 +1,174 @@
+"""Figures of any classifier: confusion matrix, ROC curve, reliability diagram, feature map."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from sklearn import metrics
+
+from harness.figures import style
+
+# Vermilion and black are left for misclassified samples.
+COLOURS = (*style.CLASSES, style.GREEN, style.PURPLE, style.SKY, style.YELLOW, style.GREY)
+MARKERS = "os^DvP"  # 7 colours and 6 markers: 42 classes before a pair returns
+
+
+def confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
+    """Draw a confusion matrix.
+
+    Args:
+        matrix: (K, K) int, actual classes in rows, predicted ones in columns.
+        names: The K classes.
+
+    """
+    num_classes, total, correct = len(names), int(matrix.sum()), int(np.trace(matrix))
+    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)  # of each actual class
+    crowded = num_classes > 4
+    side = 7.2 if crowded else 5.2
+    figure, ((axes,),) = style.canvas(width=side, height=side)
+    axes.imshow(shares, "Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(matrix):
+        share = shares[row, column]
+        axes.text(
+            column,
+            row,
+            f"{count:,}\n{share:.0%}",
+            ha="center",
+            va="center",
+            fontsize=8 if crowded else 13,
+            color="white" if share > 0.5 else "black",
+        )
+    axes.set_xticks(range(num_classes), names)
+    axes.set_yticks(range(num_classes), names)
+    if crowded:
+        for name in axes.get_xticklabels():
+            name.set(rotation=45, ha="right", rotation_mode="anchor")
+    axes.tick_params(length=0)
+    title = f"Accuracy {correct / max(total, 1):.3f}: {correct:,} of {total:,} correct"
+    style.titled(axes, f"{title}\n(percentages are of each actual class)", "predicted", "actual")
+    return figure
+
+
+def roc(labels: np.ndarray, scores: np.ndarray, positive: str) -> Figure:
+    """Draw an ROC curve: the true against the false positive rate, over all thresholds.
+
+    Args:
+        labels: (N,) 1 for the positive class, 0 for the others.
+        scores: (N,) float, higher for the positive class.
+        positive: Name of the positive class.
+
+    """
+    if len(np.unique(labels)) < 2:
+        return note("No ROC curve: it takes samples of both classes")
+    false_positives, true_positives, _ = metrics.roc_curve(labels, scores)
+    area = metrics.auc(false_positives, true_positives)
+    figure, ((axes,),) = style.canvas(width=5.8, height=5.8)
+    axes.plot(
+        false_positives,
+        true_positives,
+        color=style.BLUE,
+        clip_on=False,
+        label=f"classifier: AUC {area:.3f}",
+    )
+    _draw_diagonal(axes, "chance: AUC 0.5")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.set_aspect("equal")
+    style.titled(
+        axes,
+        f"ROC curve, positive class: {positive}",
+        f"false positive rate (others predicted as {positive})",
+        f"true positive rate ({positive} predicted as {positive})",
+    )
+    axes.legend(frameon=False, loc="lower right")
+    return figure
+
+
+def reliability(
+    confidence: np.ndarray, accuracy: np.ndarray, samples: np.ndarray, calibration_error: float
+) -> Figure:
+    """Draw a reliability diagram: accuracy against confidence, and the samples of each bin.
+
+    The expected calibration error (Guo et al. 2017, "On calibration of modern neural networks") is
+    the mean length of the lines from the points to the diagonal, weighted by the bins' samples.
+
+    Args:
+        confidence: (M,) mean confidence of each bin of equal width, nan where it is empty.
+        accuracy: (M,) fraction of each bin that is classified correctly, nan where it is empty.
+        samples: (M,) int, how many samples each bin holds.
+        calibration_error: Expected calibration error, in [0, 1].
+
+    """
+    filled = np.flatnonzero(samples)
+    if not len(filled):
+        return note("No reliability diagram: there are no samples")
+    edges = np.linspace(0, 1, len(samples) + 1)
+    figure, ((upper,), (lower,)) = style.canvas(2, 1, width=6.6, height=6.8)
+    upper.get_gridspec().set_height_ratios([3, 1])
+    x, y = confidence[filled], accuracy[filled]
+    upper.plot(x, y, "o", color=style.BLUE, markersize=8, label="classifier", clip_on=False)
+    _draw_diagonal(upper, "perfectly calibrated")
+    upper.vlines(x, x, y, color=style.VERMILION, linewidth=3, label="gap", zorder=1)
+    lowest = edges[filled[0]]
+    upper.set_ylim(min(lowest, 0.95 * y.min()), 1)
+    title = f"Expected calibration error {calibration_error:.3f}"
+    style.titled(upper, title, "", "accuracy")
+    upper.tick_params(labelbottom=False)
+    style.legend(upper)
+
+    bars = lower.bar(
+        edges[:-1], samples, np.diff(edges), align="edge", color=style.BLUE, ec="white"
+    )
+    lower.bar_label(bars, [f"{n:,}" if n else "" for n in samples], padding=2, fontsize=9)
+    lower.set_ylim(0, 1.2 * samples.max())
+    style.titled(lower, "", "confidence: probability of the predicted class", "samples")
+    for axes in (upper, lower):
+        axes.set_xlim(lowest, 1)
+        axes.set_xticks(edges[filled[0] :])
+    return figure
+
+
+def feature_map(
+    points: np.ndarray,
+    labels: np.ndarray,
+    predictions: np.ndarray,
+    names: Sequence[str],
+    title: str,
+    axis_names: tuple[str, str],
+) -> Figure:
+    """Draw samples in a plane of their features, by class; misclassified ones are crossed out.
+
+    Args:
+        points: (N, 2) float.
+        labels: (N,) int in [0, K).
+        predictions: (N,) int in [0, K).
+        names: The K classes.
+        title: Of the figure, such as which layer's features they are.
+        axis_names: Such as "first principal component (41% of the variance)".
+
+    """
+    figure, ((axes,),) = style.canvas(height=5.8)
+    for label, name in enumerate(names):
+        x, y = points[labels == label].T
+        look = {"c": COLOURS[label % len(COLOURS)], "marker": MARKERS[label % len(MARKERS)]}
+        axes.scatter(x, y, s=22, alpha=0.7, linewidths=0, label=name, **look)
+    incorrect = labels != predictions
+    x, y = points[incorrect].T
+    name = f"{incorrect.sum():,} misclassified"
+    axes.scatter(x, y, s=28, c="black", marker="x", linewidths=1, label=name)
+    style.titled(axes, title, *axis_names)
+    style.legend(axes, below=True)
+    return figure
+
+
+def note(text: str) -> Figure:
+    """Return a small figure that says why there is nothing to draw."""
+    figure, ((axes,),) = style.canvas(height=1.2)
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, text, ha="center", va="center", fontsize=12)
+    return figure
+
+
+def _draw_diagonal(axes: Axes, label: str) -> None:
+    axes.plot([0, 1], [0, 1], color=style.GREY, linestyle="--", linewidth=1.2, label=label)

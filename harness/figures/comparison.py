@@ -1,0 +1,146 @@
+"""Groups of runs compared: by epoch, against training time, against number of parameters."""
+
+from collections.abc import Mapping, Sequence, Sized
+from itertools import cycle
+from typing import TypeVar
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+
+from harness.figures import style
+
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+"""As many as there are colours: groups can be told apart without colours, too."""
+LONGEST_NAME = 28
+
+T = TypeVar("T", bound=Sized)
+
+
+def curves(values: Mapping[str, Sequence[np.ndarray]], y: str) -> Figure:
+    """Draw learning curves of groups of runs: mean and sample standard deviation of each epoch.
+
+    Runs may have different numbers of epochs: a mean is over those that reached its epoch.
+
+    Args:
+        values: (epochs,) for each run, by the group's name; a group may have none, but not all.
+        y: name of the axis.
+
+    """
+    figure, ((axes,),) = style.canvas(width=8.0, height=4.4)
+    for (name, runs), colour, marker in _looks(values):
+        mean, deviation = mean_and_std(runs)
+        epochs = np.arange(1, len(mean) + 1)
+        # Where curves overlap, their markers still show which ones are there.
+        interval = max(1, len(epochs) // 8)
+        axes.plot(epochs, mean, color=colour, marker=marker, markevery=interval, label=label(name))
+        axes.fill_between(epochs, mean - deviation, mean + deviation, color=colour, alpha=0.2, lw=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    several = any(len(runs) > 1 for runs in values.values())
+    title = "Mean of the runs, with a band of ±1 standard deviation" if several else "One run each"
+    style.titled(axes, title, "epoch", y)
+    _legend(figure)
+    return figure
+
+
+def mean_and_std(runs: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and sample standard deviation of each epoch, over the runs that reached it.
+
+    Args:
+        runs: (epochs,) each, not all empty.
+
+    Returns:
+        Two arrays (E,) for E epochs of the longest run; the deviation of a single run is 0.
+
+    """
+    by_epoch = [
+        np.array([run[epoch] for run in runs if epoch < len(run)])
+        for epoch in range(max(map(len, runs)))
+    ]
+    mean = np.array([values.mean() for values in by_epoch])
+    deviation = np.array([values.std(ddof=1) if len(values) > 1 else 0.0 for values in by_epoch])
+    return mean, deviation
+
+
+def against_time(
+    seconds: Mapping[str, np.ndarray], values: Mapping[str, np.ndarray], y: str
+) -> Figure:
+    """Draw a metric of each run against its training time.
+
+    Args:
+        seconds: (runs,) by the group's name, positive; some groups may have none.
+        values: (runs,) likewise.
+        y: name of the values' axis.
+
+    """
+    return _against(seconds, values, "training time (s)", y)
+
+
+def against_parameters(
+    parameters: Mapping[str, np.ndarray], values: Mapping[str, np.ndarray], y: str
+) -> Figure:
+    """Draw a metric of each run against the number of its parameters; see `against_time`."""
+    return _against(parameters, values, "number of parameters", y)
+
+
+def _against(xs: Mapping[str, np.ndarray], ys: Mapping[str, np.ndarray], x: str, y: str) -> Figure:
+    figure, ((axes,),) = style.canvas(width=8.0, height=4.4)
+    several = False
+    for (name, values), colour, marker in _looks(ys):
+        across = xs[name]
+        if len(values) > 1:
+            several = True
+            axes.plot(across, values, marker, color=colour, markersize=5, alpha=0.5, mew=0)
+        # The geometric mean, since the axis is logarithmic.
+        centre, mean = np.exp(np.log(across).mean()), values.mean()
+        look = {"color": colour, "markersize": 10, "markeredgecolor": "white", "linestyle": ""}
+        axes.plot(centre, mean, marker=marker, label=label(name), **look)
+        if len(values) > 1:  # drawn apart from the marker: its white edge is not for the caps
+            axes.errorbar(centre, mean, values.std(ddof=1), fmt="none", ecolor=colour, capsize=7)
+    everywhere = np.concatenate(list(xs.values()))
+    low, high = everywhere.min(), everywhere.max()
+    edge = max(3.0, high / low) ** 0.1 if low < high else 3.0
+    axes.set_xlim(low / edge, high * edge)
+    axes.set_xscale("log")
+    axes.margins(y=0.1)
+    _label_ticks(axes)
+    axes.grid(alpha=0.3, linewidth=0.6)
+    title = "Runs, and the mean of each group ±1 standard deviation" if several else "One run each"
+    style.titled(axes, title, x, y)
+    _legend(figure)
+    return figure
+
+
+def _label_ticks(axes: Axes) -> None:
+    """Label at least two ticks of a logarithmic axis, without exponents; more within a decade."""
+    low, high = axes.get_xlim()
+    few, some, all_of_them = [1.0], [1.0, 2.0, 5.0], [float(digit) for digit in range(1, 10)]
+    subs = few if high / low > 100 else some if high / low > 4 else all_of_them
+    axes.xaxis.set_major_locator(LogLocator(subs=subs))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.9g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _looks(groups: Mapping[str, T]) -> list[tuple[tuple[str, T], str, str]]:
+    """Return each group with its colour and its marker, the same in every figure.
+
+    Groups without runs are left out, but their colour and marker go to no other.
+    """
+    looks = zip(groups.items(), cycle(style.SERIES), cycle(MARKERS), strict=False)
+    return [look for look in looks if len(look[0][1])]
+
+
+def label(name: str) -> str:
+    """Return a group's name shortened, and such that matplotlib shows it literally."""
+    name = name or "(empty)"
+    short = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+    plain = short.replace("$", r"\$").replace("\n", " ")
+    return (
+        f" {plain}" if plain.startswith("_") else plain
+    )  # matplotlib leaves such names out of legends
+
+
+def _legend(figure: Figure) -> None:
+    """Add the legend beside the axes: inside, it could hide a point."""
+    figure.legend(loc="outside right upper", fontsize=9, frameon=False)

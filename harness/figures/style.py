@@ -1,0 +1,74 @@
+"""The style of all figures: sizes, and colours that colour-blind readers can tell apart."""
+
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from PIL import Image
+
+# Okabe & Ito 2008, "Color universal design".
+BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+SKY, PURPLE, YELLOW, GREY = "#56B4E9", "#CC79A7", "#F0E442", "#7F7F7F"
+BLACK = "#000000"
+SERIES = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, YELLOW, BLACK)
+CLASSES = (BLUE, ORANGE)
+EXPERTS = (GREEN, PURPLE, VERMILION, SKY, YELLOW, BLACK, ORANGE, BLUE)
+"""Begin with other colours than those of the classes, which appear in the same figures."""
+
+# For every figure of the process: matplotlib reads these when it draws, not when a figure is made.
+_SETTINGS: dict[Any, Any] = {
+    "font.size": 11,
+    "axes.titlesize": 12,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": False,
+    "lines.linewidth": 2,
+    "figure.dpi": 110,
+    "savefig.dpi": 110,
+}
+mpl.rcParams.update(_SETTINGS)
+
+
+def canvas(
+    rows: int = 1, columns: int = 1, *, width: float = 7.2, height: float = 5.4
+) -> tuple[Figure, np.ndarray]:
+    """Return a figure of `width` x `height` inches (110 pixels each) and its (rows, columns) axes.
+
+    The figure belongs to no window: it need not be closed.
+    """
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def titled(axes: Axes, title: str, x: str, y: str) -> None:
+    """Set the title of axes and the names of x and y."""
+    axes.set_title(title)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+
+
+def legend(axes: Axes, handles: list[Line2D] | None = None, *, below: bool = False) -> None:
+    """Add a legend to axes, inside where there is room, or below them."""
+    options: dict[str, Any] = {"frameon": False, "fontsize": 10}
+    if below:
+        options |= {"loc": "upper center", "bbox_to_anchor": (0.5, -0.1), "ncols": 5}
+    if handles is not None:
+        options["handles"] = handles
+    axes.legend(**options)
+
+
+class Canvas(FigureCanvasAgg):
+    """A canvas on which a figure has been drawn, so that parts of it can be redrawn."""
+
+    def __init__(self, figure: Figure):
+        super().__init__(figure)
+        self.draw()
+
+
+def to_image(canvas: FigureCanvasAgg) -> Image.Image:
+    """Return the content of a canvas as RGB, such as a frame of an animation."""
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")

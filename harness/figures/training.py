@@ -1,0 +1,93 @@
+"""Learning curves: loss, accuracy and learning rate over the epochs."""
+
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from harness.figures import style
+
+
+def curves(
+    losses: dict[str, np.ndarray],
+    accuracies: dict[str, np.ndarray],
+    learning_rate: np.ndarray,
+    best_epoch: int,
+    *,
+    loss_unit: str,
+    note: str = "",
+) -> Figure:
+    """Draw the learning curves of one training.
+
+    Args:
+        losses: (epochs,) each, by the names "training" and "validation".
+        accuracies: the same.
+        learning_rate: (epochs,).
+        best_epoch: the epoch whose weights are kept, counted from 1.
+        loss_unit: such as "nats per photograph".
+        note: shown below the axes.
+
+    """
+    figure, ((loss, accuracy, rate),) = style.canvas(1, 3, width=7.4, height=3.4)
+    draw_curves(loss, "Loss", loss_unit, losses, best_epoch=best_epoch)
+    draw_curves(accuracy, "Accuracy", "fraction", accuracies, best_epoch=best_epoch)
+    draw_curves(rate, "Learning rate", "learning rate", {"": learning_rate})
+    figure.supxlabel(note, fontsize=10)
+    return figure
+
+
+def draw_curves(
+    axes: Axes,
+    title: str,
+    y: str,
+    curves: dict[str, np.ndarray],
+    *,
+    colours: Sequence[str] = style.SERIES,
+    best_epoch: int = 0,
+    logarithmic: bool = False,
+) -> None:
+    """Draw curves over the epochs, (epochs,) each, and mark the epoch whose weights are kept."""
+    for index, (name, values) in enumerate(curves.items()):
+        epochs = np.arange(1, len(values) + 1)
+        dashes = "--" if name == "training" else "-"
+        marker = "o" if len(values) == 1 else None  # a line through one point is invisible
+        colour = colours[index % len(colours)]
+        axes.plot(epochs, values, dashes, color=colour, label=name, marker=marker)
+    if best_epoch:
+        axes.axvline(best_epoch, color=style.GREY, linewidth=1, linestyle=":", label="kept")
+    if logarithmic:
+        axes.set_yscale("log")
+    style.titled(axes, title, "epoch", y)
+    if len(axes.get_legend_handles_labels()[1]) > 1:
+        style.legend(axes)
+
+
+def compared(
+    accuracies: Mapping[str, np.ndarray], y: str, *, x: str = "epoch", step: int = 1
+) -> Figure:
+    """Draw learning curves of several networks: mean, lowest and highest of several seeds.
+
+    Args:
+        accuracies: (seeds, epochs) on the validation split, by the network's name.
+        y: name of the axis of accuracy.
+        x: name of the other axis.
+        step: units of x in an epoch, such as its samples.
+
+    """
+    figure, ((axes,),) = style.canvas(width=8.0, height=4.4)
+    for (name, values), colour in zip(accuracies.items(), cycle(style.SERIES), strict=False):
+        epochs = step * np.arange(1, values.shape[1] + 1)
+        mean, low, high = values.mean(0), values.min(0), values.max(0)
+        axes.plot(epochs, mean, color=colour, label=f"{name}: {mean[-1]:.4f}")
+        axes.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
+    axes.set_ylim(0, 1.06)
+    axes.set_yticks(np.linspace(0, 1, 6))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    seeds = next(iter(accuracies.values())).shape[0]
+    style.titled(axes, f"Mean of {seeds} seeds, with a band from the lowest to the highest", x, y)
+    # Beside the axes: inside, it could hide a curve.
+    figure.legend(loc="outside right upper", fontsize=9, frameon=False, title="last epoch")
+    return figure

@@ -1,0 +1,1 @@
+"""Predictions of trained models from inputs as people have them."""

@@ -1,0 +1,1 @@
+"""Tracking with MLflow: runs, their life, and the models they log."""

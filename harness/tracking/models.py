@@ -1,0 +1,84 @@
+"""Models that were logged, loaded by their URI, with what they were trained as."""
+
+import contextlib
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import mlflow
+import torch
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model
+from mlflow.tracking import MlflowClient
+from torch import Tensor, nn
+
+from harness.config import nearest
+from harness.errors import UserError
+from harness.tracking.store import store_lock
+
+
+class LoadedModel(NamedTuple):
+    """A logged model, and its metadata."""
+
+    uri: str
+    module: nn.Module
+    """The exported model, on the CPU."""
+    metadata: Mapping[str, Any]
+    """`architecture`, `entry_point`, `configuration`, and what inputs and outputs stand for."""
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The weights, by their names in the model that was trained."""
+        prefix = self.metadata.get("weights_prefix", "")
+        return {k.removeprefix(prefix): v for k, v in self.module.state_dict().items()}
+
+    @torch.inference_mode()
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """Return the model's outputs."""
+        outputs: Tensor = self.module(inputs)
+        return outputs
+
+
+def load(uri: str) -> LoadedModel:
+    """Load a model that this suite has logged.
+
+    Args:
+        uri: any that MLflow knows, such as models:/cnn@champion, runs:/RUN_ID/model or a folder.
+
+    Raises:
+        UserError: there is none, or it is none of this suite's.
+
+    """
+    try:
+        with store_lock(), _quiet():
+            folder = mlflow.artifacts.download_artifacts(artifact_uri=uri)
+            metadata = Model.load(folder).metadata
+    except (MlflowException, OSError, ValueError) as error:
+        reason = str(getattr(error, "message", error)).split("\n")[0].rstrip(".")
+        raise UserError(f"model={uri}: cannot be loaded ({reason}){_hint(uri)}") from None
+    if not metadata or "entry_point" not in metadata:
+        raise UserError(f"model={uri}: does not say what it was trained as; train it again")
+    module: nn.Module = mlflow.pytorch.load_model(folder)
+    return LoadedModel(uri, module, metadata)
+
+
+def _hint(uri: str) -> str:
+    """Name the models that the user may have meant."""
+    if not uri.startswith("models:/"):
+        return "" if ":" in uri or Path(uri).exists() else "; there is no such folder"
+    known = [
+        f"models:/{model.name}@{alias}"
+        for model in MlflowClient().search_registered_models()
+        for alias in model.aliases
+    ]
+    if not known:
+        return "; no model is registered yet, but those of runs are runs:/RUN_ID/model"
+    return nearest(uri, known, otherwise=f"; there are {', '.join(sorted(known))}")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Leave out the progress bars of copying a few small files from one folder to another."""
+    with contextlib.redirect_stderr(io.StringIO()):
+        yield

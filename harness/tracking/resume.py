@@ -1,0 +1,48 @@
+"""Resuming an interrupted run, with the configuration that it has."""
+
+import mlflow
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from harness.config import C, construct
+from harness.errors import UserError
+from harness.tracking.processes import process_lives
+from harness.tracking.run import CONFIGURATION
+from harness.tracking.store import store_lock
+
+
+def resumed(config: C) -> C:
+    """Return the configuration of the run that `config.resume` names.
+
+    A resumed run keeps its configuration; only the device and the time between checkpoints may
+    be others. Another value on the command line that is neither the default nor what the run has
+    is refused.
+
+    Raises:
+        UserError: no such run, a run of another experiment, one that has ended or still runs,
+            or a value that contradicts it.
+
+    """
+    run_id = config.resume
+    try:
+        with store_lock():
+            run = MlflowClient().get_run(run_id)
+        stored = mlflow.artifacts.load_dict(f"{run.info.artifact_uri}/{CONFIGURATION}")
+    except MlflowException as error:
+        reason = error.message.split("\n")[0]
+        raise UserError(f"resume={run_id}: no run of this suite has that id ({reason})") from None
+    tags = run.data.tags
+    if tags.get("entry_point") != config.entry_point:
+        started = f"{tags.get('architecture')} (entry point {tags.get('entry_point')})"
+        raise UserError(f"resume={run_id}: that run is of {started}, not of {config.entry_point}")
+    if run.info.lifecycle_stage == "deleted":
+        raise UserError(f"resume={run_id}: that run is deleted; restore it first")
+    if run.info.status == "FINISHED":
+        raise UserError(f"resume={run_id}: that run has finished; only interrupted ones resume")
+    if run.info.status == "RUNNING" and process_lives(tags):
+        raise UserError(f"resume={run_id}: process {tags['process_id']} still works on that run")
+    for name, asked in config.changes().items():
+        if name not in ("device", "resume", "checkpoint_seconds") and asked != stored.get(name):
+            has = stored.get(name)
+            raise UserError(f"{name}={asked}: run {run_id} has {has}, and resuming keeps it")
+    return construct(type(config), stored | config.changes())

@@ -1,0 +1,57 @@
+"""The tracking store: opened by one process at a time, and its errors in one line."""
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import filelock
+import mlflow
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from harness.errors import UserError
+
+# What MLflow says of its own doings would stand among the lines that are for the user.
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+logging.getLogger("mlflow").setLevel(logging.WARNING)
+logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+@contextlib.contextmanager
+def store_errors() -> Iterator[None]:
+    """Say in one line that the tracking store cannot be used.
+
+    Raises:
+        UserError: in place of MLflow's own error.
+
+    """
+    try:
+        yield
+    except MlflowException as error:
+        reason = error.message.split("\n")[0]
+        uri = mlflow.get_tracking_uri()
+        raise UserError(f"MLFLOW_TRACKING_URI={uri}: the store cannot be used ({reason})") from None
+
+
+@contextlib.contextmanager
+def store_lock() -> Iterator[None]:
+    """Let one process at a time open the store: two that create its tables at once break it."""
+    uri = mlflow.get_tracking_uri()
+    if not uri.startswith("sqlite:///"):
+        yield
+        return
+    database = Path(uri.removeprefix("sqlite:///"))
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(f"{database}.lock"):
+        MlflowClient().search_experiments(max_results=1)  # creates the tables
+        yield
+
+
+def set_mlflow_experiment(architecture: str, parent_id: str | None = None) -> None:
+    """Put new runs beside their parent, or where the user wants them, or by architecture."""
+    if parent_id is not None:
+        mlflow.set_experiment(experiment_id=MlflowClient().get_run(parent_id).info.experiment_id)
+    elif "MLFLOW_RUN_ID" not in os.environ:
+        mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", architecture))

@@ -1,0 +1,131 @@
+"""Batches of tensors that already lie where the arithmetic is."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+CPU = torch.device("cpu")
+
+
+class Batches(Protocol):
+    """Any iterable of batches that knows how many there are."""
+
+    def __iter__(self) -> Iterator[Any]: ...
+    def __len__(self) -> int: ...
+
+
+class TensorBatches:
+    """Iterate over rows of tensors that share their first dimension, shuffled or in order.
+
+    A last batch of one row, of which batch norm can measure no variance, joins the one before.
+
+    A batch is one indexing operation per tensor; nothing is loaded, copied between devices or
+    looped over by sample. Each pass shuffles anew with torch's global generator, which a
+    checkpoint holds, so a resumed run sees the very same batches.
+
+    Args:
+        tensors: each (N, ...), all on one device; anything else among them is left out.
+        batch_size: rows per batch; the last batch of a pass may be smaller.
+        shuffle: whether each pass has an order of its own.
+
+    """
+
+    def __init__(self, *tensors: Any, batch_size: int, shuffle: bool = False):
+        self.tensors = [each for each in tensors if isinstance(each, Tensor)]
+        if len({len(tensor) for tensor in self.tensors}) != 1:
+            raise ValueError(f"tensors of different lengths: {[len(t) for t in self.tensors]}")
+        self.shuffle = shuffle
+        whole, left = divmod(len(self.tensors[0]), batch_size)
+        self._sizes = [batch_size] * whole + [left] * (left > 0)
+        if left == 1 and whole > 0:
+            self._sizes[-2:] = [batch_size + 1]
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        if not self.shuffle:
+            yield from zip(*(torch.split(t, self._sizes) for t in self.tensors), strict=True)
+            return
+        order = torch.randperm(len(self.tensors[0])).to(self.tensors[0].device)
+        for rows in torch.split(order, self._sizes):
+            yield tuple(tensor[rows] for tensor in self.tensors)
+
+
+class MappedBatches:
+    """Batches that pass through a function on their way, on the device they lie on.
+
+    Args:
+        batches: where they come from.
+        function: takes the tensors of a batch and returns what the loss is given.
+
+    """
+
+    def __init__(self, batches: Batches, function: Callable[..., Any]):
+        self.batches = batches
+        self.function = function
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in self.batches:
+            yield self.function(*batch)
+
+
+class GeneratedBatches:
+    """The batches of an epoch, each generated when its turn comes, and never again.
+
+    Args:
+        generate: returns the batch of a number, from 0 on; the same number gives the same batch.
+        epoch: which one, counted from 1.
+        num_batches: of each epoch.
+
+    """
+
+    def __init__(self, generate: Callable[[int], Any], epoch: int, num_batches: int):
+        self.generate = generate
+        self.numbers = range((epoch - 1) * num_batches, epoch * num_batches)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(self.generate, self.numbers)
+
+
+@dataclasses.dataclass(frozen=True)
+class GeneratedSamples:
+    """A training split without end: new samples in every epoch.
+
+    Args:
+        generate: returns a batch, given the epoch, counted from 1, the number of the batch, from
+            0 on over all epochs, and the device that it is to lie on.
+        num_batches: of each epoch.
+        device: where batches are generated.
+
+    """
+
+    generate: Callable[[int, int, torch.device], Any]
+    num_batches: int
+    device: torch.device = CPU
+
+    def batches(self, epoch: int) -> GeneratedBatches:
+        """Return the batches of an epoch, counted from 1."""
+        generate = functools.partial(self._batch, epoch)
+        return GeneratedBatches(generate, epoch, self.num_batches)
+
+    def _batch(self, epoch: int, number: int) -> Any:
+        return self.generate(epoch, number, self.device)
+
+
+def to_device(split: Any, device: torch.device) -> Any:
+    """Return a split with its tensors on a device: a named tuple, or `GeneratedSamples`."""
+    if isinstance(split, GeneratedSamples):
+        return dataclasses.replace(split, device=device)
+    moved = [part.to(device) if isinstance(part, Tensor) else part for part in split]
+    return type(split)(*moved)

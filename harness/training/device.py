@@ -1,0 +1,113 @@
+"""Where a run computes, in which precision, and from which seed."""
+
+import contextlib
+import ctypes
+import platform
+import random
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from harness.config import TrainingConfig
+from harness.errors import UserError
+
+M = TypeVar("M", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """The device and the precision of a run."""
+
+    device: torch.device
+    precision: Literal["fp32", "bf16"]
+    compile: bool = False
+
+    @classmethod
+    def choose(cls, config: TrainingConfig) -> "Hardware":
+        """Resolve `auto`, and prefer the faster matrix products of a GPU.
+
+        Raises:
+            UserError: the device is not on this machine.
+
+        """
+        name = _device_name(config.device)
+        precision = config.precision
+        if precision == "auto":
+            precision = "bf16" if name == "cuda" else "fp32"
+        if name == "cuda":
+            tf32 = "highest" if config.precision == "fp32" else "high"
+            torch.set_float32_matmul_precision(tf32)
+            torch.backends.cudnn.allow_tf32 = tf32 == "high"
+            torch.backends.cudnn.benchmark = True
+        elif name == "cpu":
+            keep_freed_memory()
+        return cls(torch.device(name), precision, config.compile)
+
+    @property
+    def name(self) -> str:
+        """The name of the GPU, or of the processor with its number of threads."""
+        if self.device.type == "cuda":
+            return torch.cuda.get_device_name(self.device)
+        if self.device.type == "mps":
+            return f"{platform.machine()} GPU (MPS)"
+        threads = torch.get_num_threads()
+        return f"{platform.machine()} CPU, {threads} thread{'s' if threads > 1 else ''}"
+
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        """Return the context in which the forward pass runs."""
+        if self.precision == "fp32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    def prepare(self, model: M, method: str = "forward") -> M:
+        """Move the model to the device, in the memory layout that suits its convolutions.
+
+        `method` is what the loss calls, and what is compiled if that was asked for.
+        """
+        model.to(self.device)
+        if any(p.dim() == 4 for p in model.parameters()):
+            model.to(memory_format=torch.channels_last)
+        if self.compile and method == "forward":
+            model.compile()  # a copy of the model, an average of its weights say, stays its own
+        elif self.compile:
+            setattr(model, method, torch.compile(getattr(model, method)))
+        return model
+
+
+def _device_name(asked: str) -> str:
+    available = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if asked == "auto":
+        return "cuda" if available["cuda"] else "cpu"
+    if not available[asked]:
+        allowed = ", ".join(["auto", *(name for name, is_here in available.items() if is_here)])
+        raise UserError(f"device={asked}: not on this machine; allowed are {allowed}")
+    return asked
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep the memory of tensors that are gone, for those that come next.
+
+    By default glibc returns large blocks to the kernel, and each new batch waits for empty pages
+    again: a tenth of the time of a convolutional network on a CPU. Libraries without this setting
+    are left alone.
+    """
+    if platform.system() != "Linux":
+        return
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None)
+    mmap_threshold, trim_threshold = -3, -1  # as malloc.h numbers them
+    if set_option is not None and set_option(mmap_threshold, 2**30):
+        set_option(trim_threshold, 2**31 - 1)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and torch, on every device."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    torch.manual_seed(seed)

@@ -1,0 +1,67 @@
+"""What was measured while training, epoch by epoch."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass
+class History:
+    """The metrics of each epoch; epochs are counted from 1."""
+
+    rows: list[dict[str, float]] = field(default_factory=list)
+    """The logged scalars of each epoch."""
+    raw: list[dict[str, Tensor]] = field(default_factory=list)
+    """The metrics of each epoch as the loss shapes them, before `summarise`."""
+    best_epoch: int = 0
+    snapshots: dict[int, dict[str, Tensor]] = field(default_factory=dict)
+    """The weights after some epochs, where an experiment asks for them, on the CPU."""
+
+    @property
+    def best(self) -> dict[str, float]:
+        """The scalars of the best epoch by validation."""
+        return self.rows[self.best_epoch - 1]
+
+    def column(self, name: str) -> np.ndarray:
+        """Return one scalar over the epochs, (epochs,) float64."""
+        return np.array([row[name] for row in self.rows])
+
+    def by_split(self, name: str) -> dict[str, np.ndarray]:
+        """Return one scalar over the epochs in training and in validation, (epochs,) each."""
+        splits = {"training": "train", "validation": "val"}
+        return {split: self.column(f"{prefix}/{name}") for split, prefix in splits.items()}
+
+    def as_curves(self) -> dict[str, Any]:
+        """Return what `harness.figures.training.curves` draws of any training."""
+        return {
+            "losses": self.by_split("loss"),
+            "accuracies": self.by_split("accuracy"),
+            "learning_rate": self.column("learning_rate"),
+            "best_epoch": self.best_epoch,
+        }
+
+    def stacked(self, name: str) -> np.ndarray:
+        """Return one unsummarised metric over the epochs, (epochs, ...)."""
+        return torch.stack([metrics[name] for metrics in self.raw]).numpy()
+
+    def best_metrics(self) -> dict[str, float]:
+        """Return what is logged of the best epoch: `best/val_...` and `best/epoch`."""
+        kept = {name: value for name, value in self.best.items() if name.startswith("val/")}
+        return {**{best_name(name): v for name, v in kept.items()}, "best/epoch": self.best_epoch}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps."""
+        return {
+            "rows": self.rows,
+            "raw": self.raw,
+            "best_epoch": self.best_epoch,
+            "snapshots": self.snapshots,
+        }
+
+
+def best_name(metric: str) -> str:
+    """Return the name of a metric at the best epoch: `best/val_accuracy` of `val/accuracy`."""
+    return f"best/{metric.replace('/', '_')}"

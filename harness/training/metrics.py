@@ -1,0 +1,140 @@
+"""Metrics of training: by the batch, averaged over an epoch, checked for NaN."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+
+class StepOutput(NamedTuple):
+    """What a loss function returns for one batch."""
+
+    loss: Tensor
+    """Scalar, to be differentiated."""
+    metrics: dict[str, Tensor]
+    """Means over the batch, of any shape. `loss` and `accuracy` are those the bar shows."""
+    num_samples: int | Tensor
+    """What the means are over: an epoch's metrics are weighted by it."""
+
+
+class MetricAverager:
+    """Weighted sums of metrics, kept on the device: adding to them waits for nothing."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._num_samples: int | Tensor = 0
+
+    def add(self, output: StepOutput) -> None:
+        """Add one batch."""
+        self._num_samples = self._num_samples + output.num_samples
+        for name, mean in output.metrics.items():
+            weighted = mean.detach().to(wide_dtype(mean.device)) * output.num_samples
+            self._sums[name] = self._sums[name] + weighted if name in self._sums else weighted
+
+    @property
+    def num_samples(self) -> int:
+        """What the means are over."""
+        return int(self._num_samples)
+
+    def means(self) -> dict[str, Tensor]:
+        """Return the mean of each metric, on the CPU, float64."""
+        return {
+            name: (total / self._num_samples).cpu().double() for name, total in self._sums.items()
+        }
+
+
+class FiniteLossCheck:
+    """Finds the first loss that is not finite without waiting for the device at each step.
+
+    On the CPU, where nothing has to be waited for, each loss is checked as it comes.
+    """
+
+    def __init__(self, epoch: int, interval: int):
+        self.epoch = epoch
+        self.interval = interval
+        self._unchecked: list[tuple[int, float, Tensor]] = []
+
+    def add(self, step: int, learning_rate: float, loss: Tensor) -> None:
+        """Remember one loss, and check the remembered ones every `interval` steps."""
+        self._unchecked.append((step, learning_rate, loss.detach()))
+        if len(self._unchecked) >= self.interval:
+            self.finish()
+
+    def finish(self) -> None:
+        """Check what was not checked yet.
+
+        Raises:
+            DivergedError: a loss was NaN or infinite.
+
+        """
+        if not self._unchecked:
+            return
+        losses = torch.stack([loss for _, _, loss in self._unchecked]).tolist()
+        for (step, rate, _), loss in zip(self._unchecked, losses, strict=True):
+            check_finite(loss, self.epoch, f"step {step}", rate)
+        self._unchecked.clear()
+
+
+def wide_dtype(device: torch.device) -> torch.dtype:
+    """Return float64, or float32 on MPS, which has nothing wider."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def fraction(correct: Tensor) -> Tensor:
+    """Return the fraction of True over the last dimension of (..., N) bool: (...), float64."""
+    return correct.to(wide_dtype(correct.device)).mean(-1)
+
+
+class DivergedError(ArithmeticError):
+    """The loss became NaN or infinite."""
+
+
+def check_finite(loss: float, epoch: int, step: str, learning_rate: float) -> None:
+    """Raise DivergedError, saying where it happened, if the loss is NaN or infinite."""
+    if not math.isfinite(loss):
+        where = f"epoch {epoch}, {step}, learning rate {learning_rate:g}"
+        raise DivergedError(f"the loss became {loss} at {where}")
+
+
+def scalars(metrics: dict[str, Tensor]) -> dict[str, float]:
+    """Turn metrics into named numbers; the entries of a vector are numbered from 1."""
+    summary = {}
+    for name, value in metrics.items():
+        if value.dim() == 0:
+            summary[name] = float(value)
+        else:
+            summary |= {f"{name}_{i}": float(v) for i, v in enumerate(value.flatten(), start=1)}
+    return summary
+
+
+def decimal(value: float, beside: float | None = None) -> str:
+    """Return a number as people read it: four decimals, or three digits where it is small.
+
+    Args:
+        value: of a metric.
+        beside: the number that it belongs to, such as the mean of a deviation, and is written like.
+
+    """
+    scale = value if beside is None else beside
+    return f"{value:.4f}" if scale == 0 or abs(scale) >= 0.01 else f"{value:.3g}"
+
+
+def model_cost(model: nn.Module, example_input: Tensor) -> dict[str, float]:
+    """Count a model's parameters, and its floating-point operations per sample in prediction.
+
+    An addition and a multiplication are two operations; only products of matrices and
+    convolutions count.
+
+    Args:
+        model: in evaluation mode.
+        example_input: (N, ...), samples as the model takes them.
+
+    """
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(example_input)
+    return {
+        "num_parameters": sum(p.numel() for p in model.parameters()),
+        "flops_per_sample": counter.get_total_flops() / len(example_input),
+    }

@@ -1,0 +1,50 @@
+"""Names of the kinds of models: what a configuration chooses among.
+
+This module imports only `typing`, so that a configuration can be read without loading torch.
+
+A recurrent cell is added by its name in `CellName`, its initialisations in
+`CELLS_FOR_INITIALISATION` and its constructor in `CELL_CONSTRUCTORS` of models/recurrent.py; it is
+then an encoder, too. Another encoder is added by its name in `EncoderName` and its constructor in
+`ENCODER_CONSTRUCTORS` of models/sequence_encoders.py.
+"""
+
+from typing import Literal, get_args
+
+CellName = Literal["rnn", "lstm", "gru", "mingru"]
+Initialisation = Literal["default", "orthogonal", "identity", "chrono"]
+EncoderName = Literal[CellName, "tcn", "fcn", "transformer"]
+PoolingName = Literal["last", "mean", "max", "attention"]
+Mixing = Literal["logits", "probabilities"]
+"""What the gate of a mixture of experts averages: the experts' logits or their probabilities."""
+Backbone = Literal["efficientnet_lite0", "mobilenet_v3_small", "resnet18", "efficientnet_b0"]
+"""Convolutional networks with weights pretrained on ImageNet."""
+
+CELLS: tuple[CellName, ...] = get_args(CellName)
+ENCODERS: tuple[EncoderName, ...] = get_args(EncoderName)
+
+CELLS_FOR_INITIALISATION: dict[Initialisation, tuple[CellName, ...]] = {
+    "default": CELLS,
+    "orthogonal": ("rnn", "lstm", "gru"),
+    "identity": ("rnn",),
+    "chrono": ("lstm", "gru", "mingru"),
+}
+"""The cells that each initialisation is defined for (see `models.recurrent.initialise`)."""
+
+
+def is_recurrent(encoder: EncoderName) -> bool:
+    """Return whether an encoder is recurrent, so that there are several initialisations for it."""
+    return encoder in CELLS
+
+
+def suits(encoder: EncoderName, initialisation: Initialisation) -> bool:
+    """Return whether an initialisation is defined for an encoder."""
+    if is_recurrent(encoder):
+        return encoder in CELLS_FOR_INITIALISATION[initialisation]
+    return initialisation == "default"
+
+
+def default_initialisation(encoder: EncoderName) -> Initialisation:
+    """Return the initialisation with which an untrained encoder keeps information longest."""
+    if suits(encoder, "chrono"):
+        return "chrono"
+    return "orthogonal" if suits(encoder, "orthogonal") else "default"

@@ -1,0 +1,1 @@
+"""Activations and gradients of trained networks, which stay unchanged."""

@@ -1,0 +1,81 @@
+"""Gradients and states over the steps of networks that read sequences.
+
+Letters: B sequences, T steps, I inputs, C channels, F features.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.recurrent import RecurrentNetwork
+from models.sequence_classifier import SequenceClassifier
+from models.sequence_encoders import RecurrentEncoder
+
+
+def gradient_by_lag(
+    network: RecurrentNetwork, symbols: Tensor, targets: Tensor, conditions: Tensor | None = None
+) -> Tensor:
+    """Return how strongly the loss at the last step depends on the inputs before it.
+
+    Args:
+        network: its weights are not changed.
+        symbols: (B, T) int64.
+        targets: (B,) int64, the target of the last step.
+        conditions: (B,) int64; required if the network has conditions.
+
+    Returns:
+        (T,): the norm of d(loss at the last step) / d(input at each lag before it), averaged over
+        the sequences; [0] is that of the last step itself.
+
+    """
+    inputs = network.encode(symbols, conditions).detach().requires_grad_()  # (B, T, I)
+    hidden, _ = network.recurrence(inputs)
+    last = network.decode(hidden[:, -1:], conditions).squeeze(1)
+    loss = F.cross_entropy(last, targets, reduction="sum")
+    (gradient,) = torch.autograd.grad(loss, inputs)
+    norms: Tensor = gradient.norm(dim=-1).mean(0).flip(0)
+    return norms
+
+
+def gradient_times_input(
+    network: SequenceClassifier, inputs: Tensor, lengths: Tensor, labels: Tensor
+) -> Tensor:
+    """Return the contribution of each step to an output, to first order (Shrikumar et al. 2016).
+
+    Args:
+        network: its weights are not changed.
+        inputs: symbols (B, T) or channels (B, T, C).
+        lengths: (B,) int64.
+        labels: (B,) int64, the class whose logit is explained; ignored in regression.
+
+    Returns:
+        (B, T): the input at each step times the gradient of the output, summed over channels.
+
+    """
+    channels = network.to_channels(inputs).detach().requires_grad_()
+    outputs = network.head(network.pool(network.encoder(channels, lengths), lengths))  # (B, K)
+    if outputs.shape[1] > 1:
+        outputs = outputs.gather(1, labels.unsqueeze(1))
+    (gradient,) = torch.autograd.grad(outputs.sum(), channels)
+    product: Tensor = (gradient * channels.detach()).sum(-1)
+    return product
+
+
+def lstm_cell_states(network: SequenceClassifier, inputs: Tensor) -> Tensor | None:
+    """Return the cell states of the last layer at each step of one sequence, (T, F).
+
+    Args:
+        network: the result is None unless its encoder is an LSTM.
+        inputs: symbols (1, T) or channels (1, T, C).
+
+    """
+    if not isinstance(network.encoder, RecurrentEncoder):
+        return None
+    layers = network.encoder.layers
+    if not isinstance(layers, nn.LSTM):
+        return None
+    state, cells = None, []
+    for channels in network.to_channels(inputs).split(1, dim=1):
+        _, state = layers(channels, state)
+        cells.append(state[1][-1, 0])
+    return torch.stack(cells)

@@ -1,0 +1,133 @@
+"""Sequence data sets: what each split contains, and which files are accepted."""
+
+import sys
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from datasets import sequence_datasets
+from datasets.errors import DataError
+
+
+def test_the_first_half_of_the_digits_is_for_training_and_the_second_for_the_test() -> None:
+    data = sequence_datasets.digits("rows", shuffled=False, seed=0)
+    bunch = load_digits()
+    rest = torch.cat([data.train.labels, data.validation.labels])
+    assert rest.tolist() == bunch.target[:898].tolist()
+    assert data.test.labels.tolist() == bunch.target[898:].tolist()
+    assert len(data.validation.labels) == 180
+    np.testing.assert_allclose(data.test.inputs.numpy(), bunch.images[898:] / 16)
+
+
+def test_pixels_are_read_row_after_row() -> None:
+    rows, pixels = (
+        sequence_datasets.digits(order, shuffled=True, seed=3) for order in ("rows", "pixels")
+    )
+    assert rows.train.inputs.shape[1:] == (8, 8)
+    assert pixels.train.inputs.shape[1:] == (64, 1)
+    assert torch.equal(rows.train.inputs.flatten(1), pixels.train.inputs.squeeze(-1))
+    assert (pixels.train.lengths == 64).all()
+    assert (rows.max_length, pixels.max_length) == (8, 64)
+    other = sequence_datasets.digits("rows", shuffled=True, seed=4)
+    assert not torch.equal(rows.test.labels, other.test.labels)
+
+
+def test_each_digit_has_a_random_affine_map_of_its_own() -> None:
+    """Every output pixel computed by itself, by bilinear interpolation at its source."""
+    digits = sequence_datasets.digits("rows", shuffled=False, seed=0).train.inputs[:4]
+    torch.manual_seed(5)
+    transformed = sequence_datasets.random_affine(digits, 1.2)
+    torch.manual_seed(5)
+    change = ((2 * torch.rand(4, 2, 3) - 1) * 1.2).numpy()  # displacement of edges in pixels
+    for image, result, moved in zip(digits.numpy(), transformed.numpy(), change, strict=True):
+        for row, column in product(range(8), range(8)):
+            x, y = (column - 3.5) / 4, (row - 3.5) / 4  # -1 to 1 from edge to edge
+            source = [column + moved[0] @ (x, y, 1), row + moved[1] @ (x, y, 1)]
+            expected = bilinear(image, *source)
+            assert result[row, column] == pytest.approx(expected, abs=1e-4)
+    torch.manual_seed(5)
+    pixels = sequence_datasets.random_affine(digits.reshape(4, 64, 1), 1.2)
+    assert torch.equal(pixels.flatten(), transformed.flatten())
+    torch.testing.assert_close(sequence_datasets.random_affine(digits, 0.0), digits)
+
+
+def bilinear(image: np.ndarray, x: float, y: float) -> float:
+    """Interpolate linearly between pixels; 0 outside."""
+    total = 0.0
+    for row, column in product(range(8), range(8)):
+        total += image[row, column] * max(0, 1 - abs(x - column)) * max(0, 1 - abs(y - row))
+    return total
+
+
+def write(tmp_path: Path, *lines: str) -> str:
+    path = tmp_path / "sequences.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return str(path)
+
+
+def test_the_splits_of_a_file_are_stratified_by_class(tmp_path: Path) -> None:
+    lines = [f"{label},{label * (2 + i % 3)}-{i}" for label in ("yes", "no") for i in range(20)]
+    data = sequence_datasets.from_csv(write(tmp_path, *lines), seed=0)
+    assert data.classes == ("no", "yes")
+    for split, count in ((data.train, 12), (data.validation, 4), (data.test, 4)):
+        assert torch.bincount(split.labels).tolist() == [count, count]
+    found = set()
+    for split in data[:3]:
+        for row, length, label in zip(*split, strict=True):
+            text = "".join(data.symbols[symbol] for symbol in row[: int(length)])
+            found.add(f"{data.classes[label]},{text}")
+    assert found == set(lines)
+    assert data.max_length == max(len(line.split(",")[1]) for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["a,xy", "b"], "line 2: 1 fields"),
+        (["a,xy", "b,x,y"], "line 2: 3 fields"),
+        (["a,xy", ",xy"], "line 2: no class"),
+        (["a,xy", "b, "], "line 2: no symbols"),
+        (["a,xy"] * 10, "1 classes in 10 lines"),
+        (["a,xy"] * 10 + ["b,x"] * 4, "class 'b' has 4 lines"),
+    ],
+)
+def test_a_bad_file_is_refused_with_its_line(
+    lines: list[str], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match=message):
+        sequence_datasets.from_csv(write(tmp_path, *lines), seed=0)
+
+
+def test_a_missing_or_binary_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="No such file"):
+        sequence_datasets.from_csv(str(tmp_path / "none.csv"), seed=0)
+    path = tmp_path / "bytes.csv"
+    path.write_bytes(b"a,x\xff")
+    with pytest.raises(DataError, match="not a text file in UTF-8"):
+        sequence_datasets.from_csv(str(path), seed=0)
+
+
+def test_without_aeon_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "aeon.datasets", None)
+    with pytest.raises(DataError, match=r"pip install '\.\[vowels\]'"):
+        sequence_datasets.japanese_vowels()
+
+
+def test_every_speaker_is_in_every_split() -> None:
+    pytest.importorskip("aeon")
+    data = sequence_datasets.japanese_vowels()
+    assert len(data.classes) == 9
+    assert torch.bincount(data.train.labels).tolist() == [24] * 9
+    assert torch.bincount(data.validation.labels).tolist() == [6] * 9
+    assert len(data.test.labels) == 370
+    assert data.train.inputs.shape[-1] == 12
+    lengths = torch.cat([split.lengths for split in data[:3]])
+    assert (int(lengths.min()), int(lengths.max())) == (7, 29)
+    assert data.max_length == 29
+    for inputs, length, _ in zip(*data.test, strict=True):
+        assert (inputs[int(length) :] == 0).all()
+        assert (inputs[: int(length)] != 0).any(1).all()

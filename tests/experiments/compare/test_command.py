@@ -1,0 +1,311 @@
+"""Comparing runs: which are selected, how they are grouped, what is logged of them."""
+
+import base64
+import json
+import re
+import statistics
+from collections.abc import Sequence
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from mlflow.tracking import MlflowClient
+
+from experiments.compare import command, figures
+from experiments.compare.config import CompareConfig
+from experiments.compare.groups import Groups, grouped
+from experiments.compare.selection import select
+from experiments.compare.table import caveats
+from harness.errors import UserError
+
+CELLS = {"gru": [0.91, 0.97, 0.94], "lstm": [0.99, 0.95], "<b>rnn</b>": [0.5]}
+"""Accuracies of the runs, by a parameter."""
+
+
+@pytest.fixture
+def runs(store: Path) -> dict[str, list[str]]:
+    """Log runs as experiments do; return their ids by cell."""
+    client = MlflowClient()
+    place = mlflow.create_experiment("rnn", f"file://{store}/artifacts")
+    ids: dict[str, list[str]] = {}
+    for cell, values in CELLS.items():
+        for seed, value in enumerate(values):
+            tags = {"architecture": "rnn", "entry_point": "rnn", "seed": str(seed)}
+            tags["mlflow.note.content"] = f"Good.\n\n```\npython -m experiments.rnn {cell}\n```\n"
+            run = client.create_run(place, tags=tags, run_name=f"{cell} & {seed}")
+            run_id = run.info.run_id
+            client.log_param(run_id, "cell", cell)
+            client.log_param(run_id, "length", "15")
+            for epoch in range(1, 3 + seed):
+                client.log_metric(run_id, "val/accuracy", value * epoch / 9, step=epoch)
+                client.log_metric(run_id, "epoch_seconds", 0.5 + seed, step=epoch)
+            client.log_metric(run_id, "best/val_accuracy", value)
+            client.log_metric(run_id, "best/epoch", 2)
+            client.log_metric(run_id, "test/accuracy", value - 0.01)
+            client.log_metric(run_id, "num_parameters", 1000)
+            figure = Figure()
+            figure.text(0.5, 0.5, f"{cell} {seed}")
+            for name in "abcdefg":
+                client.log_figure(run_id, figure, f"figures/{name}.png")
+            client.set_terminated(run_id)
+            ids.setdefault(cell, []).append(run_id)
+    failed = client.create_run(place, tags={"architecture": "rnn"}, run_name="failed")
+    client.log_metric(failed.info.run_id, "best/val_accuracy", 1.0)
+    client.log_metric(failed.info.run_id, "best/epoch", 1)
+    client.set_terminated(failed.info.run_id, "FAILED")
+    # A study logs its best value, too, but has trained nothing.
+    study = client.create_run(
+        place, tags={"architecture": "rnn", "optuna.study_name": "s"}, run_name="study"
+    )
+    client.log_metric(study.info.run_id, "best/val_accuracy", 1.0)
+    client.set_terminated(study.info.run_id)
+    return ids
+
+
+def run_named(name: str) -> str:
+    """Return the id of one of the runs that were logged."""
+    place = mlflow.get_experiment_by_name("rnn")
+    (run,) = MlflowClient().search_runs([place.experiment_id], f"attributes.run_name = '{name}'")
+    return str(run.info.run_id)
+
+
+def set_parameter(name: str, values: Sequence[str], runs: dict[str, list[str]]) -> None:
+    """Give all runs a parameter, with these values by turns."""
+    ids = [run_id for each in runs.values() for run_id in each]
+    for run_id, value in zip(ids, cycle(values), strict=False):
+        MlflowClient().log_param(run_id, name, value)
+
+
+def comparison(store: Path, **asked: Any) -> Any:
+    """Compare, and return the run that was logged."""
+    place = mlflow.get_experiment_by_name("comparison")
+    if place is None:
+        mlflow.create_experiment("comparison", f"file://{store}/comparisons")
+    command.main(CompareConfig(**asked))
+    place = mlflow.get_experiment_by_name("comparison")
+    (newest, *_) = MlflowClient().search_runs([place.experiment_id])
+    return newest
+
+
+def test_the_table_has_mean_std_best_and_costs(runs: dict[str, list[str]], store: Path) -> None:
+    run = comparison(store, experiment="rnn", group_by="cell")
+    assert run.info.status == "FINISHED"
+    table = mlflow.artifacts.load_dict(f"{run.info.artifact_uri}/tables/comparison.json")
+    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+    assert [row["group"] for row in rows] == ["lstm", "gru", "<b>rnn</b>"]  # by their means
+    for row in rows:
+        values = CELLS[row["group"]]
+        assert row["n"] == len(values)
+        assert row["mean"] == pytest.approx(sum(values) / len(values))
+        deviation = statistics.stdev(values) if len(values) > 1 else None  # of one: not known
+        assert row["standard deviation"] == pytest.approx(deviation)
+        assert row["best"] == max(values)
+        assert row["test accuracy"] == pytest.approx(row["mean"] - 0.01)
+        seconds = [(0.5 + seed) * (2 + seed) for seed in range(len(values))]
+        assert row["seconds of training"] == pytest.approx(sum(seconds) / len(seconds))
+        assert row["parameters"] == 1000
+    assert run.data.metrics["by_group/gru_mean"] == pytest.approx(0.94)
+    assert "by_group/_b_rnn__b__standard_deviation" not in run.data.metrics
+    note = run.data.tags["mlflow.note.content"]
+    assert "6 runs by cell: lstm comes first, best/val_accuracy 0.9700 ± 0.0283 (n=2)." in note
+    assert "python -m experiments.compare --experiment rnn --group-by cell" in note
+    pictures = {file.path for file in MlflowClient().list_artifacts(run.info.run_id, "figures")}
+    names = ("curves", "accuracy_by_time", "accuracy_by_parameters")
+    assert pictures == {f"figures/{name}.png" for name in names}
+
+
+def test_the_report_stands_alone(
+    runs: dict[str, list[str]], store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "MAX_PICTURES", 6)
+    run = comparison(store, experiment="rnn", group_by="cell")
+    html = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/report.html")
+    assert not re.search(r"https?:|<script|<b>rnn|src=\"(?!data:)", html)
+    assert "&lt;b&gt;rnn&lt;/b&gt; &amp; 0" in html
+    shown = re.findall(r'src="data:image/png;base64,([^"]+)"', html)
+    assert len(shown) == 3 + 3 * 6
+    best = {"gru": 1, "lstm": 0, "<b>rnn</b>": 0}
+    for cell, seed in best.items():
+        assert runs[cell][seed] in html
+        picture = mlflow.artifacts.download_artifacts(
+            run_id=runs[cell][seed], artifact_path="figures/a.png"
+        )
+        assert base64.b64encode(Path(picture).read_bytes()).decode() in shown
+    assert runs["gru"][0] not in html
+    assert "python -m experiments.rnn gru" in html
+    assert html.count("1 more figures") == 3
+
+
+@pytest.mark.parametrize(
+    ("asked", "count"),
+    [
+        ({}, 6),
+        ({"tags": ("architecture=rnn", "seed=0")}, 3),
+        ({"tags": ("architecture=cnn",)}, 0),
+        ({"study": "s"}, 2),
+        ({"study": "s", "tags": ("seed=1",)}, 1),
+        ({"metric": "test/accuracy"}, 6),
+    ],
+)
+def test_runs_are_selected(
+    asked: dict[str, Any], count: int, runs: dict[str, list[str]], store: Path
+) -> None:
+    for run_id in runs["lstm"]:
+        MlflowClient().set_tag(run_id, "optuna.study_name", "s")
+    if count:
+        assert len(select(CompareConfig(**asked))) == count
+    else:
+        with pytest.raises(UserError, match="no finished run with the metric"):
+            select(CompareConfig(**asked))
+
+
+def test_runs_are_selected_by_their_ids(runs: dict[str, list[str]], store: Path) -> None:
+    asked = [runs["gru"][0], runs["lstm"][1]]
+    found = select(CompareConfig(runs=tuple(asked)))
+    assert {run.info.run_id for run in found} == set(asked)
+
+
+def test_a_loss_is_better_when_lower(runs: dict[str, list[str]], store: Path) -> None:
+    config = CompareConfig(group_by="cell", lower_is_better=True)
+    groups = grouped(config, select(config))
+    assert list(groups) == ["<b>rnn</b>", "gru", "lstm"]
+    assert [member.value for member in groups["gru"]] == [0.91, 0.94, 0.97]
+
+
+def test_ranking_by_the_test_split_is_pointed_out(runs: dict[str, list[str]], store: Path) -> None:
+    run = comparison(store, group_by="cell", metric="test/accuracy")
+    note = run.data.tags["mlflow.note.content"]
+    assert "after a choice by this table no test split is left" in note
+    assert "was not used for ranking" not in note
+
+
+def test_a_parameter_of_all_comes_before_a_tag(runs: dict[str, list[str]], store: Path) -> None:
+    client = MlflowClient()
+    for cell, ids in runs.items():
+        for run_id in ids:
+            client.set_tag(run_id, "cell", "tag")
+        assert list(groups_by("cell")) != ["tag"], cell
+    assert list(groups_by("architecture")) == ["rnn"]
+    client.log_param(runs["gru"][0], "architecture", "residual")  # as a cnn among others has
+    assert list(groups_by("architecture")) == ["rnn"]
+
+
+def groups_by(name: str) -> Groups:
+    config = CompareConfig(group_by=name)
+    return grouped(config, select(config))
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        ({"experiment": "rn"}, "experiment=rn: no such experiment; did you mean rnn"),
+        ({"group_by": "colour"}, "group_by=colour: no parameter or tag .* they differ in cell$"),
+        ({"runs": ("abc",)}, "runs=abc: no run has that id"),
+        ({"metric": "nothing"}, "metric=nothing: no finished run with the metric nothing"),
+        ({"tags": ("architecture",)}, "tags=architecture: has to be name=value"),
+        ({"study": "moe-studie"}, "study=moe-studie: no run is of .*did you mean moe-study"),
+    ],
+)
+def test_what_cannot_be_compared_leaves_no_run(
+    asked: dict[str, Any], reason: str, runs: dict[str, list[str]], store: Path
+) -> None:
+    MlflowClient().set_tag(runs["gru"][0], "optuna.study_name", "moe-study")
+    with pytest.raises(UserError, match=reason):
+        command.main(CompareConfig(**asked))
+    assert mlflow.get_experiment_by_name("comparison") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("failed", "is FAILED"), ("study", "trained nothing itself")]
+)
+def test_a_run_that_was_named_is_not_left_out_silently(
+    name: str, reason: str, runs: dict[str, list[str]], store: Path
+) -> None:
+    run_id = run_named(name)
+    with pytest.raises(UserError, match=f"runs={run_id}: that run .*{reason}"):
+        select(CompareConfig(runs=(runs["gru"][0], run_id)))
+
+
+@pytest.mark.parametrize("value", ["/home/me/photos.zip", "../photos.zip", "a//b", "", "x" * 300])
+def test_groups_may_have_any_name(value: str, runs: dict[str, list[str]], store: Path) -> None:
+    set_parameter("data", [value], runs)
+    run = comparison(store, experiment="rnn", group_by="data")
+    assert run.info.status == "FINISHED"
+    (mean,) = (v for k, v in run.data.metrics.items() if k.endswith("_mean"))
+    assert mean == pytest.approx(statistics.fmean(v for each in CELLS.values() for v in each))
+    assert "there is nothing to compare it with" in run.data.tags["mlflow.note.content"]
+
+
+@pytest.mark.parametrize(
+    ("values", "name"), [(["0.001", "1e-3"], "0.001"), (["", "''"], ""), (["a b", "'a b'"], "a b")]
+)
+def test_values_that_mlflow_run_spells_otherwise_are_the_same(
+    values: list[str], name: str, runs: dict[str, list[str]], store: Path
+) -> None:
+    set_parameter("setting", values, runs)
+    assert list(groups_by("setting")) == [name]
+
+
+def test_what_else_differs_is_listed(runs: dict[str, list[str]], store: Path) -> None:
+    set_parameter("width", ["16", "32"], runs)
+    set_parameter("seed", ["0", "1"], runs)
+    config = CompareConfig(group_by="cell")
+    found = select(config)
+    text = " ".join(caveats(config, found, grouped(config, found), 8))
+    assert "also differ in width." in text
+    assert "task of its own" not in text
+    client = MlflowClient()
+    client.set_tag(runs["gru"][0], "architecture", "other")
+    client.set_tag(runs["gru"][1], "one", "1")
+    text = " ".join(caveats(config, found := select(config), groups_by("cell"), 8))
+    assert "task of its own" in text
+    assert "5 more have no one" in " ".join(
+        caveats(CompareConfig(group_by="one"), found, groups_by("one"), 8)
+    )
+
+
+def test_of_many_groups_the_first_are_drawn(runs: dict[str, list[str]], store: Path) -> None:
+    client = MlflowClient()
+    place = mlflow.get_experiment_by_name("rnn").experiment_id
+    for number in range(command.MAX_GROUPS):
+        run_id = client.create_run(place, tags={"architecture": "rnn"}).info.run_id
+        client.log_param(run_id, "cell", f"cell {number}")
+        for name, value in {"best/val_accuracy": 0.1, "best/epoch": 1, "val/accuracy": 0.1}.items():
+            client.log_metric(run_id, name, value)
+        client.set_terminated(run_id)
+    run = comparison(store, group_by="cell")
+    html = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/report.html")
+    assert html.count("<h3>") == command.MAX_GROUPS
+    assert "cell 7" in html.partition("</table>")[0]
+    assert f"the first {command.MAX_GROUPS} of {command.MAX_GROUPS + 3} groups" in html
+
+
+def test_a_group_has_one_colour_in_all_pictures(runs: dict[str, list[str]], store: Path) -> None:
+    groups = groups_by("cell")
+    groups["lstm"] = [member._replace(parameters=np.nan) for member in groups["lstm"]]
+    pictures = figures.draw("best/val_accuracy", groups)
+
+    def colours(name: str) -> dict[str, Any]:
+        lines: Any
+        lines, labels = pictures[name].axes[0].get_legend_handles_labels()
+        return {label: line.get_color() for label, line in zip(labels, lines, strict=True)}
+
+    everywhere, fewer = colours("curves"), colours("accuracy_by_parameters")
+    assert set(everywhere) - set(fewer) == {"lstm"}
+    assert fewer.items() <= everywhere.items()
+
+
+def test_curves_are_the_metric_by_epoch(runs: dict[str, list[str]], store: Path) -> None:
+    config = CompareConfig(group_by="cell")
+    (best, *_) = grouped(config, select(config))["gru"]
+    np.testing.assert_allclose(best.curve, [0.97 * epoch / 9 for epoch in (1, 2, 3)])
+
+
+def test_the_table_can_be_read_by_programs(runs: dict[str, list[str]], store: Path) -> None:
+    run = comparison(store, experiment="rnn", group_by="cell")
+    config = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/config.json")
+    assert json.loads(config)["group_by"] == "cell"

@@ -1,0 +1,100 @@
+"""The mixture of experts: its restarts, what is kept of them, what it learns."""
+
+import numpy as np
+import pytest
+import torch
+
+from experiments.moe.config import MoEConfig
+from experiments.moe.lesson import EXPERIMENT
+from experiments.moe.restarts import best_restart
+from harness.training.device import seed_everything
+from harness.training.train import train
+from models.moe import select_from_stack
+
+
+def test_restarts_train_as_they_would_alone() -> None:
+    """Each restart of a stack ends with the weights that it would have reached by itself."""
+    config = MoEConfig(**MoEConfig.tiny).replace(restarts=3, num_epochs=3, gradient_clip_norm=0.1)
+    points, labels = EXPERIMENT.load_data(config).train
+    seed_everything(0)
+    stack = EXPERIMENT.build_stack(config, (3,))
+    starts = [select_from_stack(stack.state_dict(), i) for i in range(3)]
+
+    def descend(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+        optimizer = EXPERIMENT.optimizer(config, model)
+        for i in (0, 50, 100):
+            optimizer.zero_grad()
+            batch = points[i : i + 50], labels[i : i + 50]
+            EXPERIMENT.loss(config, model, batch).loss.backward()
+            EXPERIMENT.clip_gradients(model, config.gradient_clip_norm)
+            optimizer.step()
+        return model.state_dict()
+
+    together = descend(stack)
+    for i, weights in enumerate(starts):
+        alone = EXPERIMENT.build_stack(config, (1,))
+        alone.load_state_dict({name: value.unsqueeze(0) for name, value in weights.items()})
+        for name, value in descend(alone).items():
+            torch.testing.assert_close(together[name][i], value[0], rtol=1e-4, atol=1e-6)
+
+
+def test_clipping_is_torchs_for_each_restart() -> None:
+    config = MoEConfig(**MoEConfig.tiny)
+    stack, one = EXPERIMENT.build_stack(config, (2,)), EXPERIMENT.build_stack(config, ())
+    for p in stack.parameters():
+        p.grad = torch.randn_like(p)
+    for p, q in zip(one.parameters(), stack.parameters(), strict=True):
+        assert q.grad is not None
+        p.grad = q.grad[1].clone()
+    torch.nn.utils.clip_grad_norm_(one.parameters(), 0.5)
+    EXPERIMENT.clip_gradients(stack, 0.5)
+    for p, q in zip(one.parameters(), stack.parameters(), strict=True):
+        assert p.grad is not None
+        assert q.grad is not None
+        torch.testing.assert_close(q.grad[1], p.grad)
+
+
+def test_the_best_restart_by_validation_is_the_one_that_is_kept() -> None:
+    config = MoEConfig(**MoEConfig.tiny).replace(restarts=5, num_epochs=4)
+    trained = train(EXPERIMENT, config)
+    losses = trained.history.stacked("val/loss")  # (epochs, restarts)
+    epoch, restart = np.unravel_index(losses.argmin(), losses.shape)
+    best = trained.history.best_epoch - 1, best_restart(trained.history)
+    assert best == (int(epoch), int(restart))
+    output = EXPERIMENT.loss(config, trained.model, trained.data.validation)
+    assert output.loss.item() == pytest.approx(losses.min(), rel=1e-5)
+
+
+def test_two_experts_beat_one_line_and_specialise() -> None:
+    """Half the default's epochs and data already leave the best single line, 0.698, far behind."""
+    config = MoEConfig(
+        num_epochs=15, num_train=10_000, num_validation=5_000, num_test=20_000, animation=False
+    )
+    trained = train(EXPERIMENT, config)
+    metrics = EXPERIMENT.evaluate(config, trained, trained.data.test).metrics
+    assert metrics["test/accuracy"] > 0.93
+    assert metrics["test/hard_routing_accuracy"] > 0.93
+    assert metrics["test/logistic_regression_accuracy"] == pytest.approx(0.68, abs=0.02)
+    assert metrics["test/perceptron_accuracy"] > metrics["test/logistic_regression_accuracy"]
+    share = [metrics["test/expert_share_1"], metrics["test/expert_share_2"]]
+    assert sum(share) == pytest.approx(1)
+    assert min(share) > 0.3
+
+
+@pytest.mark.parametrize("data", ["moons", "circles", "spirals", "checkerboard"])
+def test_every_data_set_trains(data: str) -> None:
+    config = MoEConfig(**MoEConfig.tiny).replace(data=data, top_k=1, routing_noise=0.1)
+    assert len(train(EXPERIMENT, config).history.rows) == config.num_epochs
+
+
+def test_a_weight_is_restored_as_it_was_kept() -> None:
+    config = MoEConfig(**MoEConfig.tiny)
+    trained = train(EXPERIMENT, config)
+    restored = EXPERIMENT.restore_model(config, None, trained.model.state_dict())
+    points = trained.data.validation.points
+    torch.testing.assert_close(restored(points), trained.model(points), rtol=0, atol=0)
+
+
+def test_more_experts_per_point_than_there_are_is_refused() -> None:
+    with pytest.raises(ValueError, match="top_k=3: exceeds num_experts=2"):
+        MoEConfig(top_k=3)

@@ -1,0 +1,333 @@
+"""Inference: what trained models predict, what is stored with them, and what they refuse."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import mlflow
+import numpy as np
+import pytest
+import torch
+from mlflow.tracking import MlflowClient
+from PIL import Image
+
+import experiments
+from datasets.characters import Vocabulary
+from datasets.memory_tasks import Copy
+from experiments.predict.__main__ import main
+from experiments.predict.command import inference_of
+from experiments.rnn_text.config import RNNTextConfig
+from experiments.rnn_text.lesson import EXPERIMENT as RNN_TEXT
+from harness.errors import UserError
+from harness.inference.inference import config_of
+from harness.tracking.models import load
+from models.recurrent import RecurrentNetwork, generate
+
+Predict = Callable[..., list[dict[str, Any]]]
+
+
+@pytest.fixture
+def predict(capsys: pytest.CaptureFixture[str]) -> Predict:
+    """Predict as on the command line; return the rows that a program would read."""
+
+    def rows_of(*arguments: str) -> list[dict[str, Any]]:
+        capsys.readouterr()
+        main([*arguments, "--json"])
+        rows: list[dict[str, Any]] = json.loads(capsys.readouterr().out)
+        return rows
+
+    return rows_of
+
+
+def served(uri: str, inputs: np.ndarray) -> np.ndarray:
+    """Return what MLflow itself makes of the model."""
+    return np.asarray(mlflow.pyfunc.load_model(uri).predict(inputs))
+
+
+@pytest.mark.parametrize("name", experiments.names())
+def test_every_model_knows_its_request_and_its_configuration(
+    name: str, trained: Callable[..., str], module_store: Path
+) -> None:
+    (module_store / "README.md").write_text(100 * "what rnn_text reads in the tests ")
+    model = load(trained(name))
+    assert inference_of(model).request_class.positional == ("model", "inputs")
+    experiment = experiments.find(name)
+    config_class = experiment.config_class
+    assert config_of(model, experiment) == config_class(**config_class.tiny)
+
+
+def test_points_get_class_probability_and_shares(
+    trained: Callable[..., str], predict: Predict, tmp_path: Path
+) -> None:
+    uri = trained("moe", num_experts=3)
+    file = tmp_path / "points.csv"
+    file.write_text("-3,1\n0.25,2\n")
+    rows = predict(uri, "0.5,-1.2", "-0.5,.25", str(file))
+    points = [[0.5, -1.2], [-0.5, 0.25], [-3, 1], [0.25, 2]]
+    of_one = 1 / (1 + np.exp(-served(uri, np.array(points, dtype=np.float32))))
+    assert [row["class"] for row in rows] == (of_one > 0.5).astype(int).tolist()
+    expected = np.maximum(of_one, 1 - of_one)
+    np.testing.assert_allclose([row["probability"] for row in rows], expected, rtol=1e-5)
+    shares = np.array([[row[f"expert_{k}"] for k in (1, 2, 3)] for row in rows])
+    np.testing.assert_allclose(shares.sum(1), 1, rtol=1e-5)
+    assert [row["input"] for row in rows] == ["0.5,-1.2", "-0.5,.25", "-3,1", "0.25,2"]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("1,2\n3\n", "line 2: '3' is no point"),
+        ("1,2\nx,y\n", "line 2: 'x,y' is no point"),
+        ("1,nan\n", "line 1: the coordinates of a point are finite"),
+        ("", "is empty"),
+    ],
+)
+def test_a_bad_line_of_points_is_named(
+    content: str, reason: str, trained: Callable[..., str], tmp_path: Path
+) -> None:
+    file = tmp_path / "points.csv"
+    file.write_text(content)
+    with pytest.raises(UserError, match=reason):
+        main([trained("moe"), str(file)])
+
+
+def photograph(path: Path, seed: int) -> Path:
+    pixels = np.random.default_rng(seed).integers(0, 256, (6, 4, 3), dtype=np.uint8)
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(pixels).resize((400, 300)).save(path)
+    return path
+
+
+def test_photographs_are_classified_beside_files_that_are_none(
+    trained: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri = trained("cnn")
+    folder = tmp_path / "photographs"
+    files = [photograph(folder / f"{name}.png", seed) for seed, name in enumerate("ace")]
+    (folder / "b.jpg").write_text("no photograph")
+    with pytest.raises(UserError, match=r"b\.jpg: not an image \(2 of 5 inputs failed\)"):
+        main([uri, str(folder), "nowhere.jpg", "--json"])
+    rows = json.loads(capsys.readouterr().out)
+    names = [Path(row["input"]).name for row in rows]
+    assert names == ["a.png", "b.jpg", "c.png", "e.png", "nowhere.jpg"]
+    assert [row.get("error") for row in rows if "error" in row] == [
+        "not an image",
+        "no such photograph",
+    ]
+    answered = [row for row in rows if "error" not in row]
+    for file, row in zip(files, answered, strict=True):
+        with Image.open(file) as image:
+            pixels = np.asarray(image.resize((32, 32), Image.Resampling.BILINEAR, reducing_gap=2))
+        logits = served(uri, (pixels / 255).astype(np.float32).transpose(2, 0, 1)[None])[0]
+        expected = np.exp(logits) / np.exp(logits).sum()
+        assert row["class"] == ("cats", "dogs")[expected.argmax()]
+        assert row["probability"] == pytest.approx(expected.max(), abs=0.02)
+
+
+def test_explanations_are_pictures_with_names_of_their_own(
+    trained: Callable[..., str], predict: Predict, tmp_path: Path
+) -> None:
+    files = [photograph(tmp_path / folder / "cat.png", 0) for folder in ("one", "two")]
+    rows = predict(
+        trained("cnn"), *map(str, files), "--explain", "--explain-dir", str(tmp_path / "out")
+    )
+    assert [Path(row["explanation"]).name for row in rows] == ["cat.png", "cat-2.png"]
+    for row in rows:
+        with Image.open(row["explanation"]) as picture:
+            assert np.asarray(picture.convert("L")).std() > 5
+
+
+def test_a_folder_without_files_is_refused(trained: Callable[..., str], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="a folder without files"):
+        main([trained("cnn"), str(tmp_path)])
+
+
+def test_a_text_is_echoed_after_the_delay(trained: Callable[..., str], predict: Predict) -> None:
+    uri = trained("rnn", delay=2)
+    (row,) = predict(uri, "he llo")
+    symbols = Vocabulary().encode("he llo").numpy()
+    predicted = served(uri, symbols[None])[0].argmax(-1)
+    predicted[[0, 1, 4]] = 0
+    assert row["prediction"] == Vocabulary().decode(torch.from_numpy(predicted))
+
+
+def test_the_delay_is_given_where_it_varies(trained: Callable[..., str], predict: Predict) -> None:
+    uri = trained("rnn", task="variable_echo", max_delay=3)
+    predictions = set()
+    for delay in range(4):
+        (row,) = predict(uri, "he llo", "--delay", str(delay))
+        inputs = np.array([[delay, *Vocabulary().encode("he llo").tolist()]])
+        predicted = served(uri, inputs)[0].argmax(-1)
+        predicted[:delay] = 0
+        predicted[2 + delay : 3 + delay] = 0
+        assert row["prediction"] == Vocabulary().decode(torch.from_numpy(predicted))
+        predictions.add(row["prediction"])
+    assert len(predictions) > 1
+    with pytest.raises(UserError, match="delay=4: this model knows those up to 3"):
+        main([uri, "hello", "--delay", "4"])
+
+
+def test_ten_letters_are_copied(trained: Callable[..., str], predict: Predict) -> None:
+    uri = trained("rnn", task="copy", blank_length=6)
+    (row,) = predict(uri, "abcdefghab")
+    inputs = Copy(6).build_inputs(Vocabulary().encode("abcdefghab").unsqueeze(0)).numpy()
+    predicted = served(uri, inputs)[0].argmax(-1)[-10:]
+    assert row["prediction"] == Vocabulary().decode(torch.from_numpy(predicted))
+    with pytest.raises(UserError, match="10 letters from a to h can be copied"):
+        main([uri, "abcdefghaz"])
+
+
+def test_a_text_is_continued(
+    trained: Callable[..., str], predict: Predict, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri = trained("rnn_text", text="", length=20)
+    arguments = [uri, "the ", "--num-characters", "30", "--seed", "3"]
+    (row,) = predict(*arguments)
+    assert predict(*arguments) == [row]
+    assert predict(*arguments[:-1], "4") != [row]
+    main(arguments)
+    assert capsys.readouterr().out == f"the {row['continuation']}\n"
+    # The exported model predicts from the whole text what the one that keeps its state does.
+    (greedy,) = predict(*arguments, "--temperature", "0")
+    text = "the " + greedy["continuation"]
+    predicted = served(uri, Vocabulary().encode(text).numpy()[None])[0].argmax(-1)
+    assert Vocabulary().decode(torch.from_numpy(predicted[3:-1])) == greedy["continuation"]
+
+
+def test_a_continuation_is_what_generate_returns(
+    trained: Callable[..., str], predict: Predict
+) -> None:
+    uri = trained("rnn_text", text="", length=20)
+    (row,) = predict(uri, "the ", "--num-characters", "12", "--temperature", "0.5")
+    model = load(uri)
+    config = cast("RNNTextConfig", config_of(model, RNN_TEXT))
+    restored = RNN_TEXT.restore_model(config, None, model.weights)
+    network = cast("RecurrentNetwork", restored)
+    seeded = torch.Generator().manual_seed(0)
+    prompt = Vocabulary().encode("the ")
+    drawn = generate(network, prompt, 12, torch.tensor([0.5]), seeded)
+    assert Vocabulary().decode(drawn[0]) == row["continuation"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["Hello"], "inputs=Hello: character 'H' at position 1 is outside the alphabet"),
+        ([""], "an empty text"),
+        (["abc", "--delay", "3"], "delay=3: this model was trained with delay="),
+        (["abc", "--colour", "1"], "unknown parameter colour"),
+    ],
+)
+def test_what_cannot_be_echoed_is_refused(
+    arguments: list[str], reason: str, trained: Callable[..., str]
+) -> None:
+    with pytest.raises(UserError, match=reason):
+        main([trained("rnn"), *arguments])
+
+
+def test_a_negative_temperature_is_refused(trained: Callable[..., str]) -> None:
+    with pytest.raises(UserError, match="temperature=-1"):
+        main([trained("rnn_text", text="", length=20), "abc", "--temperature", "-1"])
+
+
+def test_sequences_come_as_words_or_in_a_file(
+    trained: Callable[..., str], predict: Predict, tmp_path: Path
+) -> None:
+    uri = trained("seq_classification")
+    file = tmp_path / "sequences.csv"
+    file.write_text("XX,BacXbdcXaE\nBabYE\n")
+    rows = predict(uri, "BacXbdcYaE", str(file))
+    symbols = load(uri).metadata["symbols"]
+    for row, text in zip(rows, ("BacXbdcYaE", "BacXbdcXaE", "BabYE"), strict=True):
+        logits = served(uri, np.array([[symbols.index(symbol) for symbol in text]]))[0]
+        expected = np.exp(logits) / np.exp(logits).sum()
+        assert row["input"] == text
+        assert row["class"] == ("XX", "XY", "YX", "YY")[expected.argmax()]
+        assert row["probability"] == pytest.approx(expected.max(), rel=1e-4)
+    assert [row.get("actual") for row in rows] == [None, "XX", None]
+
+
+def test_what_is_no_sequence_is_refused(trained: Callable[..., str], tmp_path: Path) -> None:
+    file = tmp_path / "sequences.csv"
+    file.write_text("XX,BacE\nXX,BaqE\n")
+    with pytest.raises(UserError, match="line 2: character 'q' at position 3"):
+        main([trained("seq_classification"), str(file)])
+    file.write_text("XX,BacE\nXX,Ba,E\n")
+    with pytest.raises(UserError, match="line 2: 3 fields"):
+        main([trained("seq_classification"), str(file)])
+    uri = trained("seq_classification", encoder="transformer")
+    with pytest.raises(UserError, match="1025 steps; this transformer has positions for 1024"):
+        main([uri, "a" * 1025])
+
+
+def test_channels_are_read_from_a_file(
+    trained: Callable[..., str], predict: Predict, tmp_path: Path
+) -> None:
+    uri = trained("seq_classification", task="adding", level="hard", length=12)
+    file = tmp_path / "steps.csv"
+    file.write_text("0.5,1\n0.25,0\n0.125,1\n")
+    (row,) = predict(uri, str(file))
+    steps = np.array([[[0.5, 1], [0.25, 0], [0.125, 1]]], dtype=np.float32)
+    assert row["prediction"] == pytest.approx(served(uri, steps).item(), rel=1e-4)
+    file.write_text("0.5,1\n0.25\n")
+    with pytest.raises(UserError, match="line 2: 1 numbers; 2 are needed"):
+        main([uri, str(file)])
+    with pytest.raises(UserError, match="this model reads CSV files, 2 numbers in a line"):
+        main([uri, "abc"])
+
+
+def test_predictions_are_printed_as_csv_and_as_a_table(
+    trained: Callable[..., str], predict: Predict, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri = trained("moe")
+    rows = predict(uri, "1,2", "3,4")
+    main([uri, "1,2", "3,4", "--csv"])
+    read = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    for row, line in zip(rows, read, strict=True):
+        assert line["input"] == row["input"]
+        assert float(line["probability"]) == pytest.approx(row["probability"], rel=1e-5)
+    main([uri, "1,2", "3,4"])
+    heading, *lines = capsys.readouterr().out.splitlines()
+    assert heading.split() == list(rows[0])
+    assert [line.split()[0] for line in lines] == ["1,2", "3,4"]
+    with pytest.raises(UserError, match="only one of them"):
+        main([uri, "1,2", "--csv", "--json"])
+
+
+def test_a_registered_model_is_found_and_a_near_name_is_named(trained: Callable[..., str]) -> None:
+    with pytest.raises(UserError, match="no model is registered yet"):
+        main(["models:/moe@champion", "1,2"])
+    version = mlflow.register_model(trained("moe"), "moe")
+    MlflowClient().set_registered_model_alias("moe", "champion", version.version)
+    main(["models:/moe@champion", "1,2"])
+    with pytest.raises(UserError, match="did you mean models:/moe@champion"):
+        main(["models:/mo@champion", "1,2"])
+    with pytest.raises(UserError, match="did you mean models:/moe@champion"):
+        main(["models:/moe@champ", "1,2"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ([], "required: model"),
+        (["--json"], "required: model"),
+        (["nowhere", "1,2"], "model=nowhere: cannot be loaded .* there is no such folder"),
+        (["runs:/0123456789abcdef0123456789abcdef/model", "1,2"], "not found"),
+    ],
+)
+def test_what_is_no_model_is_refused(arguments: list[str], reason: str, module_store: Path) -> None:
+    with pytest.raises(UserError, match=reason):
+        main(arguments)
+
+
+def test_a_model_of_others_is_refused(module_store: Path, tmp_path: Path) -> None:
+    example = np.zeros((2, 2), dtype=np.float32)
+    model = torch.nn.Linear(2, 1)
+    mlflow.pytorch.save_model(
+        model, str(tmp_path / "model"), input_example=example, serialization_format="pt2"
+    )
+    with pytest.raises(UserError, match="does not say what it was trained as"):
+        main([str(tmp_path / "model"), "1,2"])

@@ -1,0 +1,64 @@
+"""Which parameters of the memory tasks go together."""
+
+from typing import Any
+
+import pytest
+
+from experiments.rnn.config import RNNConfig
+from harness.config import construct
+from harness.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"delay": 15}, "delay=15: has to be below 15"),
+        ({"delay": 6, "min_length": 6}, "delay=6: has to be below 6"),
+        ({"task": "variable_echo", "max_delay": 20}, "max_delay=20: has to be below 15"),
+        ({"min_length": 16}, "min_length=16: exceeds length=15"),
+        ({"test_length": 3}, "test_length=3: is less than length=15"),
+        ({"length": 64}, "test_length=25: is less than length=64"),
+        ({"cell": "rnn", "initialisation": "chrono"}, "initialisation=chrono: .*cell=rnn"),
+        ({"cell": "mingru"}, "initialisation=orthogonal: .*allowed for rnn, lstm, gru"),
+        ({"delay": -1}, "delay=-1"),
+        ({"cell": "transformer"}, "cell=transformer"),
+        ({"task": "next_character"}, "task=next_character"),
+        ({"text": "novel.txt"}, "text: no such parameter"),
+    ],
+)
+def test_what_is_not_allowed_is_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        construct(RNNConfig, values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"task": "variable_echo", "delay": 3},
+        {"task": "copy", "delay": 3},
+        {"max_delay": 3},
+        {"task": "copy", "max_delay": 3},
+        {"blank_length": 30},
+        {"initial_blank_length": 3},
+        {"task": "copy", "resample_each_epoch": False, "initial_blank_length": 3},
+        {"task": "copy", "length": 30},
+        {"task": "copy", "min_length": 5},
+        {"task": "copy", "test_length": 30},
+    ],
+)
+def test_what_has_no_effect_is_refused_and_not_logged(values: dict[str, Any]) -> None:
+    *others, (name, value) = values.items()
+    with pytest.raises(UserError, match=f"{name}={value}: has no effect here; it needs "):
+        construct(RNNConfig, values)
+    assert name not in RNNConfig(**dict(others)).as_parameters()
+
+
+def test_every_task_logs_the_parameters_that_it_has() -> None:
+    own = {
+        "echo": {"delay", "length", "min_length", "test_length"},
+        "variable_echo": {"max_delay", "length", "min_length", "test_length"},
+        "copy": {"blank_length", "initial_blank_length"},
+    }
+    every = set.union(*own.values())
+    for task, names in own.items():
+        assert every & set(construct(RNNConfig, {"task": task}).as_parameters()) == names

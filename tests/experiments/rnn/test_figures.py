@@ -1,0 +1,86 @@
+"""Pictures of memory: what is shown, where, and how it is marked."""
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from experiments.rnn import figures
+from harness.figures import style
+
+DOT = figures.BLANK
+
+
+def drawn(figure: Figure) -> Figure:
+    """Draw a figure, which is when matplotlib warns, and check that it fits the pane."""
+    assert style.to_image(style.Canvas(figure)).width <= 830
+    return figure
+
+
+def test_accuracy_by_length_starts_at_the_trained_length() -> None:
+    lengths = np.array([15, 30, 60])
+    curves = {"symbols": np.array([1, 0.9, 0.8]), "whole sequences": np.array([1, 0.5, 0])}
+    (axes,) = drawn(figures.accuracy_by_length(lengths, curves, "letters")).axes
+    symbols, whole, trained = axes.lines
+    assert np.array_equal(symbols.get_ydata(), curves["symbols"])
+    assert np.array_equal(whole.get_ydata(), curves["whole sequences"])
+    assert np.ravel(trained.get_xdata()).tolist() == [15, 15]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["15", "30", "60"]
+    assert "letters" in axes.get_xlabel()
+
+
+def test_positions_where_nothing_is_scored_have_no_point() -> None:
+    correct, scored = np.array([0, 0, 5, 4]), np.array([0, 0, 5, 8])
+    (axes,) = drawn(figures.accuracy_by_position(correct, scored)).axes
+    assert np.ravel(axes.lines[0].get_xdata()).tolist() == [3, 4]
+    assert np.ravel(axes.lines[0].get_ydata()).tolist() == [1, 0.5]
+    assert "9 of 13" in axes.get_title()
+
+
+def test_each_delay_has_its_bar() -> None:
+    (axes,) = drawn(figures.accuracy_by_delay(np.array([3, 0, 1]), np.array([3, 0, 4]))).axes
+    heights = [bar.get_extents().height for bar in axes.patches]
+    assert heights[1] / heights[0] == pytest.approx(0.25)
+    assert list(axes.get_xticks()) == [0, 2]
+
+
+def test_gradients_that_have_vanished_end_the_curve() -> None:
+    norms = {"untrained": np.array([1, 0.1, 0, 0]), "trained": np.array([1, 1, 0.5, 0.2])}
+    (axes,) = drawn(figures.reach(norms, delay=2)).axes
+    untrained, trained, delay = axes.lines
+    assert np.isnan(untrained.get_ydata()).tolist() == [False, False, True, True]
+    assert np.array_equal(trained.get_ydata(), norms["trained"])
+    assert np.ravel(delay.get_xdata()).tolist() == [2, 2]
+    assert len(drawn(figures.reach(norms)).axes[0].lines) == 2
+
+
+def test_memory_shows_every_unit_at_every_step_beside_the_letters() -> None:
+    hidden = np.random.default_rng(0).normal(size=(5, 7))
+    figure = drawn(figures.memory(hidden, f"abc{DOT}{DOT}", f"{DOT}{DOT}abc"))
+    image = figure.axes[0].images[0].get_array()
+    assert image is not None
+    assert sorted(map(tuple, np.asarray(image).tolist())) == sorted(map(tuple, hidden.T.tolist()))
+    labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert labels == [f"a\n{DOT}", f"b\n{DOT}", "c\na", f"{DOT}\nb", f"{DOT}\nc"]
+    drawn(figures.memory(np.zeros((300, 4)), "a" * 300, "b" * 300))  # too long for letters
+
+
+def test_errors_are_marked_and_only_they() -> None:
+    figure = drawn(
+        figures.predictions([("abcd", f"{DOT}{DOT}ab", f"{DOT}{DOT}ax"), ("ef", "ef", "ef")])
+    )
+    marked = [
+        text.get_text()
+        for text in figure.axes[0].texts
+        if (box := text.get_bbox_patch()) and to_hex(box.get_facecolor()).upper() == style.VERMILION
+    ]
+    assert marked == ["x"]
+    assert figure.get_suptitle().startswith("Predictions: 1 errors")
+
+
+def test_long_blanks_are_left_out() -> None:
+    row = ("ab" + DOT * 100 + "z" + DOT * 2, DOT * 103 + "ab", DOT * 103 + "aa")
+    figure = drawn(figures.predictions([row]))
+    letters = [text.get_text() for text in figure.axes[0].texts]
+    assert letters[:6] == ["input", "a", "b", "z", DOT, DOT]
+    assert "blanks left out" in figure.get_suptitle()

@@ -1,0 +1,86 @@
+"""Echoes and copies of texts, as `predict` prints them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import mlflow
+import numpy as np
+import pytest
+import torch
+
+from datasets.characters import Vocabulary
+from datasets.memory_tasks import Copy
+from experiments.rnn.inference import EchoRequest, predict
+from harness.errors import UserError
+from harness.tracking.models import load
+
+Train = Callable[..., str]
+
+
+def rows_of(uri: str, *inputs: str, **options: Any) -> list[dict[str, Any]]:
+    return list(predict(EchoRequest(model=uri, inputs=inputs, **options), load(uri)))
+
+
+def served(uri: str, inputs: np.ndarray) -> np.ndarray:
+    """Return the most probable symbols of one sequence, as MLflow itself serves the model."""
+    logits = np.asarray(mlflow.pyfunc.load_model(uri).predict(inputs))
+    return np.asarray(logits[0].argmax(-1))
+
+
+def test_a_text_is_echoed_with_the_delay_of_the_model(trained: Train) -> None:
+    uri = trained("rnn", delay=2)
+    (row,) = rows_of(uri, "he llo")
+    predicted = served(uri, Vocabulary().encode("he llo").numpy()[None])
+    predicted[[0, 1, 4]] = 0
+    assert row == {
+        "input": "he llo",
+        "prediction": Vocabulary().decode(torch.from_numpy(predicted)),
+    }
+    assert rows_of(uri, "he llo", delay=2) == [row]
+    with pytest.raises(UserError, match="delay=3: this model was trained with delay=2"):
+        rows_of(uri, "abc", delay=3)
+
+
+def test_the_delay_is_an_option_where_it_varies(trained: Train) -> None:
+    uri = trained("rnn", task="variable_echo", max_delay=3)
+    predictions = set()
+    for delay in range(4):
+        (row,) = rows_of(uri, "he llo", delay=delay)
+        inputs = np.array([[delay, *Vocabulary().encode("he llo").tolist()]])
+        predicted = served(uri, inputs)
+        predicted[:delay] = 0
+        predicted[2 + delay : 3 + delay] = 0
+        assert row["prediction"] == Vocabulary().decode(torch.from_numpy(predicted))
+        predictions.add(row["prediction"])
+    assert len(predictions) > 1
+    with pytest.raises(UserError, match="delay=4: this model knows those up to 3"):
+        rows_of(uri, "hello", delay=4)
+
+
+def test_ten_letters_are_copied(trained: Train) -> None:
+    uri = trained("rnn", task="copy", blank_length=6)
+    (row,) = rows_of(uri, "abcdefghab")
+    inputs = Copy(6).build_inputs(Vocabulary().encode("abcdefghab").unsqueeze(0)).numpy()
+    predicted = served(uri, inputs)[-10:]
+    assert row["prediction"] == Vocabulary().decode(torch.from_numpy(predicted))
+    with pytest.raises(UserError, match="10 letters from a to h can be copied"):
+        rows_of(uri, "abcdefghaz")
+    with pytest.raises(UserError, match="delay=3: has no effect here"):
+        rows_of(uri, "abcdefghab", delay=3)
+
+
+def test_a_model_of_the_comparison_of_cells_predicts_as_well(trained: Train) -> None:
+    (row,) = rows_of(trained("rnn_cells"), "hello")
+    assert len(row["prediction"]) == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("Hello", "inputs=Hello: character 'H' at position 1 is outside the alphabet"),
+        ("", "an empty text"),
+    ],
+)
+def test_what_cannot_be_echoed_is_refused(text: str, reason: str, trained: Train) -> None:
+    with pytest.raises(UserError, match=reason):
+        rows_of(trained("rnn", delay=2), text)

@@ -1,0 +1,113 @@
+"""The memory tasks: what is scored, what is new in each epoch, what is resumed."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from datasets.memory_tasks import Sequences
+from experiments.rnn.config import RNNConfig
+from experiments.rnn.lesson import EXPERIMENT, predict
+from harness.config import construct
+from harness.run_experiment import run_experiment
+from harness.signals import Terminated
+from harness.tracking.lifecycle import track
+from harness.training.train import train
+
+
+def small(**changes: Any) -> RNNConfig:
+    return construct(RNNConfig, {**RNNConfig.tiny, "checkpoint_seconds": 0.0, **changes})
+
+
+def padded(sequences: list[tuple[list[int], int]]) -> Sequences:
+    """Return echoes of letters with their delay, padded to the longest."""
+    longest = max(len(letters) for letters, _ in sequences)
+    inputs = torch.tensor([letters + [0] * (longest - len(letters)) for letters, _ in sequences])
+    targets = torch.zeros_like(inputs)
+    for row, (letters, delay) in enumerate(sequences):
+        targets[row, delay : len(letters)] = torch.tensor(letters[: len(letters) - delay])
+    delays = torch.tensor([delay for _, delay in sequences])
+    return Sequences(inputs, targets, targets != 0, delays)
+
+
+def test_a_padded_batch_has_the_loss_of_its_sequences_one_by_one() -> None:
+    config = small(task="variable_echo", max_delay=3)
+    network: Any = EXPERIMENT.build_model(config, None).eval()
+    sequences = [([5, 1, 9, 26, 3, 3, 8], 2), ([7, 2], 0), ([4, 4, 13, 6], 3)]
+    batch = padded(sequences)
+    output = EXPERIMENT.loss(config, network, batch)
+    losses, correct, whole = [], [], []
+    for letters, delay in sequences:
+        logits, _ = network(torch.tensor([letters]), torch.tensor([delay]))
+        predicted = logits[0, delay:]
+        expected = torch.tensor(letters[: len(letters) - delay])
+        losses += F.cross_entropy(predicted, expected, reduction="none").tolist()
+        hits = (predicted.argmax(-1) == expected).tolist()
+        correct += hits
+        whole.append(all(hits))
+    assert output.num_samples == len(losses)
+    assert output.loss.item() == pytest.approx(np.mean(losses), rel=1e-5)
+    assert output.metrics["accuracy"].item() == pytest.approx(np.mean(correct))
+    assert output.metrics["sequence_accuracy"].item() == pytest.approx(np.mean(whole))
+    predictions = predict(network, batch)
+    assert predictions.loss == pytest.approx(np.mean(losses), rel=1e-5)
+    assert predictions.accuracy == pytest.approx(np.mean(correct))
+    assert predictions.sequence_accuracy == pytest.approx(np.mean(whole))
+
+
+def test_each_epoch_has_new_sequences_unless_they_are_fixed() -> None:
+    config = small()
+    data = EXPERIMENT.load_data(config)
+    first, second, again = (
+        torch.cat([batch.inputs for batch in EXPERIMENT.training_batches(config, data, epoch)])
+        for epoch in (1, 2, 1)
+    )
+    assert len(first) == 100
+    assert torch.equal(first, again)
+    assert not torch.equal(first, second)
+    assert len(set(map(tuple, torch.cat([first, second]).tolist()))) == 200
+    config = small(resample_each_epoch=False)
+    data = EXPERIMENT.load_data(config)
+    epochs = [
+        torch.cat([inputs for inputs, *_ in EXPERIMENT.training_batches(config, data, epoch)])
+        for epoch in (1, 2)
+    ]
+    rows = [sorted(map(tuple, epoch.tolist())) for epoch in epochs]
+    assert rows[0] == rows[1]
+    assert not torch.equal(*epochs)
+
+
+def test_the_blank_length_that_was_trained_with_is_measured() -> None:
+    config = small(task="copy", blank_length=20, initial_blank_length=2, num_epochs=3)
+    history = train(EXPERIMENT, config).history
+    assert history.column("train/blank_length").tolist() == [2, 3, 20]
+    assert "val/blank_length" not in history.rows[0]
+    fixed = config.replace(resample_each_epoch=False, initial_blank_length=5, num_epochs=1)
+    assert train(EXPERIMENT, fixed).history.rows[0]["train/blank_length"] == 20
+    assert "train/blank_length" not in train(EXPERIMENT, small(num_epochs=1)).history.rows[0]
+
+
+def test_interrupted_and_resumed_it_ends_with_the_same_numbers(
+    monkeypatch: pytest.MonkeyPatch, store: Path
+) -> None:
+    monkeypatch.setattr(type(EXPERIMENT), "figures", lambda *_: iter(()))
+    config = small(min_length=6, num_epochs=4, dropout_rate=0.2, num_layers=2)
+    undisturbed = run_experiment(EXPERIMENT, config)
+
+    def interrupt(progress: Any) -> None:
+        if progress.epoch == 3:
+            raise Terminated
+
+    with pytest.raises(Terminated), track(config, "cpu") as run:
+        train(EXPERIMENT, config, callbacks=[interrupt], recorder=run)
+    resumed = run_experiment(EXPERIMENT, RNNConfig(resume=run.run_id))
+    assert resumed.metrics == undisturbed.metrics
+
+
+def test_the_default_is_trained_to_echo() -> None:
+    """A third of the default's training, half its units: most of a delay of two is echoed."""
+    config = RNNConfig(num_epochs=3, hidden_size=32, delay=2, num_train=6_400)
+    assert train(EXPERIMENT, config).history.best["val/accuracy"] > 0.9

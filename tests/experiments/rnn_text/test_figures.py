@@ -1,0 +1,55 @@
+"""Pictures of a network that predicts text."""
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from experiments.rnn_text import figures
+from harness.figures import style
+
+
+def drawn(figure: Figure) -> Figure:
+    """Draw a figure, which is when matplotlib warns, and check that it fits the pane."""
+    assert style.to_image(style.Canvas(figure)).width <= 830
+    return figure
+
+
+def test_bits_stand_beside_those_of_the_compressors() -> None:
+    curves = {"training": np.array([4.0, 2.0]), "validation": np.array([4.1, 2.2])}
+    baselines = {"5-gram": 1.8, "xz": 1.9}
+    (axes,) = drawn(
+        figures.bits(curves, 50, baselines, best_epoch=2, tested={"test": 2.1, "dynamic": 1.7})
+    ).axes
+    assert np.ravel(axes.lines[0].get_xdata()).tolist() == [50, 100]
+    assert np.ravel(axes.lines[2].get_xdata()).tolist() == [100]
+    labels = axes.get_legend_handles_labels()[1]
+    assert labels == [
+        "training",
+        "validation",
+        "test 2.100",
+        "dynamic 1.700",
+        "5-gram 1.800",
+        "xz 1.900",
+    ]
+    low, high = axes.get_ylim()
+    assert low < 1.7 < 2.2 < high
+
+
+def test_letters_are_shares_of_each_actual_one() -> None:
+    counts = np.array([[3, 1], [0, 0]])
+    axes = drawn(figures.letters(counts, ["-", "a"])).axes[0]
+    assert np.asarray(axes.images[0].get_array()).tolist() == [[0.75, 0.25], [0, 0]]
+    assert "0.750" in axes.get_title()
+
+
+@pytest.mark.parametrize("length", [5, 300])
+def test_all_generated_text_is_shown(length: int) -> None:
+    texts = {0.5: "ab " * length, 1.1: "z" * length}
+    figure = drawn(figures.generated_text(texts))
+    shown = [text.get_text() for text in figure.axes[0].texts]
+    assert shown[0] == "temperature 0.5"
+    assert "".join(shown[3].split()) == "z" * length
+    height = figure.get_figheight() * figure.dpi
+    renderer = style.Canvas(figure).get_renderer()
+    assert all(text.get_window_extent(renderer).y0 >= 0 for text in figure.axes[0].texts)
+    assert all(text.get_window_extent(renderer).y1 <= height for text in figure.axes[0].texts)

@@ -1,0 +1,186 @@
+"""The next character: how a text is read in training, in evaluation and with adapted weights."""
+
+import lzma
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from datasets.characters import Vocabulary
+from experiments.rnn_text import baselines, dynamic_evaluation
+from experiments.rnn_text.config import RNNTextConfig
+from experiments.rnn_text.lesson import EXPERIMENT
+from experiments.rnn_text.streams import Carry, Chunk, Streams
+from harness.config import construct
+from harness.errors import UserError
+from harness.run_experiment import run_experiment
+from harness.signals import Terminated
+from harness.tracking.lifecycle import track
+from harness.training.train import train
+from models.ngram import kneser_ney
+
+TEXT = "the quick brown fox jumps over the lazy dog while five boxing wizards jump quickly " * 12
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> RNNTextConfig:
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT)
+    return RNNTextConfig(
+        text=str(path),
+        cell="gru",
+        hidden_size=8,
+        embedding_size=0,
+        dropout_rate=0.0,
+        batch_size=4,
+        length=10,
+        num_epochs=2,
+        checkpoint_seconds=0.0,
+    )
+
+
+@pytest.fixture
+def network(config: RNNTextConfig) -> Any:
+    return EXPERIMENT.build_model(config, None).eval()
+
+
+def test_a_text_is_resumed_where_the_chunk_before_ended(
+    config: RNNTextConfig, network: Any
+) -> None:
+    """Chunk by chunk with its state, the loss is that of the streams as a whole."""
+    chunks = EXPERIMENT.validation_batches(config, EXPERIMENT.load_data(config))
+    for _ in range(2):  # the second pass begins with no state again
+        outputs = [EXPERIMENT.loss(config, network, chunk) for chunk in chunks]
+        total = sum(output.loss.item() * int(output.num_samples) for output in outputs)
+        inputs = torch.cat([chunk.inputs for chunk in chunks], dim=1)
+        targets = torch.cat([chunk.targets for chunk in chunks], dim=1)
+        expected = F.cross_entropy(network(inputs)[0].transpose(1, 2), targets).item()
+        assert total / targets.numel() == pytest.approx(expected, rel=1e-5)
+    bits = outputs[0].metrics["bits_per_character"].item()
+    assert bits == pytest.approx(outputs[0].loss.item() / math.log(2))
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_gradients_end_where_a_chunk_begins(config: RNNTextConfig, cell: str) -> None:
+    config = config.replace(cell=cell, embedding_size=3)
+    network: Any = EXPERIMENT.build_model(config, None)
+    carry = Carry()
+    for symbol in (1, 2):
+        symbols = torch.full((1, 4), symbol)
+        output = EXPERIMENT.loss(config, network, Chunk(symbols, symbols, carry))
+    output.loss.backward()
+    gradient = network.embedding.weight.grad
+    assert gradient[1].abs().sum() == 0 < gradient[2].abs().sum()
+
+
+def test_every_epoch_is_cut_elsewhere_into_as_many_chunks(config: RNNTextConfig) -> None:
+    data = EXPERIMENT.load_data(config)
+    epochs = [list(EXPERIMENT.training_batches(config, data, epoch)) for epoch in range(1, 30)]
+    assert len({len(chunks) for chunks in epochs}) == 1
+    assert len({tuple(chunks[0].inputs[0].tolist()) for chunks in epochs}) > 5
+    assert all(len({id(chunk.carry) for chunk in chunks}) == 1 for chunks in epochs)
+
+
+def test_two_passes_share_no_state() -> None:
+    streams = Streams(torch.arange(20) % 27, batch_size=2, length=4)
+    first, second = (next(iter(streams)).carry for _ in range(2))
+    first.keep(torch.ones(1))
+    assert second.state is None
+
+
+def test_every_character_is_predicted_from_all_before_it(
+    config: RNNTextConfig, network: Any
+) -> None:
+    symbols = EXPERIMENT.load_data(config).test.symbols
+    logits = dynamic_evaluation.online_logits(network, symbols, length=7)
+    before = torch.cat([torch.zeros(1, dtype=torch.long), symbols[:-1].long()])
+    with torch.no_grad():
+        expected = network(before.unsqueeze(0))[0][0]
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_dynamic_evaluation_predicts_before_it_adapts(network: Any) -> None:
+    weights = {name: value.clone() for name, value in network.state_dict().items()}
+    first = torch.arange(dynamic_evaluation.CHUNK_LENGTH) % 3
+    symbols = torch.cat([first] * 40).to(torch.uint8)
+    logits = dynamic_evaluation.dynamic_evaluation(network, symbols)
+    # The first chunk is predicted by the network as it was, whatever follows.
+    expected = dynamic_evaluation.online_logits(network, symbols[: len(first)])
+    torch.testing.assert_close(logits[: len(first)], expected, rtol=1e-4, atol=1e-5)
+    other = torch.cat([symbols[: -len(first)], symbols[-len(first) :].flip(0)])
+    changed = dynamic_evaluation.dynamic_evaluation(network, other)[: -len(first) + 1]
+    torch.testing.assert_close(logits[: -len(first) + 1], changed)
+    # A copy adapts to what is repeated again and again.
+    loss = F.cross_entropy(logits, symbols.long(), reduction="none")
+    assert loss[-len(first) :].mean() < 0.8 * loss[: len(first)].mean()
+    for name, value in network.state_dict().items():
+        assert value.equal(weights[name])
+
+
+def test_baselines_are_given_the_same_characters(config: RNNTextConfig) -> None:
+    data = EXPERIMENT.load_data(config)
+    bits = baselines.bits_per_character(data.train.symbols, data.test.symbols)
+    test = Vocabulary().decode(data.test.symbols).encode()
+    archive = lzma.compress(test, preset=9 | lzma.PRESET_EXTREME)
+    assert bits["xz_bits_per_character"] == pytest.approx(8 * len(archive) / len(test))
+    # What repeats what was read before costs next to nothing after it.
+    assert bits["xz_after_training_bits_per_character"] < 0.3 * bits["xz_bits_per_character"]
+    assert 0 < bits["ngram_bits_per_character"] < 2
+
+
+def test_dynamic_ngrams_are_counted_from_what_was_read_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(baselines, "NGRAM_UPDATE", 40)
+    monkeypatch.setattr(baselines, "NGRAM_ORDER", 2)
+    train, test = torch.randint(0, 27, (2, 100), dtype=torch.uint8)
+    bits = baselines.dynamic_ngram_bits(train, test)
+    expected = []
+    for position in range(100):
+        known = torch.cat([train, test[: position // 40 * 40]])
+        before = int(test[position - 1]) if position else 0
+        expected.append(-kneser_ney(known, 2, 27)[before, int(test[position])].log2().item())
+    assert bits.tolist() == pytest.approx(expected)
+
+
+def test_interrupted_and_resumed_it_ends_with_the_same_numbers(
+    config: RNNTextConfig, monkeypatch: pytest.MonkeyPatch, store: Path
+) -> None:
+    monkeypatch.setattr(type(EXPERIMENT), "figures", lambda *_: iter(()))
+    config = config.replace(num_epochs=4, dropout_rate=0.2, num_layers=2)
+    undisturbed = run_experiment(EXPERIMENT, config)
+
+    def interrupt(progress: Any) -> None:
+        if progress.epoch == 3:
+            raise Terminated
+
+    with pytest.raises(Terminated), track(config, "cpu") as run:
+        train(EXPERIMENT, config, callbacks=[interrupt], recorder=run)
+    resumed = run_experiment(EXPERIMENT, RNNTextConfig(resume=run.run_id))
+    assert resumed.metrics == undisturbed.metrics
+
+
+@pytest.mark.parametrize("content", [b"", b"a few words", b"\xff\xfe" * 500])
+def test_a_text_that_cannot_be_used_is_refused(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "novel.txt"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"text=.*novel\.txt: "):
+        EXPERIMENT.load_data(RNNTextConfig(text=str(path)))
+    with pytest.raises(UserError, match=r"No such file"):
+        EXPERIMENT.load_data(RNNTextConfig(text=str(tmp_path / "none")))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"cell": "mingru"}, "initialisation=orthogonal: .*allowed for rnn, lstm, gru"),
+        ({"delay": 3}, "delay: no such parameter"),
+        ({"length": 0}, "length=0"),
+    ],
+)
+def test_what_is_not_allowed_is_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        construct(RNNTextConfig, values)

@@ -1,0 +1,250 @@
+"""Sequence classification: tasks, losses, widths, refusals, every encoder."""
+
+import itertools
+from pathlib import Path
+from typing import Any, get_args
+
+import mlflow
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from datasets.sequence_tasks import LabelledSequences
+from experiments.seq_classification import inference, lesson, tasks
+from experiments.seq_classification.config import SequenceConfig, TaskName
+from experiments.seq_classification.inspection import inspect
+from experiments.seq_classification.lesson import EXPERIMENT
+from harness.config import construct
+from harness.errors import UserError
+from harness.run_experiment import run_experiment
+from harness.signals import Terminated
+from harness.tracking.lifecycle import track
+from harness.training.history import History
+from harness.training.train import train
+from models.choices import ENCODERS, EncoderName, PoolingName
+from models.sequence_encoders import RecurrentEncoder
+
+SPLIT_SIZES = ("num_train", "num_validation", "num_test")
+
+
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the figures, which take longest; the test of entry points has them."""
+    monkeypatch.setattr(type(EXPERIMENT), "figures", lambda *_: iter(()))
+
+
+def small(**changes: Any) -> SequenceConfig:
+    """Return the tiny configuration with changes, without the values that they make useless."""
+    values = {**SequenceConfig.tiny, "checkpoint_seconds": 0.0, **changes}
+    if values.get("task", "temporal_order") != "temporal_order":
+        del values["level"]
+    if values.get("task") in ("digits", "japanese_vowels", "csv"):
+        values = {name: v for name, v in values.items() if name not in SPLIT_SIZES}
+    if values.get("match_parameters"):
+        del values["width"]
+    return construct(SequenceConfig, values)
+
+
+@pytest.fixture
+def csv(tmp_path: Path) -> dict[str, Any]:
+    path = tmp_path / "sequences.csv"
+    lines = [f"{name},{name[0] * (3 + i % 5)}" for name in ("up", "down") for i in range(30)]
+    path.write_text("\n".join(lines))
+    return {"task": "csv", "csv": str(path)}
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize(
+    "task",
+    [
+        {"task": "temporal_order"},
+        {"task": "temporal_order", "num_marks": 3},
+        {"task": "adding", "length": 10},
+        {"task": "digits"},
+        {"task": "digits", "order": "pixels", "shuffled": True, "distortion": 0.5},
+        {"task": "csv"},
+    ],
+    ids=lambda task: " ".join(map(str, task.values())),
+)
+def test_every_encoder_trains_on_every_task(
+    encoder: EncoderName, task: dict[str, Any], csv: dict[str, Any]
+) -> None:
+    config = small(encoder=encoder, **(csv if task["task"] == "csv" else task), num_epochs=1)
+    trained = train(EXPERIMENT, config)
+    data, test = trained.data, trained.data.test
+    outputs = lesson.predict(trained.model, test)
+    assert outputs.shape == (len(test.labels), data.num_outputs)
+    assert outputs.isfinite().all()
+    exported = inference.export(config, trained).module
+    served = exported(inference.mark_padding(test)[:50])
+    torch.testing.assert_close(served, outputs[:50], rtol=1e-4, atol=1e-5)
+
+
+def test_every_task_has_a_name() -> None:
+    assert set(tasks.TASKS) == set(get_args(TaskName))
+
+
+def test_the_loss_is_cross_entropy_or_the_squared_error() -> None:
+    order, adding = tasks.task_of(small()), tasks.task_of(small(task="adding"))
+    logits, labels = torch.randn(5, 3), torch.tensor([0, 2, 1, 1, 0])
+    assert order.loss(logits, labels) == F.cross_entropy(logits, labels)
+    assert torch.equal(order.correct(logits, labels), logits.argmax(-1) == labels)
+    outputs, targets = torch.tensor([[1.0], [0.5], [0.2]]), torch.tensor([1.03, 0.45, 0.2])
+    squares = (0.03**2 + 0.05**2) / 3
+    assert adding.loss(outputs, targets).item() == pytest.approx(squares, rel=1e-4)
+    assert adding.correct(outputs, targets).tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize(("encoder", "count"), itertools.product(ENCODERS, (2_000, 20_000)))
+def test_the_width_can_be_chosen_by_the_number_of_parameters(
+    encoder: EncoderName, count: int
+) -> None:
+    config = small(encoder=encoder, match_parameters=count, num_layers=2)
+    model = EXPERIMENT.build_model(config, EXPERIMENT.load_data(config))
+    assert lesson.num_parameters(model) == pytest.approx(count, rel=0.35)
+
+
+def test_a_task_is_solved_when_all_of_validation_is_correct() -> None:
+    rows = [{"val/accuracy": value} for value in (0.5, 0.99, 1.0, 0.98, 1.0)]
+    assert lesson.sequences_to_solve(small(num_train=90), History(rows=rows)) == 300
+    assert lesson.sequences_to_solve(small(), History(rows=rows[:2])) is None
+    assert lesson.sequences_to_solve(small(task="digits"), History(rows=rows)) is None
+
+
+def test_padding_is_marked() -> None:
+    lengths, labels = torch.tensor([3, 1]), torch.tensor([0, 1])
+    symbols = LabelledSequences(torch.zeros(2, 3).long(), lengths, labels)
+    assert inference.mark_padding(symbols).tolist() == [[0, 0, 0], [0, -1, -1]]
+    channels = LabelledSequences(torch.zeros(2, 3, 2), lengths, labels)
+    padding = inference.mark_padding(channels).isnan().tolist()
+    assert padding == [[[False] * 2] * 3, [[False] * 2] + [[True] * 2] * 2]
+
+
+def test_only_recorded_channels_are_standardized() -> None:
+    for task, is_identity in (("digits", False), ("adding", True)):
+        config = small(task=task)
+        model = EXPERIMENT.build_model(config, EXPERIMENT.load_data(config))
+        assert bool((model.standardize.std == 1).all()) == is_identity
+
+
+@pytest.mark.parametrize("pooling", get_args(PoolingName))
+def test_the_last_prediction_by_step_is_that_of_the_whole_sequence(pooling: PoolingName) -> None:
+    config = small(pooling=pooling, encoder="lstm")
+    data = EXPERIMENT.load_data(config)
+    model, test = EXPERIMENT.build_model(config, data), data.test
+    model.eval()
+    inspection = inspect(model, tasks.task_of(config), data, test, 3)
+    length = int(test.lengths[3])
+    assert len(inspection.text) == len(inspection.features) == length
+    assert len(inspection.contributions) == length
+    assert (inspection.attention is not None) == (pooling == "attention")
+    assert isinstance(model.encoder, RecurrentEncoder)
+    with torch.no_grad():
+        whole = model(test.inputs[3:4, :length], test.lengths[3:4]).softmax(-1)
+        channels = model.to_channels(test.inputs[3:4, :length])
+        _, (_, cells) = model.encoder.layers(channels)
+    np.testing.assert_allclose(inspection.predictions[-1], whole[0].numpy(), rtol=1e-4)
+    assert inspection.cells is not None
+    np.testing.assert_allclose(inspection.cells[-1], cells[-1, 0].numpy(), rtol=1e-4, atol=1e-6)
+
+
+def test_the_shortest_test_sequence_of_each_class_is_inspected() -> None:
+    lengths, labels = torch.tensor([5, 3, 4, 2, 3]), torch.tensor([0, 0, 2, 2, 0])
+    sequences = LabelledSequences(torch.zeros(5, 5).long(), lengths, labels)
+    assert tasks.task_of(small()).examples(sequences) == [1, 3]
+
+
+def test_a_test_sequence_longer_than_all_others_has_positions(csv: dict[str, Any]) -> None:
+    """However the file is split, the transformer has a position for the longest sequence."""
+    with Path(csv["csv"]).open("a") as file:
+        file.write(f"\nup,{'u' * 1500}")
+    for seed in range(12):
+        config = small(**csv, encoder="transformer", seed=seed)
+        data = EXPERIMENT.load_data(config)
+        assert data.num_positions == 1500
+        if data.validation.inputs.shape[1] < 1500 and data.test.inputs.shape[1] == 1500:
+            model = EXPERIMENT.build_model(config, data).eval()
+            assert lesson.predict(model, data.test).isfinite().all()
+            return
+    pytest.fail("the longest sequence was never in the test split")
+
+
+@pytest.mark.usefixtures("no_figures")
+@pytest.mark.parametrize("task", ["temporal_order", "csv", "digits"])
+def test_a_tracked_run_has_the_numbers_of_an_untracked_one(
+    task: str, csv: dict[str, Any], store: Path
+) -> None:
+    config = small(**(csv if task == "csv" else {"task": task}), num_epochs=1)
+    trained = train(EXPERIMENT, config)
+    evaluation = EXPERIMENT.evaluate(config, trained, trained.data.test)
+    tracked = run_experiment(EXPERIMENT, config).metrics
+    assert evaluation.metrics.items() <= tracked.items()
+    assert tracked["best/val_loss"] == trained.history.best["val/loss"]
+
+
+@pytest.mark.usefixtures("no_figures")
+@pytest.mark.parametrize("task", ["temporal_order", "csv"])
+def test_interrupted_and_resumed_it_ends_with_the_same_numbers(
+    task: str, csv: dict[str, Any], store: Path
+) -> None:
+    config = small(**(csv if task == "csv" else {}), num_epochs=4, dropout_rate=0.2)
+    uninterrupted = run_experiment(EXPERIMENT, config).metrics
+
+    def interrupt(progress: Any) -> None:
+        if progress.epoch == 3:
+            raise Terminated
+
+    with pytest.raises(Terminated), track(config, "cpu") as run:
+        train(EXPERIMENT, config, callbacks=[interrupt], recorder=run)
+    resumed = run_experiment(EXPERIMENT, SequenceConfig(resume=run.run_id))
+    assert resumed.metrics == uninterrupted
+
+
+def test_a_regression_has_figures_too(store: Path) -> None:
+    config = small(task="adding", length=12, pooling="attention")
+    run_id = run_experiment(EXPERIMENT, config).run_id
+    files = {file.path for file in mlflow.MlflowClient().list_artifacts(run_id, "figures")}
+    names = ("curves", "accuracy_by_length", "predictions", "states", "importance")
+    assert files >= {f"figures/{name}.png" for name in (*names, "prediction_by_step")}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"encoder": "tcn", "initialisation": "chrono"}, "needs a recurrent encoder"),
+        (
+            {"encoder": "rnn", "initialisation": "chrono"},
+            "initialisation=chrono: not defined for encoder=rnn",
+        ),
+        ({"csv": "some.csv"}, "csv=some.csv: has no effect here; it needs task=csv"),
+        ({"task": "csv"}, "csv is empty: task=csv needs the path of a file"),
+        ({"encoder": "transformer", "width": 6}, "width=6: a transformer needs"),
+        ({"width": 8, "match_parameters": 500}, "width=8: has no effect.*match_parameters=0"),
+        ({"level": "harder"}, "level=harder"),
+        ({"level": "easy", "task": "adding"}, "level=easy: has no effect"),
+        ({"num_marks": 4}, "num_marks=4"),
+        ({"length": 1, "task": "adding"}, "length=1"),
+        ({"length": 20}, "length=20: has no effect here; it needs task=adding"),
+        ({"distortion": 0.5}, "distortion=0.5: has no effect here; it needs task=digits"),
+        ({"num_train": 10, "task": "digits"}, "num_train=10: has no effect"),
+        ({"noise": 0.1}, "noise=0.1: has no effect"),
+    ],
+)
+def test_invalid_values_are_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        construct(SequenceConfig, values)
+
+
+def test_only_parameters_with_an_effect_are_logged() -> None:
+    logged = set(small(task="digits", encoder="tcn").as_parameters())
+    assert {"order", "distortion", "noise", "width"} <= logged
+    assert not logged & {"level", "length", "csv", "num_test", "initialisation"}
+
+
+def test_an_invalid_file_ends_before_any_run(tmp_path: Path, store: Path) -> None:
+    path = tmp_path / "bad.csv"
+    path.write_text("up,uu\ndown\n")
+    with pytest.raises(UserError, match=r"csv=.*bad\.csv: line 2: 1 fields"):
+        run_experiment(EXPERIMENT, small(task="csv", csv=str(path)))
+    assert mlflow.search_runs(search_all_experiments=True, output_format="list") == []

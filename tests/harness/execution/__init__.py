@@ -1,0 +1,1 @@
+"""Tests of running many trainings at once."""

@@ -1,0 +1,136 @@
+"""Worker processes: what they are given, report and survive."""
+
+import importlib.util
+import os
+import signal
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from harness.errors import UserError
+from harness.execution import forkserver
+from harness.execution.workers import (
+    Died,
+    Done,
+    Epoch,
+    Failed,
+    Message,
+    Pool,
+    Pruned,
+    Report,
+    Worker,
+    threads_per_worker,
+)
+from harness.training.metrics import DivergedError
+
+INITIALIZED = "REPORTED_BY_THE_INITIALIZER"
+
+
+def count(last: int, report: Report) -> int:
+    """Report epochs."""
+    for epoch in range(1, last + 1):
+        report(epoch, {"epoch": float(epoch)})
+    return last
+
+
+def fail(error: Exception, report: Report) -> None:
+    """Raise."""
+    raise error
+
+
+def die(report: Report) -> None:
+    """Be killed."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def where(report: Report) -> tuple[str, str]:
+    """Return the folder, and what the initializer has done."""
+    return str(Path.cwd()), os.environ[INITIALIZED]
+
+
+def initialize() -> None:
+    """Set a variable of this process."""
+    os.environ[INITIALIZED] = "yes"
+
+
+def finish(pool: Pool, worker: Worker, prune_at: int = 100) -> tuple[Message, int]:
+    """Return the last message of a task, and how many epochs it has reported."""
+    epochs, deadline = 0, time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for sender, message in pool.receive(timeout_seconds=1.0):
+            assert sender is worker
+            if not isinstance(message, Epoch):
+                return message, epochs
+            epochs = message.number
+            worker.reply(prune=epochs >= prune_at)
+    raise TimeoutError
+
+
+def test_a_worker_does_one_task_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with Pool(1, threads=1, initializer=initialize) as pool:
+        worker = pool.idle()
+        assert worker is not None
+        worker.submit(partial(count, 3))
+        assert pool.idle() is None
+        assert finish(pool, worker) == (Done(3), 3)
+        worker.submit(partial(count, 9))
+        assert finish(pool, worker, prune_at=2) == (Pruned(), 2)
+        worker.submit(where)
+        assert finish(pool, worker) == (Done((str(tmp_path), "yes")), 0)
+    assert not worker.process.is_alive()
+
+
+def test_errors_say_whose_they_are_and_a_dead_worker_is_replaced() -> None:
+    errors = {
+        "user": UserError("data=nothing.zip: no such file"),
+        "expected": DivergedError("the loss became nan"),
+        "bug": KeyError("a bug"),
+    }
+    with Pool(1, threads=1) as pool:
+        worker = pool.idle()
+        assert worker is not None
+        for kind, error in errors.items():
+            worker.submit(partial(fail, error))
+            message, _ = finish(pool, worker)
+            assert isinstance(message, Failed)
+            assert message.kind == kind
+            assert message.reason == f"{type(error).__name__}: {error}"
+            assert "in fail" in message.traceback
+        worker.submit(die)
+        assert finish(pool, worker) == (Died(-signal.SIGKILL), 0)
+        other = pool.idle()
+        assert other is not None
+        assert other is not worker
+        other.submit(partial(count, 1))
+        assert finish(pool, other) == (Done(1), 1)
+
+
+def test_every_module_that_is_preloaded_exists() -> None:
+    """The server ignores those that it cannot import."""
+    assert all(map(importlib.util.find_spec, forkserver.PRELOADED))
+
+
+@pytest.mark.parametrize(
+    ("limit", "workers", "threads", "each"),
+    [
+        ("", 1, 0, 8),
+        ("", 3, 0, 2),
+        ("", 9, 0, 1),
+        ("1", 2, 0, 1),
+        ("6", 1, 0, 6),
+        ("6", 2, 0, 4),
+        ("many", 1, 0, 8),
+        ("1", 2, 6, 3),
+    ],
+)
+def test_workers_share_the_cores(
+    limit: str, workers: int, threads: int, each: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8), raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", limit)
+    assert threads_per_worker(workers, threads) == each

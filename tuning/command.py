@@ -1,0 +1,22 @@
+"""What `python -m tuning` does."""
+
+from harness import signals
+from harness.execution import forkserver
+from tuning.config import StudyConfig, require_space
+
+
+def main(config: StudyConfig) -> None:
+    """Carry out a study; the first Ctrl-C ends its search only.
+
+    Raises:
+        UserError: something that the user can correct.
+
+    """
+    require_space(config.experiment)
+    forkserver.start()  # it imports what the workers need, while this process imports the rest
+
+    from tuning.study import Stopper, tune
+
+    stopper = Stopper()
+    signals.listen(gently=stopper.stop)
+    tune(config, stopper=stopper)

@@ -1,0 +1,223 @@
+"""Finalists: configurations trained again with seeds that no trial has seen."""
+
+import math
+import statistics
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+from mlflow.tracking import MlflowClient
+from tqdm import tqdm
+
+from harness import signals
+from harness.config import TrainingConfig
+from harness.errors import UserError
+from harness.evaluation import sample_std
+from harness.execution.workers import Died, Done, Epoch, Failed, Message, Pool, Report, Worker
+from harness.experiment import AnyExperiment
+from harness.run_experiment import train_and_evaluate
+from harness.tracking.run import model_of
+from harness.training.history import best_name
+from tuning.runs import FINALIST, StudyRuns, child_tags
+from tuning.trials import MAX_RETRIES
+
+Contents = tuple[tuple[str, Any], ...]
+
+
+class SeedResult(NamedTuple):
+    """One configuration trained with one seed."""
+
+    run_id: str
+    model_id: str
+    value: float
+    """The metric on validation at the best epoch."""
+    data: str
+    """Fingerprint of the validation split."""
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """One configuration trained with several seeds."""
+
+    name: str
+    config: TrainingConfig
+    """With any seed."""
+    by_seed: Mapping[int, SeedResult]
+
+    @property
+    def values(self) -> dict[int, float]:
+        """The metric by seed."""
+        return {seed: result.value for seed, result in self.by_seed.items()}
+
+    @property
+    def mean(self) -> float:
+        """Mean of the metric over the seeds."""
+        return statistics.fmean(self.values.values())
+
+    @property
+    def std(self) -> float:
+        """Sample standard deviation of the metric over the seeds."""
+        return sample_std(self.values.values())
+
+    @property
+    def data(self) -> str:
+        """Fingerprint of what it was evaluated on: the validation split of each seed."""
+        return " ".join(f"{seed}:{self.by_seed[seed].data}" for seed in sorted(self.by_seed))
+
+    def best(self, maximise: bool) -> tuple[int, SeedResult]:
+        """Return the seed with the best value, and its result."""
+        sign = 1 if maximise else -1
+        return max(self.by_seed.items(), key=lambda item: sign * item[1].value)
+
+
+def train_finalist(
+    experiment: AnyExperiment,
+    config: TrainingConfig,
+    metric: str,
+    parent_id: str,
+    name: str,
+    tags: Mapping[str, str],
+    report: Report,
+) -> SeedResult:
+    """Train one configuration in a worker, in a run of its own that holds the model.
+
+    The test split is not read: only a champion is evaluated on it.
+    """
+    run = train_and_evaluate(
+        experiment, config, parent_id=parent_id, name=name, tags=tags, read_test=False
+    )
+    return read_result(run.run_id, metric)
+
+
+def read_result(run_id: str, metric: str) -> SeedResult:
+    """Return the result that a finished run has logged."""
+    run, model_id = MlflowClient().get_run(run_id), model_of(run_id)
+    if model_id is None:
+        raise LookupError(f"run {run_id} is finished and has no model")
+    digests = {
+        data.dataset.digest
+        for data in run.inputs.dataset_inputs
+        if any(tag.value == "validation" for tag in data.tags)
+    }
+    value = run.data.metrics[best_name(metric)]
+    return SeedResult(run_id, model_id, value, "+".join(sorted(digests)))
+
+
+class FinalistTraining:
+    """Trains configurations with seeds, several at once; what an earlier process did is kept."""
+
+    def __init__(self, experiment: AnyExperiment, metric: str, runs: StudyRuns):
+        self.experiment = experiment
+        self.metric = metric
+        self.runs = runs
+
+    def train(
+        self, pool: Pool, entries: Mapping[str, TrainingConfig], seeds: Sequence[int]
+    ) -> list[Finalist]:
+        """Train each entry with each seed; those that fail with one are left out."""
+        self.runs.close_finalists()
+        earlier = self._earlier()
+        trained: dict[str, dict[int, SeedResult]] = {name: {} for name in entries}
+        waiting: deque[tuple[str, TrainingConfig]] = deque()
+        for seed in seeds:
+            for name, entry in entries.items():
+                config = entry.replace(seed=seed)
+                run = earlier.get(_contents(config))
+                if run is None:
+                    waiting.append((name, config))
+                elif run.info.status == "FINISHED":
+                    trained[name][seed] = read_result(run.info.run_id, self.metric)
+                else:
+                    waiting.append((name, config.replace(resume=run.info.run_id)))
+        try:
+            failed = self._train_all(pool, waiting, trained)
+        except BaseException:
+            with signals.deferred():
+                pool.stop()
+                self.runs.close_finalists()
+            raise
+        return [
+            Finalist(name, entry, trained[name])
+            for name, entry in entries.items()
+            if name not in failed and len(trained[name]) == len(seeds)
+        ]
+
+    def _train_all(
+        self,
+        pool: Pool,
+        waiting: deque[tuple[str, TrainingConfig]],
+        trained: dict[str, dict[int, SeedResult]],
+    ) -> set[str]:
+        """Train what waits; add the results to `trained`, and return the names that failed."""
+        running: dict[Worker, tuple[str, TrainingConfig]] = {}
+        failed: set[str] = set()
+        deaths: Counter[tuple[str, int]] = Counter()
+        with tqdm(desc="finals", total=len(waiting), unit="run", disable=None) as bar:
+            while waiting or running:
+                signals.check()
+                while waiting and (worker := pool.idle()):
+                    running[worker] = waiting.popleft()
+                    worker.submit(self._task(*running[worker]))
+                for worker, message in pool.receive(timeout_seconds=1.0):
+                    if isinstance(message, Epoch):
+                        worker.reply(prune=False)
+                        continue
+                    name, config = running.pop(worker)
+                    if isinstance(message, Died) and deaths[name, config.seed] < MAX_RETRIES:
+                        deaths[name, config.seed] += 1
+                        waiting.append((name, self._resume(config)))
+                        continue
+                    bar.update()
+                    if isinstance(message, Done) and math.isfinite(message.result.value):
+                        trained[name][config.seed] = message.result
+                    else:
+                        failed.add(name)
+                        _explain(name, config, message)
+        return failed
+
+    def _earlier(self) -> dict[Contents, Any]:
+        return {_identity(run): run for run in self.runs.children(FINALIST)}
+
+    def _resume(self, config: TrainingConfig) -> TrainingConfig:
+        """Return the configuration that resumes the run of a worker that was killed."""
+        self.runs.close_finalists()
+        run = self._earlier().get(_contents(config))
+        return config if run is None else config.replace(resume=run.info.run_id)
+
+    def _task(self, name: str, config: TrainingConfig) -> Callable[[Report], SeedResult]:
+        tags = {**child_tags(self.runs.study_name), "tuning.stage": FINALIST}
+        title = f"{name}, seed {config.seed}"
+        return partial(
+            train_finalist, self.experiment, config, self.metric, self.runs.parent_id, title, tags
+        )
+
+
+def _explain(name: str, config: TrainingConfig, message: Message) -> None:
+    """Say why a finalist is left out; raise an error that its values did not cause."""
+    reason = f"{type(message).__name__.lower()}"
+    if isinstance(message, Failed):
+        if message.kind == "user":
+            raise UserError(message.reason.removeprefix("UserError: "))
+        if message.kind == "bug":
+            raise RuntimeError(message.traceback)
+        reason = message.reason
+    elif isinstance(message, Died):
+        reason = f"its worker was killed (exit status {message.exit_code})"
+    tqdm.write(f"{name} is left out: with seed {config.seed}, {reason}")
+
+
+def _contents(config: TrainingConfig) -> Contents:
+    """Return what makes two configurations the same: their parameters as MLflow logs them."""
+    values = {**config.as_parameters(), "resume": ""}
+    return tuple(sorted((name, str(value)) for name, value in values.items()))
+
+
+def _identity(run: Any) -> Contents:
+    return tuple(sorted({**run.data.params, "resume": ""}.items()))
+
+
+def winner(finalists: Iterable[Finalist], maximise: bool) -> Finalist:
+    """Return the finalist with the best mean."""
+    return max(finalists, key=lambda finalist: finalist.mean * (1 if maximise else -1))

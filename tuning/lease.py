@@ -1,0 +1,67 @@
+"""The lease of a study: one process holds it and ends the study, the others only run trials."""
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import optuna
+
+from harness.tracking.processes import process_lives, process_tags
+from tuning import trials
+
+OWNER = "owner"
+SETTLE_SECONDS = 0.3
+"""Time for another process's claim at the same moment to become visible: the last one counts."""
+
+
+@contextlib.contextmanager
+def lease(study: optuna.Study) -> Iterator[bool]:
+    """Take the lease of a study, if it is free; yield whether this process holds it.
+
+    A thread renews it as long as it is held: other machines cannot see the process.
+    """
+    if not _claim(study):
+        yield False
+        return
+    ended = threading.Event()
+
+    def heartbeat() -> None:
+        while not ended.wait(trials.HEARTBEAT_SECONDS):
+            study.set_user_attr(OWNER, _this_process())
+
+    thread = threading.Thread(target=heartbeat, daemon=True)
+    thread.start()
+    try:
+        yield True
+    finally:
+        ended.set()
+        thread.join()
+        study.set_user_attr(OWNER, {})
+
+
+def _claim(study: optuna.Study) -> bool:
+    if _is_taken(study.user_attrs.get(OWNER, {})):
+        return False
+    study.set_user_attr(OWNER, _this_process())
+    time.sleep(SETTLE_SECONDS)
+    return _is_this_process(study.user_attrs[OWNER])
+
+
+def _is_taken(owner: dict[str, Any]) -> bool:
+    if not owner or _is_this_process(owner):
+        return False
+    if owner["host"] == socket.gethostname():
+        return process_lives(owner)
+    return time.time() - float(owner["seen"]) < trials.STALE_SECONDS
+
+
+def _is_this_process(owner: dict[str, Any]) -> bool:
+    here = process_tags()
+    return all(owner.get(name) == here[name] for name in ("host", "process_id"))
+
+
+def _this_process() -> dict[str, Any]:
+    return {**process_tags(), "seen": time.time()}

@@ -1,0 +1,88 @@
+"""What is searched for one parameter, as Optuna knows it, and the values that it holds."""
+
+import math
+import random
+from typing import Any
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import Trial
+
+from harness.search_space import Choice, Parameter, Range
+
+EDGE = 0.05
+"""A best value within this fraction of the range from its end is worth a warning."""
+
+
+def distribution(parameter: Parameter) -> BaseDistribution:
+    """Return Optuna's distribution.
+
+    Raises:
+        ValueError: an empty range, no choice, or a logarithm of what is not positive.
+
+    """
+    if isinstance(parameter, Choice):
+        return CategoricalDistribution(parameter.values)
+    low, high, log, step = parameter.low, parameter.high, parameter.log, parameter.step
+    if parameter.is_integer:
+        return IntDistribution(int(low), int(high), log=log, step=int(step or 1))
+    return FloatDistribution(float(low), float(high), log=log, step=step)
+
+
+def suggest(trial: Trial, name: str, parameter: Parameter) -> Any:
+    """Let Optuna choose a value."""
+    match distribution(parameter):
+        case FloatDistribution(low=low, high=high, log=log, step=step):
+            return trial.suggest_float(name, low, high, log=log, step=step)
+        case IntDistribution(low=low, high=high, log=log, step=step):
+            return trial.suggest_int(name, low, high, log=log, step=step)
+        case CategoricalDistribution(choices=choices):
+            return trial.suggest_categorical(name, choices)
+    raise TypeError(f"{name}: {parameter} is neither a range nor a choice")
+
+
+def extremes(parameter: Parameter) -> tuple[Any, ...]:
+    """Return every choice, or the two ends of a range."""
+    if isinstance(parameter, Choice):
+        return parameter.values
+    return parameter.low, parameter.high
+
+
+def draw(generator: random.Random, parameter: Parameter) -> Any:
+    """Draw some value, to try it; how densely does not matter."""
+    if isinstance(parameter, Choice):
+        return generator.choice(parameter.values)
+    if parameter.is_integer:
+        return generator.randrange(int(parameter.low), int(parameter.high) + 1)
+    return generator.uniform(parameter.low, parameter.high)
+
+
+def nearest(parameter: Parameter, value: Any) -> Any:
+    """Return the nearest value of a range; of choices, the value itself or None."""
+    if isinstance(parameter, Choice):
+        return value if value in parameter.values else None
+    if isinstance(value, str):  # such as auto
+        value = parameter.low if parameter.start is None else parameter.start
+    return min(max(value, parameter.low), parameter.high)
+
+
+def rounded(parameter: Parameter, value: Any) -> Any:
+    """Return a real number to four digits: more make no difference but to the reader."""
+    if isinstance(parameter, Choice) or parameter.is_integer:
+        return value
+    return nearest(parameter, float(f"{value:.4g}"))
+
+
+def edge_warning(name: str, parameter: Range, value: float) -> str | None:
+    """Return a warning where a number lies within 5 % of an end of its range."""
+    low, high = parameter.low, parameter.high
+    scale = math.log if parameter.log else float
+    position = (scale(value) - scale(low)) / ((scale(high) - scale(low)) or 1)
+    if low == high or min(position, 1 - position) > EDGE:
+        return None
+    end = "low" if position < 0.5 else "high"
+    return f"{name}={value:.4g} is at the {end} end of {low:g} to {high:g}"

@@ -1,0 +1,66 @@
+"""Model cards: what a registered version is, in Markdown, written from its tags."""
+
+import json
+from collections.abc import Mapping
+
+from harness.training.metrics import decimal
+
+
+def card(tags: Mapping[str, str]) -> str:
+    """Return the model card, in Markdown, of a version that has these tags."""
+    by_seed = json.loads(tags["metric_by_seed"])
+    values = json.loads(tags["configuration"])
+    tested = {name: value for name, value in tags.items() if name.startswith("test/")}
+    lines = [
+        # No title: the list of versions shows the first line.
+        f"{tags['metric']} {score(tags)}, mean ± standard deviation over seeds "
+        f"{', '.join(by_seed)} that the search had not seen. "
+        f"This model is that of seed {values['seed']}.",
+        "",
+        "## Promotion",
+        "",
+        tags.get("promotion_history", "Not decided yet.").strip(),
+        "",
+        "## Test split",
+        "",
+        *(
+            ["Read once, when the model was promoted.", "", "| metric | value |", "|---|---|"]
+            + [f"| {name} | {decimal(float(value))} |" for name, value in sorted(tested.items())]
+            if tested
+            else ["Not read: only a champion is evaluated on it."]
+        ),
+        "",
+        "## Where it comes from",
+        "",
+        f"- Study `{tags.get('study_name', '')}` ({tags.get('search', 'no search')}), "
+        f"run `{tags['run_id']}`",
+        f"- Commit `{tags['git_commit']}`"
+        + (" with changes that were not committed" if tags["git_dirty"] == "True" else ""),
+        f"- Trained on {tags['device']}",
+        f"- Validation data, by seed: `{tags['data_fingerprint']}`",
+        "- The same training again:",
+        "",
+        f"      {tags['command']}",
+        "",
+        "## Use",
+        "",
+        f"    python -m experiments.predict models:/{tags['architecture']}@champion INPUT...",
+        f"    mlflow models serve -m models:/{tags['architecture']}@champion --env-manager local",
+        f'    mlflow.pytorch.load_model("models:/{tags["architecture"]}@champion")',
+        "",
+        "The last two need torch and MLflow, and none of this project's code. The model's "
+        "signature gives the shape of its input; its outputs are logits.",
+        "",
+        "## Configuration",
+        "",
+        "| parameter | value |",
+        "|---|---|",
+        *(f"| {name} | {value} |" for name, value in values.items() if name != "resume"),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def score(tags: Mapping[str, str]) -> str:
+    """Return mean and standard deviation, rounded."""
+    mean, deviation = float(tags["metric_mean"]), float(tags["metric_std"])
+    return f"{decimal(mean)} ± {decimal(deviation, beside=mean)}"

@@ -1,0 +1,94 @@
+"""What `python -m tuning.registry` does: list versions, promote one, roll back."""
+
+from collections.abc import Iterable
+
+import mlflow
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.tracking import MlflowClient
+
+from harness.config import nearest
+from harness.errors import UserError
+from harness.tracking.store import store_errors, store_lock
+from harness.training.metrics import decimal
+from tuning.registry import cards
+from tuning.registry.config import RegistryConfig
+from tuning.registry.promotion import promote, rollback
+from tuning.registry.versions import CHALLENGER, CHAMPION, by_alias, versions
+
+
+def main(config: RegistryConfig) -> None:
+    """Carry out the action, and print its result.
+
+    Raises:
+        UserError: no such model or version, or no previous champion.
+
+    """
+    with store_errors(), store_lock():
+        known = [model.name for model in mlflow.search_registered_models()]
+    if config.name and config.name not in known:
+        allowed = ", ".join(known) or "none yet; a study registers its winner"
+        hint = nearest(config.name, known)
+        raise UserError(f"name={config.name}: no such registered model{hint}; there are: {allowed}")
+    if config.action == "list":
+        names = [config.name] if config.name else known
+        print("\n\n".join(table(name) for name in names) or "No model is registered yet.")
+        return
+    if not config.name:
+        raise UserError(f"name: {config.action} needs one; there are: {', '.join(known)}")
+    if config.action == "rollback":
+        new, old = rollback(config.name)
+        print(f"{config.name}: version {new} is champion again; version {old} is previous.")
+        return
+    version = _chosen_version(config)
+    promote(config.name, version.version, "promoted by hand")
+    print(f"{config.name}: version {version.version} is champion.\n\n{table(config.name)}")
+
+
+def _chosen_version(config: RegistryConfig) -> ModelVersion:
+    if config.version:
+        found = {int(version.version): version for version in versions(config.name)}
+        if config.version not in found:
+            allowed = ", ".join(map(str, found))
+            raise UserError(f"version={config.version}: {config.name} has only {allowed}")
+        version = found[config.version]
+    else:
+        challenger = by_alias(config.name, CHALLENGER)
+        if challenger is None:
+            raise UserError(f"version=0: {config.name} has no challenger")
+        version = challenger
+    champion = by_alias(config.name, CHAMPION)
+    if champion is not None and champion.version == version.version:
+        raise UserError(f"version={version.version}: is the champion of {config.name} already")
+    return version
+
+
+def table(name: str) -> str:
+    """Return the versions of a registered model as lines of text, the newest first."""
+    aliases: dict[str, list[str]] = {}
+    for alias, number in MlflowClient().get_registered_model(name).aliases.items():
+        aliases.setdefault(str(number), []).append(alias)
+    rows = [("version", "aliases", "metric", "validation", "test", "study")]
+    for version in reversed(versions(name)):
+        tags = version.tags
+        tested = tags.get("metric", "").replace("val/", "test/")
+        rows.append(
+            (
+                str(version.version),
+                ", ".join(sorted(aliases.get(str(version.version), []))),
+                tags.get("metric", ""),
+                cards.score(tags) if "metric_mean" in tags else "",
+                decimal(float(tags[tested])) if tested in tags else "not read",
+                tags.get("study_name", ""),
+            )
+        )
+    return f"{name}\n" + "\n".join(_aligned(rows))
+
+
+def _aligned(rows: Iterable[tuple[str, ...]]) -> list[str]:
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  "
+        + "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]

@@ -1,0 +1,29 @@
+"""What the command of the registry can be told."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from pydantic import NonNegativeInt
+from pydantic.dataclasses import dataclass
+
+from harness.config import STRICT, Configuration
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class RegistryConfig(Configuration):
+    """List the registered models, promote one, or roll back to the champion before."""
+
+    tiny: ClassVar[Mapping[str, Any]] = {"action": "list"}
+    positional: ClassVar[tuple[str, ...]] = ("action", "name")
+    examples: ClassVar[tuple[str, ...]] = ("list", "promote moe --version 3", "rollback moe")
+
+    action: Literal["list", "promote", "rollback"]
+    """list, promote or rollback."""
+    name: str = ""
+    """The registered model, such as moe; list shows all of them without it."""
+    version: NonNegativeInt = 0
+    """promote: the version to make champion (0: the challenger)."""
+
+    @classmethod
+    def module(cls) -> str:  # noqa: D102
+        return "tuning.registry"

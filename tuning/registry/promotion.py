@@ -1,0 +1,132 @@
+"""Promotion: when a challenger becomes champion, what that changes, and the way back."""
+
+import json
+import math
+import statistics
+from datetime import datetime
+from typing import NamedTuple
+
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.tracking import MlflowClient
+
+import experiments
+from harness.errors import UserError
+from harness.evaluation import sample_std
+from harness.experiment import AnyExperiment
+from harness.run_experiment import evaluate_artifact
+from harness.tracking import models
+from harness.training.metrics import decimal
+from tuning.registry.versions import (
+    CHAMPION,
+    PREVIOUS,
+    by_alias,
+    configuration,
+    write_card,
+)
+
+
+class Score(NamedTuple):
+    """What a configuration reached on validation, over seeds."""
+
+    mean: float
+    std: float
+    """Sample standard deviation over the seeds."""
+    num_seeds: int
+
+    def __str__(self) -> str:
+        return f"{decimal(self.mean)} ± {decimal(self.std, beside=self.mean)} (n={self.num_seeds})"
+
+
+class Decision(NamedTuple):
+    """Whether a challenger is promoted, and why, in one line with its numbers."""
+
+    promoted: bool
+    reason: str
+
+
+def decide(challenger: Score, champion: Score, *, maximise: bool) -> Decision:
+    """Promote what beats the champion by more than the pooled standard error of the difference.
+
+    That is s sqrt(1/n1 + 1/n2), with the pooled variance s^2 = ((n1-1) s1^2 + (n2-1) s2^2) /
+    (n1 + n2 - 2). With one seed each there is no variance to estimate: it counts as 0.
+    """
+    n1, n2 = challenger.num_seeds, champion.num_seeds
+    squares = (n1 - 1) * challenger.std**2 + (n2 - 1) * champion.std**2
+    error = math.sqrt(squares / max(n1 + n2 - 2, 1) * (1 / n1 + 1 / n2))
+    gain = (challenger.mean - champion.mean) * (1 if maximise else -1)
+    verb = "beats" if gain > error else "does not beat"
+    reason = (
+        f"{challenger} {verb} the champion's {champion}: better by {gain:.5f}, "
+        f"pooled standard error {error:.5f}"
+    )
+    return Decision(gain > error, reason)
+
+
+def score(version: ModelVersion) -> Score:
+    """Return what a version's configuration reached on validation."""
+    values = list(json.loads(version.tags["metric_by_seed"]).values())
+    return Score(statistics.fmean(values), sample_std(values), len(values))
+
+
+def promote(
+    name: str, number: str, reason: str, experiment: AnyExperiment | None = None
+) -> ModelVersion:
+    """Make a version champion; the former champion becomes previous.
+
+    The registered model is evaluated on the test split, unless an earlier promotion has done so;
+    metrics and figures are logged to the run that trained it.
+    """
+    client = MlflowClient()
+    version = client.get_model_version(name, number)
+    if "run_id" not in version.tags:
+        raise UserError(f"version={number}: of {name} was not registered by a study of this suite")
+    if "tested" not in version.tags:
+        experiment = experiment or experiments.find(version.tags["entry_point"])
+        config = configuration(version, experiment)
+        weights = models.load(f"models:/{name}/{number}").weights
+        metrics = evaluate_artifact(experiment, config, version.tags["run_id"], weights)
+        for metric, value in metrics.items():
+            if metric.startswith("test/"):
+                client.set_model_version_tag(name, number, metric, repr(value))
+        client.set_model_version_tag(name, number, "tested", "once, when it was promoted")
+    former = by_alias(name, CHAMPION)
+    if former is not None and former.version != number:
+        client.set_registered_model_alias(name, PREVIOUS, former.version)
+    client.set_registered_model_alias(name, CHAMPION, number)
+    record_decision(name, number, Decision(True, reason))
+    return client.get_model_version(name, number)
+
+
+def record_decision(name: str, number: str, decision: Decision) -> None:
+    """Tag a version with a decision about it, and add that to the history in its card."""
+    client = MlflowClient()
+    history = client.get_model_version(name, number).tags.get("promotion_history", "")
+    entry = f"- {datetime.now():%Y-%m-%d %H:%M}: {decision.reason}\n"
+    tags = {
+        "promoted": str(decision.promoted),
+        "promotion": decision.reason,
+        "promotion_history": history + entry,
+    }
+    for key, value in tags.items():
+        client.set_model_version_tag(name, number, key, value)
+    write_card(name, number)
+
+
+def rollback(name: str) -> tuple[str, str]:
+    """Let champion and previous change places; return the new champion's number and the old one's.
+
+    Raises:
+        UserError: there is no previous champion.
+
+    """
+    champion, previous = by_alias(name, CHAMPION), by_alias(name, PREVIOUS)
+    if champion is None or previous is None:
+        raise UserError(f"name={name}: has no previous champion to roll back to")
+    client = MlflowClient()
+    client.set_registered_model_alias(name, CHAMPION, previous.version)
+    client.set_registered_model_alias(name, PREVIOUS, champion.version)
+    back = f"champion again, in place of version {champion.version}, by hand"
+    record_decision(name, previous.version, Decision(True, back))
+    gone = f"rolled back to version {previous.version}, by hand"
+    record_decision(name, champion.version, Decision(False, gone))
+    return str(previous.version), str(champion.version)

@@ -1,0 +1,120 @@
+"""Versions of a registered model: registered by a study, found by alias, described by a card."""
+
+import contextlib
+import io
+import json
+from collections.abc import Mapping
+
+import mlflow
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
+from mlflow.tracking import MlflowClient
+
+from harness.config import TrainingConfig, construct
+from harness.experiment import AnyExperiment
+from tuning.finalists import Finalist
+from tuning.registry import cards
+
+CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
+
+
+def register(
+    finalist: Finalist, study: Mapping[str, str], metric: str, *, maximise: bool
+) -> ModelVersion:
+    """Register the model of a study's winner as a new version, the challenger.
+
+    Args:
+        finalist: the winner; the model is that of its best seed.
+        study: the study's `study_name`, its parent run's `parent_id`, and other tags.
+        metric: by which the finalists were compared.
+        maximise: whether more of that is better.
+
+    """
+    client = MlflowClient()
+    config = finalist.config
+    seed, best = finalist.best(maximise)
+    name = config.family
+    try:
+        client.create_registered_model(
+            name, description=f"Winners of studies of `{name}`; the alias `champion` is the best."
+        )
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    run = client.get_run(best.run_id)
+    tags = {
+        **study,
+        "architecture": name,
+        "entry_point": config.entry_point,
+        "configuration": json.dumps({**config.as_parameters(), "seed": seed, "resume": ""}),
+        "command": config.replace(seed=seed).as_command(),
+        "metric": metric,
+        "metric_mean": repr(finalist.mean),
+        "metric_std": repr(finalist.std),
+        "metric_by_seed": json.dumps(finalist.values),
+        "data_fingerprint": finalist.data,
+        "run_id": best.run_id,
+        "git_commit": run.data.tags.get("git_commit", "unknown"),
+        "git_dirty": run.data.tags.get("git_dirty", "unknown"),
+        "device": run.data.tags.get("device", "unknown"),
+    }
+    with contextlib.redirect_stderr(io.StringIO()):  # it says what it does, twice
+        version = mlflow.register_model(f"models:/{best.model_id}", name, tags=tags)
+    make_challenger(version)
+    return write_card(name, version.version)
+
+
+def find_version(finalist: Finalist, study_name: str, maximise: bool) -> ModelVersion | None:
+    """Return the version that this study has registered of the same results, if it has."""
+    _, best = finalist.best(maximise)
+    wanted = {
+        "study_name": study_name,
+        "run_id": best.run_id,
+        "metric_by_seed": json.dumps(finalist.values),
+    }
+    for version in versions(finalist.config.family):
+        if all(version.tags.get(name) == value for name, value in wanted.items()):
+            return version
+    return None
+
+
+def make_challenger(version: ModelVersion) -> None:
+    """Give a version the alias `challenger`."""
+    MlflowClient().set_registered_model_alias(version.name, CHALLENGER, version.version)
+
+
+def configuration(version: ModelVersion, experiment: AnyExperiment) -> TrainingConfig:
+    """Rebuild the configuration that a version was trained with.
+
+    Raises:
+        UserError: the experiment has changed since, and refuses it.
+
+    """
+    values = json.loads(version.tags["configuration"])
+    rebuilt: TrainingConfig = construct(experiment.config_class, values)
+    return rebuilt
+
+
+def by_alias(name: str, alias: str) -> ModelVersion | None:
+    """Return the version that bears an alias, if one does."""
+    try:
+        return MlflowClient().get_model_version_by_alias(name, alias)
+    except MlflowException as error:
+        missing = ErrorCode.Name(RESOURCE_DOES_NOT_EXIST)
+        if error.error_code in (missing, "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+
+
+def versions(name: str) -> list[ModelVersion]:
+    """Return all versions of a registered model, the oldest first."""
+    found = MlflowClient().search_model_versions(f"name = '{name}'")
+    return sorted(found, key=lambda version: int(version.version))
+
+
+def write_card(name: str, number: str) -> ModelVersion:
+    """Write a version's model card, from its tags, as its description."""
+    client = MlflowClient()
+    version = client.get_model_version(name, number)
+    return client.update_model_version(name, number, cards.card(version.tags))
