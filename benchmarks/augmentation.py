@@ -35,25 +35,18 @@ MIN_AREA, MAX_RATIO = 0.5, 4 / 3
 
 def usual(photographs: PhotographDataset, size: int, num_workers: int) -> "DataLoader[Any]":
     """Decode, resize and augment each photograph in every epoch, as most notebooks do."""
-    augment = transforms.Compose(
-        [
-            transforms.RandomResizedCrop(
-                size, scale=(MIN_AREA, 1), ratio=(1 / MAX_RATIO, MAX_RATIO)
-            ),
-            transforms.RandomHorizontalFlip(),
-            transforms.RandomRotation(DEGREES),
-            transforms.ColorJitter(COLOR_JITTER, COLOR_JITTER, COLOR_JITTER),
-            transforms.GaussianBlur(7, (0.1, BLUR_SIGMA)),
-            transforms.ToTensor(),
-        ]
-    )
-    folder = ImageFolder(str(photographs.folder / "train"), augment)
+    steps = [
+        transforms.RandomResizedCrop(size, (MIN_AREA, 1), (1 / MAX_RATIO, MAX_RATIO)),
+        transforms.RandomHorizontalFlip(),
+        transforms.RandomRotation(DEGREES),
+        transforms.ColorJitter(COLOR_JITTER, COLOR_JITTER, COLOR_JITTER),
+        transforms.GaussianBlur(7, (0.1, BLUR_SIGMA)),
+        transforms.ToTensor(),
+    ]
+    folder = ImageFolder(str(photographs.folder / "train"), transforms.Compose(steps))
+    persistent = num_workers > 0
     return DataLoader(
-        folder,
-        BATCH_SIZE,
-        shuffle=True,
-        num_workers=num_workers,
-        persistent_workers=num_workers > 0,
+        folder, BATCH_SIZE, shuffle=True, num_workers=num_workers, persistent_workers=persistent
     )
 
 
@@ -103,9 +96,7 @@ def main(data: str, size: int) -> None:
             measured = rate(batches, count)
             if turn > 0:  # the first one warms up
                 rates[name].append(measured)
-    print(
-        f"{size} x {size} pixels, {cores} cores, photographs per second, median of {ROUNDS} turns:"
-    )
+    print(f"{size} x {size} pixels, {cores} cores, photographs a second, median of {ROUNDS} turns:")
     for name, each in rates.items():
         ratios = [a / b for a, b in zip(rates["ours"], each, strict=True)]
         print(

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -53,13 +54,9 @@ def serving(model: str) -> tuple[int, np.ndarray]:
     options = ["-m", model, "--env-manager", "local", "-p", str(port)]
     command = [sys.executable, "-m", "mlflow", "models", "serve", *options]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    server = subprocess.Popen(
-        command,
-        start_new_session=True,
-        env=os.environ | {"PATH": path},
-        **quiet,  # type: ignore[call-overload]
-    )
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    environment = os.environ | {"PATH": path}
+    server = subprocess.Popen(command, start_new_session=True, env=environment, **quiet)
     try:
         return measure(port, server)
     finally:

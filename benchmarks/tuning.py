@@ -17,13 +17,7 @@ from tuning.study import StudyResult, tune
 
 
 def study(name: str, **options: object) -> tuple[float, float, int]:
-    """Carry out a study of the default mixture of experts.
-
-    Returns:
-        Seconds from the first trial's start to the last one's end, seconds that the trials
-        trained, and how many there were.
-
-    """
+    """Carry out a study; return the seconds it took, those of training, and the trials."""
     settings = {"finalists": 0, "pruner": "none", "storage": f"{name}.journal", **options}
     result = tune(StudyConfig(experiment="moe", study_name=name, **settings))  # type: ignore[arg-type]
     trials = result.study.get_trials()
@@ -50,13 +44,8 @@ def main(num_trials: int) -> None:
     )
     rates = {}
     for workers, threads in ((1, 1), (1, 2), (2, 2)):
-        whole, _, count = study(
-            f"random-{workers}-{threads}",
-            trials=num_trials,
-            sampler="random",
-            workers=workers,
-            threads=threads,
-        )
+        name, options = f"random-{workers}-{threads}", {"workers": workers, "threads": threads}
+        whole, _, count = study(name, trials=num_trials, sampler="random", **options)
         rates[workers, threads] = 60 * count / whole
         print(f"{workers} workers, {threads} threads: {60 * count / whole:.1f} trials a minute")
     two = rates[2, 2]

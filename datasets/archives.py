@@ -1,11 +1,12 @@
 """Download files and unpack archives: completely, or not at all."""
 
+import contextlib
 import os
 import re
 import shutil
 import stat
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -28,7 +29,11 @@ MAX_RATIO = 100
 
 
 def make_once(
-    path: Path, make: Callable[[Path], None], is_complete: Callable[[Path], bool] = Path.exists
+    path: Path,
+    make: Callable[[Path], None],
+    is_complete: Callable[[Path], bool] = Path.exists,
+    *,
+    resumable: bool = False,
 ) -> None:
     """Make a file or folder once and atomically: `path` exists only once it is complete.
 
@@ -36,8 +41,9 @@ def make_once(
 
     Args:
         path: the file or folder.
-        make: called with a temporary path in the same folder, to which it writes.
+        make: called with `<name>.partial` in the same folder, to which it writes.
         is_complete: whether an existing `path` is valid; if not, it is made again.
+        resumable: if `make` fails, keep what it has written, and call it with that the next time.
 
     Raises:
         DataError: the disk is full, or cannot be written to.
@@ -50,15 +56,17 @@ def make_once(
         with FileLock(path.with_name(f".{path.name}.lock")):
             if is_complete(path):
                 return
-            temporary = path.with_name(f".{path.name}.partial")
-            _remove(temporary)  # left over from a process that was killed
+            temporary = path.with_name(f"{path.name}.partial")
+            if not resumable:
+                _remove(temporary)  # left over from a process that was killed
             try:
                 make(temporary)
                 os.sync()  # in case of a power failure, write the contents before the name
                 _remove(path)
                 temporary.replace(path)
             finally:
-                _remove(temporary)
+                if not resumable:
+                    _remove(temporary)
 
 
 def _remove(path: Path) -> None:
@@ -69,40 +77,26 @@ def _remove(path: Path) -> None:
 
 
 def download(url: str, path: Path, size_bytes: int) -> None:
-    """Download a file unless it exists; resume an interrupted download.
-
-    Args:
-        url: address of the file.
-        path: where to store it; an incomplete download is kept as `<name>.partial`.
-        size_bytes: size of the file.
+    """Download a file of a known size unless it exists; resume an interrupted download.
 
     Raises:
         DataError: there is no network, no such file, its size differs, or the disk is full.
 
     """
-    if path.exists():
-        return
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_name(f".{path.name}.lock")):
-            if path.exists():
-                return
-            partial_path = path.with_name(f"{path.name}.partial")
-            _fetch(url, partial_path, size_bytes)
-            partial_path.replace(path)
+    make_once(path, partial(_fetch, url, size_bytes), resumable=True)
 
 
-def _fetch(url: str, path: Path, size_bytes: int) -> None:
+def _fetch(url: str, size_bytes: int, path: Path) -> None:
     """Complete `path`, which contains the first bytes or does not exist."""
     start = path.stat().st_size if path.exists() else 0
-    if start != size_bytes:
-        try:
+    try:
+        if start != size_bytes:
             with _request(url, start) as response:
                 _receive(response, path, size_bytes)
-        except requests.RequestException as error:
-            status = f"status {error.response.status_code}" if error.response is not None else ""
-            reason = status or type(error).__name__
-            raise DataError(f"{url} cannot be downloaded ({reason})") from error
+    except requests.RequestException as error:
+        status = None if error.response is None else f"status {error.response.status_code}"
+        reason = status or type(error).__name__
+        raise DataError(f"{url} cannot be downloaded ({reason})") from error
     received = path.stat().st_size
     if received != size_bytes:
         path.unlink()
@@ -136,17 +130,10 @@ def _receive(response: requests.Response, path: Path, size_bytes: int) -> None:
         # Nothing of it is stored: it may be a login page in place of the file.
         reason = f"{start + announced:,} bytes instead of {size_bytes:,}"
         raise DataError(f"{response.url} is another file: {reason}")
-    with (
-        path.open("ab" if start else "wb") as file,
-        tqdm(
-            desc="downloading",
-            total=size_bytes,
-            initial=start,
-            unit="B",
-            unit_scale=True,
-            disable=None,
-        ) as bar,
-    ):
+    bar = tqdm(
+        desc="downloading", total=size_bytes, initial=start, unit="B", unit_scale=True, disable=None
+    )
+    with bar, path.open("ab" if start else "wb") as file:
         for chunk in response.iter_content(CHUNK_BYTES):
             file.write(chunk)
             bar.update(len(chunk))
@@ -168,66 +155,62 @@ def extract(archive: Path, folder: Path) -> None:
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    with _open(archive) as opened:
+    with _zip_errors(f"{archive.name} is not a zip archive, or is damaged"):
+        opened = zipfile.ZipFile(archive)
+    with opened:
         entries = opened.infolist()
-        _check_sizes(entries, archive.stat().st_size)
-        names = set()
-        for entry in entries:
-            _check(entry)
-            if entry.filename in names:
-                raise DataError(f"entry {entry.filename!r} occurs twice in the archive")
-            names.add(entry.filename)
+        _check(entries, archive.stat().st_size)
         folder.mkdir()
         for entry in tqdm(entries, desc="unpacking", unit="file", disable=None):
-            _write(opened, entry, folder / entry.filename)
+            path = folder / entry.filename
+            if entry.is_dir():
+                path.mkdir(parents=True, exist_ok=True)
+                continue
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with (
+                _zip_errors(f"entry {entry.filename!r} of the archive is damaged"),
+                path.open("xb") as target,
+                opened.open(entry) as source,
+            ):
+                shutil.copyfileobj(source, target)  # never more bytes than the entry announced
 
 
-def _open(archive: Path) -> zipfile.ZipFile:
+@contextlib.contextmanager
+def _zip_errors(problem: str) -> Iterator[None]:
+    """Turn the many kinds of errors that zipfile raises on a damaged archive into DataError."""
     try:
-        return zipfile.ZipFile(archive)
+        yield
     except OSError:
         raise
-    except Exception as error:  # zipfile raises many kinds of errors on a damaged archive
-        raise DataError(f"{archive.name} is not a zip archive, or is damaged ({error})") from error
+    except Exception as error:
+        raise DataError(f"{problem} ({error})") from error
 
 
-def _check_sizes(entries: Sequence[zipfile.ZipInfo], archive_bytes: int) -> None:
+def _check(entries: Sequence[zipfile.ZipInfo], archive_bytes: int) -> None:
+    """Raise DataError unless the entries are regular files and folders that may be unpacked."""
     total = sum(entry.file_size for entry in entries)
     limit = min(MAX_TOTAL_BYTES, MAX_RATIO * archive_bytes)
     if len(entries) > MAX_FILES:
         raise DataError(f"the archive contains {len(entries):,} files, more than {MAX_FILES:,}")
     if total > limit:
         raise DataError(f"the archive would unpack to {total:,} bytes, more than {limit:,}")
-
-
-def _check(entry: zipfile.ZipInfo) -> None:
-    """Raise DataError unless `entry` is a regular file or folder inside the target folder."""
-    name = entry.orig_filename  # as stored; `filename` ends at a zero byte
-    kind = stat.S_IFMT(entry.external_attr >> 16)  # 0 if the archive does not specify it
-    problems = {
-        "is outside the target folder": re.match(r"/|[A-Za-z]:", name) or ".." in name.split("/"),
-        "has an invalid name": not name or "\\" in name or "\0" in name,
-        "is neither a file nor a folder": kind not in (0, stat.S_IFREG, stat.S_IFDIR),
-        "is encrypted": entry.flag_bits & 1,
-        "is compressed by a method other than deflate": entry.compress_type
-        not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED),
-        f"is larger than {MAX_FILE_BYTES:,} bytes": entry.file_size > MAX_FILE_BYTES,
-    }
-    for problem, found in problems.items():
-        if found:
-            raise DataError(f"entry {name!r} of the archive {problem}")
-
-
-def _write(opened: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path) -> None:
-    """Write one entry; zipfile never yields more bytes than the entry announced."""
-    if entry.is_dir():
-        path.mkdir(parents=True, exist_ok=True)
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with path.open("xb") as target, opened.open(entry) as source:
-            shutil.copyfileobj(source, target)
-    except OSError:
-        raise
-    except Exception as error:  # checksum, deflate stream or length
-        raise DataError(f"entry {entry.filename!r} of the archive is damaged ({error})") from error
+    names = set()
+    for entry in entries:
+        name = entry.orig_filename  # as stored; `filename` ends at a zero byte
+        is_outside = re.match(r"/|[A-Za-z]:", name) or ".." in name.split("/")
+        kind = stat.S_IFMT(entry.external_attr >> 16)  # 0 if the archive does not specify it
+        is_deflated = entry.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+        problems = {
+            "is outside the target folder": is_outside,
+            "has an invalid name": not name or "\\" in name or "\0" in name,
+            "is neither a file nor a folder": kind not in (0, stat.S_IFREG, stat.S_IFDIR),
+            "is encrypted": entry.flag_bits & 1,
+            "is compressed by a method other than deflate": not is_deflated,
+            f"is larger than {MAX_FILE_BYTES:,} bytes": entry.file_size > MAX_FILE_BYTES,
+        }
+        for problem, found in problems.items():
+            if found:
+                raise DataError(f"entry {name!r} of the archive {problem}")
+        if entry.filename in names:
+            raise DataError(f"entry {entry.filename!r} occurs twice in the archive")
+        names.add(entry.filename)

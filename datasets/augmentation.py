@@ -17,9 +17,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms import v2
 
-LUMINANCE = (0.2989, 0.587, 0.114)
-"""Weights of red, green and blue in a grey value (ITU-R BT.601)."""
-
 
 def to_float(images: Tensor) -> Tensor:
     """Convert images (B, 3, H, W) from uint8 to float32 in [0, 1], in channels_last layout."""
@@ -70,13 +67,12 @@ class Augmentation:
     def random_affine_maps(self, count: int, device: torch.device) -> Tensor:
         """Return random crops, flips and rotations as affine maps for `warp`, (B, 2, 3)."""
         side = uniform(self.crop_min_area, 1, count, device).sqrt()
-        max_log_ratio = math.log(self.crop_max_aspect_ratio)
-        root_ratio = uniform(-max_log_ratio, max_log_ratio, count, device).div(2).exp()
+        log_ratio = math.log(self.crop_max_aspect_ratio)
+        root_ratio = uniform(-log_ratio, log_ratio, count, device).div(2).exp()
         width, height = (side * root_ratio).clamp(max=1), (side / root_ratio).clamp(max=1)
         mirror = torch.where(torch.rand(count, device=device) < self.flip_probability, -1.0, 1.0)
-        angle = math.radians(1) * uniform(
-            -self.rotation_degrees, self.rotation_degrees, count, device
-        )
+        largest = self.rotation_degrees
+        angle = math.radians(1) * uniform(-largest, largest, count, device)
         cosine, sine = angle.cos(), angle.sin()
         x, y = uniform(-1, 1, (2, count), device)
         rows = [
@@ -112,15 +108,13 @@ def warp(images: Tensor, maps: Tensor, size: Sequence[int]) -> Tensor:
         maps: (B, 2, 3), as for torch's `affine_grid`: from the coordinates (x, y, 1) of an output
             pixel, in [-1, 1] from edge to edge, to those in the image. Outside, the image is
             reflected.
-        size: height and width of the outputs, H' x W'. Nothing is averaged: outputs much smaller
-            than the region that they show would alias.
-
-    Returns:
-        (B, 3, H', W').
+        size: height and width of the outputs (B, 3, H', W'). Nothing is averaged: outputs much
+            smaller than the region that they show would alias.
 
     """
-    height, width = size
-    x, y = pixel_centres(width, images.device), pixel_centres(height, images.device).unsqueeze(-1)
+    # Coordinates of the centres of pixels that fill [-1, 1].
+    y, x = ((2 * torch.arange(n, device=images.device) + 1) / n - 1 for n in size)
+    y = y.unsqueeze(-1)
     # The same as torch's affine_grid, but as sums of a row and a column: ten times as fast.
     matrix = maps.view(-1, 2, 3, 1, 1)
     coordinates = [row[:, 0] * x + (row[:, 1] * y + row[:, 2]) for row in matrix.unbind(1)]
@@ -128,24 +122,10 @@ def warp(images: Tensor, maps: Tensor, size: Sequence[int]) -> Tensor:
     return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
 
 
-def pixel_centres(count: int, device: torch.device) -> Tensor:
-    """Return the coordinates of the centres of `count` pixels that fill [-1, 1], (count,)."""
-    return (2 * torch.arange(count, device=device) + 1) / count - 1
-
-
 def blur(images: Tensor, sigma: Tensor, max_sigma: float) -> Tensor:
-    """Blur each image with a Gaussian of its own standard deviation.
+    """Blur each of the images (B, 3, H, W) with a Gaussian of its own sigma (B,), in pixels.
 
-    At the edges the Gaussian is cut off and normalised again.
-
-    Args:
-        images: (B, 3, H, W), float32.
-        sigma: (B,), in pixels.
-        max_sigma: the kernel has a radius of three times this.
-
-    Returns:
-        (B, 3, H, W).
-
+    At the edges the Gaussian is cut off and normalised again. Its radius is 3 `max_sigma`.
     """
     count, channels, height, width = images.shape
     radius = math.ceil(3 * max_sigma)
@@ -158,13 +138,9 @@ def blur(images: Tensor, sigma: Tensor, max_sigma: float) -> Tensor:
         (kernel.unsqueeze(-1), (radius, 0), (1, 1, height, 1)),
         (kernel.unsqueeze(-2), (0, radius), (1, 1, 1, width)),
     ):
-        weight = F.conv2d(
-            torch.ones(shape, device=images.device).expand(-1, len(kernel), -1, -1),
-            kernels,
-            padding=padding,
-            groups=len(kernel),
-        )
-        planes = F.conv2d(planes, kernels, padding=padding, groups=len(kernel)).div_(weight)
+        convolve = functools.partial(F.conv2d, weight=kernels, padding=padding, groups=len(kernel))
+        ones = torch.ones(shape, device=images.device).expand(-1, len(kernel), -1, -1)
+        planes = convolve(planes).div_(convolve(ones))
     return planes.view(images.shape).contiguous(memory_format=torch.channels_last)
 
 
@@ -174,13 +150,10 @@ def color_jitter(
     """Change brightness, then contrast, then saturation, as one matrix per image.
 
     Args:
-        images: (B, 3, H, W), float32 in [0, 1].
+        images: (B, 3, H, W), float32 in [0, 1]; the results are clipped to the same range.
         brightness: (B,), a factor; 0 gives black.
         contrast: (B,), a factor of the difference from the image's mean grey.
         saturation: (B,), a factor of the difference from each pixel's grey.
-
-    Returns:
-        (B, 3, H, W), clipped to [0, 1].
 
     """
     brightness, contrast, saturation = (
@@ -195,23 +168,17 @@ def color_jitter(
     return changed.clamp_(0, 1).view(images.shape)
 
 
-@functools.cache
+@functools.cache  # copied for each batch, they would block a GPU
 def luminance_on(device: torch.device) -> Tensor:
-    """Return `LUMINANCE`, (3,) float32. Copied for each batch, it would block a GPU."""
-    return torch.tensor(LUMINANCE, device=device)
+    """Return the weights of red, green and blue in a grey value (ITU-R BT.601), (3,) float32."""
+    return torch.tensor((0.2989, 0.587, 0.114), device=device)
 
 
 def erase(images: Tensor, rectangles: Tensor) -> Tensor:
-    """Replace a rectangle of each image by the image's mean colour.
+    """Replace a rectangle of each of the images (B, 3, H, W) by the image's mean colour.
 
-    Args:
-        images: (B, 3, H, W).
-        rectangles: (B, 4), left, top, right, bottom in [0, 1]; a pixel is erased if its centre is
-            inside.
-
-    Returns:
-        (B, 3, H, W).
-
+    `rectangles` (B, 4) are left, top, right, bottom in [0, 1]; a pixel is erased if its centre is
+    inside.
     """
     height, width = images.shape[2:]
     left, top, right, bottom = rectangles.T.unsqueeze(-1)  # (B, 1) each
@@ -225,22 +192,17 @@ def erase(images: Tensor, rectangles: Tensor) -> Tensor:
 class Mixing:
     """Mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019): mix images and labels of a batch.
 
-    If both are on, each batch is mixed by one of them, with equal probabilities.
-
-    Args:
-        mixup_alpha: the mixing weight is distributed as Beta(alpha, alpha); 0 switches mixup off.
-        cutmix_alpha: the same for the area that CutMix replaces.
-        num_classes: number of classes.
-
+    The weight of mixup and the area that CutMix replaces are distributed as Beta(alpha, alpha). At
+    0 it is off; if both are on, each batch is mixed by one of them, with equal probabilities.
     """
 
     def __init__(self, mixup_alpha: float, cutmix_alpha: float, num_classes: int):
         self.num_classes = num_classes
-        self.transforms: list[v2.Transform] = []
-        if mixup_alpha > 0:
-            self.transforms.append(v2.MixUp(alpha=mixup_alpha, num_classes=num_classes))
-        if cutmix_alpha > 0:
-            self.transforms.append(v2.CutMix(alpha=cutmix_alpha, num_classes=num_classes))
+        self.transforms: list[v2.Transform] = [
+            transform(alpha=alpha, num_classes=num_classes)
+            for transform, alpha in ((v2.MixUp, mixup_alpha), (v2.CutMix, cutmix_alpha))
+            if alpha > 0
+        ]
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Mix images (B, 3, H, W) and labels (B,); return images and probabilities (B, classes)."""

@@ -7,8 +7,7 @@ is the training split; one half of validation/ is the validation split, the othe
 import hashlib
 import logging
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -49,8 +48,7 @@ class Photographs(NamedTuple):
     """Path of each within the folder, such as train/cats/cat.0.jpg."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class PhotographDataset:
+class PhotographDataset(NamedTuple):
     """The splits and their source."""
 
     train: Photographs
@@ -81,29 +79,45 @@ def load(data: str, data_dir: str, image_size: int) -> PhotographDataset:
     cache = Path(data_dir).expanduser() if data_dir else user_cache_path(CACHE_NAME)
     with disk_errors(Path(data)):
         root = _find_root(_fetch(data, cache))
-        train, evaluation = (_list_files(root, folder) for folder in FOLDERS)
-    decoded = images.decode(root, [*train, *_shuffled(evaluation)], image_size, cache)
-    _warn(decoded.skipped)
+        train_files, evaluation_files = (_list_files(root, folder) for folder in FOLDERS)
+    files = [*train_files, *sorted(evaluation_files, key=_shuffled)]
+    decoded = images.decode(root, files, image_size, cache)
+    if decoded.skipped:
+        listed = _list([f"{name!r} ({reason})" for name, reason in decoded.skipped])
+        log.warning("%d unreadable photographs were skipped: %s", len(decoded.skipped), listed)
     _check_counts(decoded.names)
 
+    pixels = torch.from_numpy(decoded.images).permute(0, 3, 1, 2)  # (N, S, S, 3) to (N, 3, S, S)
+    labels = torch.tensor([_label(name) for name in decoded.names])
     num_train = sum(name.startswith("train/") for name in decoded.names)
     # The others alternate between validation and test, class after class: each gets half of each
     # class, and remains a view of the memory map.
-    return PhotographDataset(
-        train=_select(decoded, slice(None, num_train)),
-        validation=_select(decoded, slice(num_train, None, 2)),
-        test=_select(decoded, slice(num_train + 1, None, 2)),
-        skipped=decoded.skipped,
-        fingerprint=decoded.fingerprint,
-        folder=root,
+    train, validation, test = (
+        Photographs(pixels[part], labels[part], decoded.names[part])
+        for part in (slice(num_train), slice(num_train, None, 2), slice(num_train + 1, None, 2))
     )
+    skipped, fingerprint = decoded.skipped, decoded.fingerprint
+    return PhotographDataset(train, validation, test, skipped, fingerprint, folder=root)
 
 
 def _fetch(data: str, cache: Path) -> Path:
     """Return the folder that `data` denotes; it is created in the cache if necessary."""
     if data == "synthetic":
-        return _synthesize(cache)
-    path = _download(cache) if data == "download" else Path(data).expanduser()
+        train, validation = SYNTHETIC_TRAIN_PER_CLASS, SYNTHETIC_VALIDATION_PER_CLASS
+        write = partial(
+            synthetic_photographs.write, train_per_class=train, validation_per_class=validation
+        )
+        folder = cache / f"synthetic-{train}-{validation}-v{synthetic_photographs.VERSION}"
+        make_once(folder, write)
+        return folder
+    path = Path(data).expanduser()
+    if data == "download":
+        path = cache / "cats_and_dogs_filtered.zip"
+        try:
+            download(URL, path, SIZE_BYTES)
+        except DataError as error:
+            others = "data=PATH reads your own zip or folder, data=synthetic generates a substitute"
+            raise DataError(f"{error}; {others}") from error
     if path.is_dir():
         return path
     if not path.is_file():
@@ -114,36 +128,8 @@ def _fetch(data: str, cache: Path) -> Path:
     return folder
 
 
-def _download(cache: Path) -> Path:
-    path = cache / "cats_and_dogs_filtered.zip"
-    try:
-        download(URL, path, SIZE_BYTES)
-    except DataError as error:
-        others = "data=PATH reads your own zip or folder, data=synthetic generates a substitute"
-        raise DataError(f"{error}; {others}") from error
-    return path
-
-
-def _synthesize(cache: Path) -> Path:
-    counts = f"{SYNTHETIC_TRAIN_PER_CLASS}-{SYNTHETIC_VALIDATION_PER_CLASS}"
-    folder = cache / f"synthetic-{counts}-v{synthetic_photographs.VERSION}"
-    write = partial(
-        synthetic_photographs.write,
-        train_per_class=SYNTHETIC_TRAIN_PER_CLASS,
-        validation_per_class=SYNTHETIC_VALIDATION_PER_CLASS,
-        seed=0,
-    )
-    make_once(folder, write)
-    return folder
-
-
 def _find_root(folder: Path) -> Path:
-    """Return the folder of train/ and validation/: this one, or the only one in it that has both.
-
-    Raises:
-        DataError: there is none, or there are several.
-
-    """
+    """Return the folder of train/ and validation/: this one, or the only one in it with both."""
     inner = _visible(folder)
     roots = [path for path in [folder, *inner] if all((path / name).is_dir() for name in FOLDERS)]
     if not roots:
@@ -156,12 +142,7 @@ def _find_root(folder: Path) -> Path:
 
 
 def _list_files(root: Path, folder: str) -> list[str]:
-    """Return the files of both classes, cats first, each class in the order of its names.
-
-    Raises:
-        DataError: a class is missing, or there is another one.
-
-    """
+    """Return the files of exactly two classes, cats first, each in the order of its names."""
     found = [path.name for path in _visible(root / folder) if path.is_dir()]
     if found != sorted(CLASSES):
         listed = _list(sorted(found, key=CLASSES.__contains__)) or "none"  # unknown ones first
@@ -169,12 +150,10 @@ def _list_files(root: Path, folder: str) -> list[str]:
     return [name for each in CLASSES for name in _walk(root, root / folder / each)]
 
 
-def _walk(root: Path, folder: Path) -> list[str]:
-    """Return the files in a folder and the folders below, relative to `root`."""
-    names = []
+def _walk(root: Path, folder: Path) -> Iterator[str]:
+    """Yield the files in a folder and the folders below, relative to `root`."""
     for path in _visible(folder):
-        names += _walk(root, path) if path.is_dir() else [path.relative_to(root).as_posix()]
-    return names
+        yield from _walk(root, path) if path.is_dir() else [path.relative_to(root).as_posix()]
 
 
 def _visible(folder: Path) -> list[Path]:
@@ -183,24 +162,14 @@ def _visible(folder: Path) -> list[Path]:
     return sorted(paths, key=lambda path: path.name)
 
 
-def _shuffled(names: Sequence[str]) -> list[str]:
-    """Shuffle each class by itself, in the order of a hash: the same on every machine."""
-
-    def key(name: str) -> tuple[int, bytes]:
-        return _label(name), hashlib.sha256(os.fsencode(f"{SPLIT_SEED} {name}")).digest()
-
-    return sorted(names, key=key)
+def _shuffled(name: str) -> tuple[int, bytes]:
+    """Return the place of a file among all: at random in its class, the same on every machine."""
+    return _label(name), hashlib.sha256(os.fsencode(f"{SPLIT_SEED} {name}")).digest()
 
 
 def _label(name: str) -> int:
     """Return the class of a file, an index into `CLASSES`, from its folder."""
     return CLASSES.index(name.split("/")[1])
-
-
-def _select(decoded: images.Decoded, chosen: slice) -> Photographs:
-    pixels = torch.from_numpy(decoded.images).permute(0, 3, 1, 2)  # (N, S, S, 3) to (N, 3, S, S)
-    names = decoded.names[chosen]
-    return Photographs(pixels[chosen], torch.tensor([_label(name) for name in names]), names)
 
 
 def _check_counts(names: Sequence[str]) -> None:
@@ -209,15 +178,8 @@ def _check_counts(names: Sequence[str]) -> None:
         for each in CLASSES:
             count = sum(name.startswith(f"{folder}/{each}/") for name in names)
             if count < needed:
-                raise DataError(
-                    f"{folder}/{each} contains {count} readable photographs ({needed} needed)"
-                )
-
-
-def _warn(skipped: Sequence[tuple[str, str]]) -> None:
-    if skipped:
-        listed = _list([f"{name!r} ({reason})" for name, reason in skipped])
-        log.warning("%d unreadable photographs were skipped: %s", len(skipped), listed)
+                found = f"{count} readable photographs ({needed} needed)"
+                raise DataError(f"{folder}/{each} contains {found}")
 
 
 def _list(words: Sequence[str]) -> str:

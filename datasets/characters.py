@@ -10,12 +10,7 @@ BLANK, FIRST_LETTER, VOCABULARY_SIZE = 0, 1, len(ALPHABET)
 
 
 class Vocabulary:
-    """Encodes text as integers, and decodes integers to text.
-
-    Args:
-        symbols: the characters, each once; a character's integer is its index.
-
-    """
+    """Encodes text as integers, and decodes it; a character's integer is its index in `symbols`."""
 
     def __init__(self, symbols: str = ALPHABET):
         self.symbols = symbols
@@ -33,10 +28,8 @@ class Vocabulary:
         """
         for position, character in enumerate(text, start=1):
             if character not in self._index:
-                raise DataError(
-                    f"character {character!r} at position {position} is outside the alphabet "
-                    f"{self.symbols!r}"
-                )
+                found = f"character {character!r} at position {position}"
+                raise DataError(f"{found} is outside the alphabet {self.symbols!r}")
         return torch.tensor([self._index[character] for character in text], dtype=torch.int64)
 
     def decode(self, indices: Tensor) -> str:
@@ -49,8 +42,6 @@ class Vocabulary:
         values = indices.tolist()
         for position, value in enumerate(values, start=1):
             if not 0 <= value < len(self):
-                raise DataError(
-                    f"integer {value} at position {position} encodes no character "
-                    f"(allowed: 0 to {len(self) - 1})"
-                )
+                found = f"integer {value} at position {position}"
+                raise DataError(f"{found} encodes no character (allowed: 0 to {len(self) - 1})")
         return "".join(self.symbols[value] for value in values)

@@ -25,24 +25,20 @@ class Corpus(NamedTuple):
 
 @functools.lru_cache(maxsize=1)  # the trials of a study read the same text
 def load_corpus(path: str, min_length: int) -> Corpus:
-    """Read a text and split it into thirds.
+    """Read a text file in UTF-8 and split it into thirds.
 
-    Args:
-        path: of a text file in UTF-8; empty for the documentation of the Python language, which
-            every installation of Python contains.
-        min_length: characters that each third needs.
+    Without a path the text is the documentation of the Python language, which every installation of
+    Python contains.
 
     Raises:
-        DataError: the file cannot be read, or is too short.
+        DataError: the file cannot be read, or a third has fewer than `min_length` characters.
 
     """
     text = clean(read_text(path) if path else "\n".join(topics.topics.values()))
     third = len(text) // 3
     if third < min_length:
-        raise DataError(
-            f"the text has {len(text):,} characters (a to z and blanks); "
-            f"three parts of {min_length:,} each are needed"
-        )
+        found = f"the text has {len(text):,} characters (a to z and blanks)"
+        raise DataError(f"{found}; three parts of {min_length:,} each are needed")
     symbols = Vocabulary().encode(text[: 3 * third]).to(torch.uint8)
     return Corpus(*symbols.split(third))
 
@@ -71,22 +67,19 @@ def clean(text: str) -> str:
 
 
 def contiguous_chunks(symbols: Tensor, batch_size: int, length: int) -> list[tuple[Tensor, Tensor]]:
-    """Cut a text into parallel streams, and these into consecutive chunks.
+    """Cut a text (N,) of integers into B = `batch_size` streams, and these into chunks.
 
     This is the order that truncated backpropagation through time needs: row b of a chunk
     continues row b of the chunk before.
 
-    Args:
-        symbols: (N,) integers, N > batch_size.
-        batch_size: number of streams, B.
-        length: steps of a chunk, T; the last may be shorter.
-
     Returns:
-        Chunks of inputs (B, T) int64 and targets (B, T) int64, the characters that follow. Up to
-        `batch_size` characters at the end of the text belong to no stream.
+        Chunks of inputs (B, T) int64 and targets (B, T) int64, the characters that follow; T is
+        `length`, or less in the last chunk. Up to B characters at the end belong to no stream.
 
     """
     steps = (len(symbols) - 1) // batch_size
-    inputs = symbols[: batch_size * steps].view(batch_size, steps).long()
-    targets = symbols[1 : batch_size * steps + 1].view(batch_size, steps).long()
-    return list(zip(inputs.split(length, dim=1), targets.split(length, dim=1), strict=True))
+    inputs, targets = (
+        symbols[start : start + batch_size * steps].view(batch_size, steps).long().split(length, 1)
+        for start in (0, 1)
+    )
+    return list(zip(inputs, targets, strict=True))

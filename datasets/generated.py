@@ -15,16 +15,10 @@ Samples_co = TypeVar("Samples_co", covariant=True)
 def seeded_generator(
     seed: int, split: Split, *numbers: int, device: torch.device | str = "cpu"
 ) -> Generator:
-    """Return a random-number generator of its own for a split, or for a part of it.
+    """Return a random-number generator of its own for a split, or for one of its numbered parts.
 
-    Generators of different seeds, splits or numbers are statistically independent.
-
-    Args:
-        seed: of the run.
-        split: which split is generated.
-        numbers: which part of the split, such as the number of a batch.
-        device: of the generator; CPU and GPU generate different numbers from the same seed.
-
+    Those of different seeds, splits or numbers are statistically independent. CPU and GPU generate
+    different numbers from the same seed.
     """
     spawn_key = (get_args(Split).index(split), *numbers)
     state = np.random.SeedSequence(seed, spawn_key=spawn_key).generate_state(1, np.uint64)
@@ -42,16 +36,9 @@ class GeneratedDataset(ABC, Generic[Samples_co]):
         batch: int = 0,
         device: torch.device | str = "cpu",
     ) -> Samples_co:
-        """Generate samples, reproducibly: the same arguments give the same samples.
+        """Generate the `count` samples of a batch on a device; the same arguments give the same.
 
-        Args:
-            count: number of samples.
-            seed: of the run.
-            split: no two splits share random numbers.
-            batch: number of the batch, from 0.
-            device: where the samples are generated, and remain; CPU and GPU generate different
-                samples from the same seed.
-
+        No two batches, from 0, and no two splits share random numbers.
         """
         return self.sample(count, seeded_generator(seed, split, batch, device=device))
 
@@ -60,6 +47,7 @@ class GeneratedDataset(ABC, Generic[Samples_co]):
         """Generate `count` samples on the generator's device."""
 
 
-def random_integers(low: int, high: int, shape: tuple[int, ...], generator: Generator) -> Tensor:
-    """Draw integers uniformly from [low, high), int64, on the generator's device."""
+def random_integers(values: range, shape: tuple[int, ...], generator: Generator) -> Tensor:
+    """Draw integers uniformly from consecutive ones, int64, on the generator's device."""
+    low, high = values.start, values.stop
     return torch.randint(low, high, shape, generator=generator, device=generator.device)

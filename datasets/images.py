@@ -1,6 +1,5 @@
 """Image files as arrays: one file, or many that are decoded once and then memory-mapped."""
 
-import contextlib
 import hashlib
 import io
 import json
@@ -41,25 +40,6 @@ class UnreadableImage(ValueError):  # noqa: N818, the name is clear
     """The file is not an image, or an incomplete one; the message is the reason, in one line."""
 
 
-def read(path: Path, size: int) -> np.ndarray:
-    """Read an image file, resized to a square.
-
-    Args:
-        path: the file, in any format that PIL reads.
-        size: width and height of the result, in pixels.
-
-    Returns:
-        (size, size, 3) uint8, RGB, upright, transparent pixels on white.
-
-    Raises:
-        UnreadableImage: the file is not a complete image, or is far too large.
-        OSError: the file cannot be opened.
-
-    """
-    with _quiet_pil():
-        return _read(path, size)
-
-
 class Decoded(NamedTuple):
     """The images that `decode` returns."""
 
@@ -74,12 +54,18 @@ class Decoded(NamedTuple):
 
 
 def read_all(root: Path, names: Sequence[str], size: int) -> Iterator[np.ndarray | UnreadableImage]:
-    """Yield each image, or the reason why it cannot be read; several are decoded ahead.
+    """Yield images, or the reason why one cannot be read; several are decoded ahead.
 
     Args:
-        root: folder of the files.
+        root: folder of the files, which are in any format that PIL reads.
         names: their paths within it.
-        size: see `read`.
+        size: width and height in pixels to which they are resized.
+
+    Yields:
+        (size, size, 3) uint8, RGB, upright, transparent pixels on white.
+
+    Raises:
+        OSError: a file cannot be opened.
 
     """
 
@@ -89,20 +75,17 @@ def read_all(root: Path, names: Sequence[str], size: int) -> Iterator[np.ndarray
         except UnreadableImage as error:
             return error
 
-    # Threads, because PIL releases the global interpreter lock while it decodes.
-    with _quiet_pil(), ThreadPoolExecutor() as pool:
+    # Threads, because PIL releases the global interpreter lock while it decodes. They have one list
+    # of warning filters in common, which is therefore changed around the pool.
+    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
+        warnings.filterwarnings("ignore", module=r"PIL\.")  # about files that it can read
+        warnings.simplefilter("error", Image.DecompressionBombWarning)  # too many pixels
         for start in range(0, len(names), PREFETCH):
             yield from pool.map(attempt, names[start : start + PREFETCH])
 
 
 def decode(root: Path, names: Sequence[str], size: int, cache: Path) -> Decoded:
-    """Decode many images into a cache, which later calls only open.
-
-    Args:
-        root: folder of the files.
-        names: the files, relative to `root`.
-        size: width and height of the results, in pixels.
-        cache: folder of the results.
+    """Decode images, as `read_all` does, into a folder `cache`, which later calls only open.
 
     Raises:
         DataError: none of the files is an image, one cannot be opened, or the disk is full.
@@ -111,16 +94,12 @@ def decode(root: Path, names: Sequence[str], size: int, cache: Path) -> Decoded:
     with disk_errors(root):
         fingerprint = hash_files(root, names)
         folder = cache / f"decoded-{fingerprint}-{size}px-v{VERSION}"
-        make_once(
-            folder,
-            make=partial(_decode, root, names, size),
-            is_complete=lambda path: _open(path, names, size) is not None,
-        )
-        opened = _open(folder, names, size)
-    assert opened is not None, f"{folder} was complete a moment ago"
-    images, skipped = opened
-    kept = tuple(name for name in names if name not in skipped)
-    return Decoded(images, kept, tuple(skipped.items()), fingerprint)
+        open_cache = partial(_open, names, size, fingerprint)
+        make = partial(_decode, root, names, size)
+        make_once(folder, make, is_complete=lambda path: open_cache(path) is not None)
+        decoded = open_cache(folder)
+    assert decoded is not None, f"{folder} was complete a moment ago"
+    return decoded
 
 
 def hash_files(root: Path, names: Sequence[str]) -> str:
@@ -133,18 +112,6 @@ def hash_file(path: Path) -> str:
     """Return a hash of the content of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-
-
-@contextlib.contextmanager
-def _quiet_pil() -> Iterator[None]:
-    """Hide PIL's warnings about files that it can read; too many pixels are an error.
-
-    Python has one list of warning filters for all threads: use this around a pool, not inside it.
-    """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL\.")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        yield
 
 
 def _read(path: Path, size: int) -> np.ndarray:
@@ -221,16 +188,16 @@ def _write_header(file: IO[bytes], count: int, size: int) -> None:
     np.lib.format.write_array_header_1_0(file, header)
 
 
-def _open(
-    folder: Path, names: Sequence[str], size: int
-) -> tuple[np.ndarray, dict[str, str]] | None:
-    """Return the images of a cache and the skipped files; None if it is damaged or missing."""
+def _open(names: Sequence[str], size: int, fingerprint: str, folder: Path) -> Decoded | None:
+    """Return what a cache contains; None if it is damaged or missing."""
     try:
         listed = json.loads((folder / LIST).read_text())
         skipped: dict[str, str] = listed["skipped"]
         images = np.load(folder / IMAGES, mmap_mode="c")
-        shape = (len(names) - len(skipped), size, size, 3)
-        is_complete = listed["names"] == list(names) and images.shape == shape
+        kept = tuple(name for name in names if name not in skipped)
+        is_complete = listed["names"] == list(names) and images.shape == (len(kept), size, size, 3)
     except Exception:  # a damaged cache raises many kinds of errors
         return None
-    return (images, skipped) if is_complete and images.dtype == np.uint8 else None
+    if not is_complete or images.dtype != np.uint8:
+        return None
+    return Decoded(images, kept, tuple(skipped.items()), fingerprint)

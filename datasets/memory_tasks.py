@@ -34,12 +34,7 @@ class Sequences(NamedTuple):
 class Echo(GeneratedDataset[Sequences]):
     """Repeat the letter of some steps ago, and blanks as long as there was none.
 
-    Args:
-        min_delay: smallest delay of a sequence.
-        max_delay: largest delay; that of each sequence is uniformly distributed.
-        min_length: smallest number of letters.
-        max_length: largest number of letters, T; that of each sequence is uniformly distributed.
-
+    Delay and number of letters are uniformly distributed over the sequences, limits included.
     """
 
     min_delay: int
@@ -49,9 +44,10 @@ class Echo(GeneratedDataset[Sequences]):
 
     def sample(self, count: int, generator: Generator) -> Sequences:  # noqa: D102
         shape = (count, self.max_length)
-        letters = random_integers(FIRST_LETTER, VOCABULARY_SIZE, shape, generator)
-        lengths = random_integers(self.min_length, self.max_length + 1, (count, 1), generator)
-        delays = random_integers(self.min_delay, self.max_delay + 1, (count,), generator)
+        letters = random_integers(range(FIRST_LETTER, VOCABULARY_SIZE), shape, generator)
+        all_lengths = range(self.min_length, self.max_length + 1)
+        lengths = random_integers(all_lengths, (count, 1), generator)
+        delays = random_integers(range(self.min_delay, self.max_delay + 1), (count,), generator)
         padding = torch.arange(self.max_length, device=generator.device) >= lengths
         inputs = letters.masked_fill(padding, BLANK)
         targets = echo(inputs, delays).masked_fill(padding, BLANK)
@@ -85,7 +81,8 @@ class Copy(GeneratedDataset[Sequences]):
 
     def sample(self, count: int, generator: Generator) -> Sequences:  # noqa: D102
         shape = (count, self.num_symbols)
-        symbols = random_integers(FIRST_LETTER, FIRST_LETTER + self.alphabet_size, shape, generator)
+        alphabet = range(FIRST_LETTER, FIRST_LETTER + self.alphabet_size)
+        symbols = random_integers(alphabet, shape, generator)
         inputs = self.build_inputs(symbols)
         targets = torch.full_like(inputs, BLANK)
         targets[:, -self.num_symbols :] = symbols

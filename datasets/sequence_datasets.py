@@ -6,9 +6,10 @@ a file            one sequence per line, such as `XY,BacXbdcYaE`: its class and 
 """
 
 import csv
+import io
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,8 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from datasets.choices import DigitsOrder
-from datasets.errors import DataError, disk_errors
+from datasets.corpus import read_text
+from datasets.errors import DataError
 from datasets.sequence_tasks import LabelledSequences
 
 VALIDATION_FRACTION = 0.2
@@ -74,16 +76,11 @@ def digits(order: DigitsOrder, *, shuffled: bool, seed: int) -> SequenceDataset:
 
 
 def random_affine(digits: Tensor, pixels: float) -> Tensor:
-    """Rotate, scale, shear and translate each digit by a random affine map of its own.
-
-    Random numbers come from torch's global generators.
+    """Rotate, scale, shear and translate digits by random affine maps (torch's global generator).
 
     Args:
         digits: (B, 8, 8) rows or (B, 64, 1) pixels, float32; 0 is assumed outside.
-        pixels: largest displacement, in pixels, of an edge by each of the six numbers of the map.
-
-    Returns:
-        The same shape.
+        pixels: largest displacement, in pixels, of an edge by each of the six numbers of a map.
 
     """
     images = digits.reshape(-1, 1, 8, 8)
@@ -107,9 +104,8 @@ def japanese_vowels() -> SequenceDataset:
     try:
         from aeon.datasets import load_japanese_vowels
     except ImportError:
-        raise DataError(
-            "needs the package aeon, which contains the recordings: pip install '.[vowels]'"
-        ) from None
+        needed = "the package aeon, which contains the recordings: pip install '.[vowels]'"
+        raise DataError(f"needs {needed}") from None
     (inputs, labels), (test_inputs, test_labels) = (
         load_japanese_vowels(split=split) for split in ("train", "test")
     )
@@ -123,11 +119,11 @@ def japanese_vowels() -> SequenceDataset:
         tensors = [torch.from_numpy(each.T).float() for each in series]  # (C, T) to (T, C)
         return _pad(tensors, [classes.index(speaker) for speaker in speakers])
 
-    def select(chosen: np.ndarray) -> LabelledSequences:
-        return convert([inputs[i] for i in np.flatnonzero(chosen)], list(labels[chosen]))
-
-    test = convert(test_inputs, list(test_labels))
-    return SequenceDataset(select(~is_validation), select(is_validation), test, classes, "")
+    train, validation = (
+        convert([inputs[i] for i in np.flatnonzero(part)], labels[part])
+        for part in (~is_validation, is_validation)
+    )
+    return SequenceDataset(train, validation, convert(test_inputs, test_labels), classes, "")
 
 
 def from_csv(path: str, seed: int) -> SequenceDataset:
@@ -141,14 +137,17 @@ def from_csv(path: str, seed: int) -> SequenceDataset:
         DataError: the file cannot be read, a line is invalid, or a class has too few lines.
 
     """
-    file = Path(path).expanduser()
     rows = []
-    with disk_errors(file), file.open(newline="", encoding="utf-8") as lines:
-        try:
-            for number, row in enumerate(csv.reader(lines), start=1):
-                rows.append(_check_row(row, number))
-        except UnicodeDecodeError as error:
-            raise DataError(f"not a text file in UTF-8 ({error.reason})") from None
+    lines = io.StringIO(read_text(path), newline="")
+    for number, fields in enumerate(csv.reader(lines), start=1):
+        needed = "class and symbols are needed"
+        if len(fields) != 2:
+            raise DataError(f"line {number}: {len(fields)} fields; {needed}")
+        label, sequence = (field.strip() for field in fields)
+        if not label or not sequence:
+            missing = "class" if not label else "symbols"
+            raise DataError(f"line {number}: no {missing}; {needed}")
+        rows.append((label, sequence))
     counts = Counter(label for label, _ in rows)
     if len(counts) < 2:
         raise DataError(f"{len(counts)} classes in {len(rows)} lines; at least 2 needed")
@@ -160,33 +159,13 @@ def from_csv(path: str, seed: int) -> SequenceDataset:
     labels = [classes.index(label) for label, _ in rows]
     encoded = [torch.tensor([symbols.index(symbol) for symbol in s]) for _, s in rows]
 
-    indices = np.arange(len(rows))
-    rest, test = train_test_split(indices, test_size=0.2, stratify=labels, random_state=seed)
-    rest_labels = [labels[i] for i in rest]
-    train, validation = train_test_split(
-        rest, test_size=0.25, stratify=rest_labels, random_state=seed
-    )
-
     def select(chosen: np.ndarray) -> LabelledSequences:
         return _pad([encoded[i] for i in chosen], [labels[i] for i in chosen])
 
+    split = partial(train_test_split, random_state=seed)
+    rest, test = split(np.arange(len(rows)), test_size=0.2, stratify=labels)
+    train, validation = split(rest, test_size=0.25, stratify=[labels[i] for i in rest])
     return SequenceDataset(select(train), select(validation), select(test), classes, symbols)
-
-
-def _check_row(row: Sequence[str], number: int) -> tuple[str, str]:
-    """Return the class and the symbols of a line.
-
-    Raises:
-        DataError: the line is invalid.
-
-    """
-    if len(row) != 2:
-        raise DataError(f"line {number}: {len(row)} fields; class and symbols are needed")
-    label, symbols = row[0].strip(), row[1].strip()
-    if not label or not symbols:
-        missing = "class" if not label else "symbols"
-        raise DataError(f"line {number}: no {missing}; class and symbols are needed")
-    return label, symbols
 
 
 def _pad(sequences: Sequence[Tensor], labels: Sequence[int]) -> LabelledSequences:

@@ -17,12 +17,11 @@ import torch
 from torch import Generator, Tensor
 
 from datasets.choices import LevelName
-from datasets.errors import DataError
 from datasets.generated import GeneratedDataset, random_integers
 
 SYMBOLS = "BEabcdXY"
 """First and last symbol of a sequence, distractors, marks; a symbol's integer is its index."""
-FIRST, LAST, DISTRACTORS, MARKS = 0, 1, (2, 6), (6, 8)
+FIRST, LAST, DISTRACTORS, MARKS = 0, 1, range(2, 6), range(6, 8)
 
 
 class LabelledSequences(NamedTuple):
@@ -36,38 +35,31 @@ class LabelledSequences(NamedTuple):
     """(B,): classes, int64, or targets of a regression, float32."""
 
 
-class Range(NamedTuple):
-    """The range [low, high) of a uniformly distributed integer."""
-
-    low: int
-    high: int
-
-
 class Level(NamedTuple):
-    """The length of sequences and the positions of their marks, counted from 0."""
+    """The length of sequences and the positions of their marks, from 0; all equally probable."""
 
-    length: Range
-    marks: tuple[Range, ...]
+    length: range
+    marks: tuple[range, ...]
 
 
 # "hard" has the lengths of the paper.
 TWO_MARKS: dict[LevelName, Level] = {
-    "easy": Level(Range(7, 9), (Range(1, 3), Range(4, 6))),
-    "normal": Level(Range(30, 41), (Range(2, 6), Range(20, 28))),
-    "moderate": Level(Range(60, 81), (Range(10, 21), Range(45, 55))),
-    "hard": Level(Range(100, 111), (Range(10, 21), Range(50, 61))),
-    "nightmare": Level(Range(300, 501), (Range(10, 81), Range(250, 291))),
+    "easy": Level(range(7, 9), (range(1, 3), range(4, 6))),
+    "normal": Level(range(30, 41), (range(2, 6), range(20, 28))),
+    "moderate": Level(range(60, 81), (range(10, 21), range(45, 55))),
+    "hard": Level(range(100, 111), (range(10, 21), range(50, 61))),
+    "nightmare": Level(range(300, 501), (range(10, 81), range(250, 291))),
 }
 # "hard" is that of the paper; the others keep the lengths of two marks, except "easy", which would
 # be too short.
 THREE_MARKS: dict[LevelName, Level] = {
-    "easy": Level(Range(9, 11), (Range(1, 3), Range(3, 5), Range(6, 8))),
-    "normal": Level(Range(30, 41), (Range(2, 6), Range(11, 15), Range(20, 28))),
-    "moderate": Level(Range(60, 81), (Range(10, 21), Range(28, 38), Range(45, 55))),
-    "hard": Level(Range(100, 111), (Range(10, 21), Range(33, 44), Range(66, 77))),
-    "nightmare": Level(Range(300, 501), (Range(10, 81), Range(130, 171), Range(250, 291))),
+    "easy": Level(range(9, 11), (range(1, 3), range(3, 5), range(6, 8))),
+    "normal": Level(range(30, 41), (range(2, 6), range(11, 15), range(20, 28))),
+    "moderate": Level(range(60, 81), (range(10, 21), range(28, 38), range(45, 55))),
+    "hard": Level(range(100, 111), (range(10, 21), range(33, 44), range(66, 77))),
+    "nightmare": Level(range(300, 501), (range(10, 81), range(130, 171), range(250, 291))),
 }
-ABYSS = Range(2000, 3001)
+ABYSS = range(2000, 3001)
 
 
 @dataclass(frozen=True)
@@ -83,6 +75,8 @@ class TemporalOrder(GeneratedDataset[LabelledSequences]):
     num_marks: int
     level: LevelName
 
+    symbols = SYMBOLS
+
     @property
     def classes(self) -> tuple[str, ...]:
         """The orders, such as XY, in the order of their labels."""
@@ -91,38 +85,35 @@ class TemporalOrder(GeneratedDataset[LabelledSequences]):
     @property
     def max_length(self) -> int:
         """Steps of the longest sequence."""
-        return (ABYSS if self.level == "abyss" else self._limits.length).high - 1
+        return (ABYSS if self.level == "abyss" else self._limits.length)[-1]
 
     @property
     def _limits(self) -> Level:
         return (TWO_MARKS if self.num_marks == 2 else THREE_MARKS)[self.level]
 
     def sample(self, count: int, generator: Generator) -> LabelledSequences:  # noqa: D102
-        device = generator.device
         lengths, positions = self._sample_positions(count, generator)  # (B,), (B, marks)
-        inputs = torch.randint(
-            *DISTRACTORS, (count, int(lengths.max())), generator=generator, device=device
-        )
-        marks = torch.randint(*MARKS, positions.shape, generator=generator, device=device)
+        inputs = random_integers(DISTRACTORS, (count, int(lengths.max())), generator)
+        marks = random_integers(MARKS, positions.shape, generator)
         inputs.scatter_(1, positions, marks)
         inputs[:, 0] = FIRST
         inputs.scatter_(1, lengths.unsqueeze(1) - 1, LAST)
-        steps = torch.arange(inputs.shape[1], device=device)
+        steps = torch.arange(inputs.shape[1], device=inputs.device)
         inputs.masked_fill_(steps >= lengths.unsqueeze(1), 0)
-        powers = 2 ** torch.arange(self.num_marks - 1, -1, -1, device=device)
-        return LabelledSequences(inputs, lengths, ((marks - MARKS[0]) * powers).sum(1))
+        powers = 2 ** torch.arange(self.num_marks - 1, -1, -1, device=inputs.device)
+        return LabelledSequences(inputs, lengths, ((marks - MARKS.start) * powers).sum(1))
 
     def _sample_positions(self, count: int, generator: Generator) -> tuple[Tensor, Tensor]:
         """Return random lengths (B,) and positions of the marks (B, marks)."""
         if self.level == "abyss":  # one mark in each third of the sequence (two: in the first two)
-            lengths = random_integers(ABYSS.low, ABYSS.high, (count,), generator)
+            lengths = random_integers(ABYSS, (count,), generator)
             edges = lengths.unsqueeze(1) * torch.arange(4, device=lengths.device) // 3
             edges[:, 0], edges[:, 3] = 1, lengths - 1
             low, high = edges[:, : self.num_marks], edges[:, 1 : self.num_marks + 1]
             part = torch.rand(low.shape, generator=generator, device=lengths.device)
             return lengths, low + (part * (high - low)).long()
-        lengths = random_integers(*self._limits.length, (count,), generator)
-        positions = [random_integers(*mark, (count,), generator) for mark in self._limits.marks]
+        lengths = random_integers(self._limits.length, (count,), generator)
+        positions = [random_integers(mark, (count,), generator) for mark in self._limits.marks]
         return lengths, torch.stack(positions, dim=1)
 
 
@@ -133,53 +124,25 @@ class Adding(GeneratedDataset[LabelledSequences]):
     The first channel has the numbers, the second is 1 where one is marked. Always predicting 1 has
     a mean squared error of 1/6; a prediction is correct within 0.04 (Hochreiter & Schmidhuber
     1997).
-
-    Args:
-        length: T.
-
     """
 
     length: int
+    """Steps of every sequence, T."""
 
+    classes = ()
+    symbols = ""
     tolerance = 0.04
 
     @property
-    def max_length(self) -> int:
-        """Steps of every sequence."""
+    def max_length(self) -> int:  # noqa: D102
         return self.length
 
     def sample(self, count: int, generator: Generator) -> LabelledSequences:  # noqa: D102
         device, half = generator.device, self.length // 2
         numbers = torch.rand(count, self.length, generator=generator, device=device)
-        positions = torch.cat(
-            [
-                random_integers(0, half, (count, 1), generator),
-                random_integers(half, self.length, (count, 1), generator),
-            ],
-            dim=1,
-        )
+        halves = (range(half), range(half, self.length))
+        positions = torch.cat([random_integers(h, (count, 1), generator) for h in halves], dim=1)
         marked = torch.zeros_like(numbers).scatter_(1, positions, 1.0)
         lengths = torch.full((count,), self.length, device=device)
         inputs = torch.stack([numbers, marked], dim=-1)
         return LabelledSequences(inputs, lengths, numbers.gather(1, positions).sum(1))
-
-
-def to_text(inputs: Tensor, length: int) -> str:
-    """Return a sequence (T,) of temporal order as text, such as `BacXbdcYaE`."""
-    return "".join(SYMBOLS[symbol] for symbol in inputs[:length].tolist())
-
-
-def from_text(text: str) -> Tensor:
-    """Parse a sequence of temporal order, (T,) int64.
-
-    Raises:
-        DataError: a character is not in `SYMBOLS`.
-
-    """
-    for position, character in enumerate(text, start=1):
-        if character not in SYMBOLS:
-            raise DataError(
-                f"character {character!r} at position {position} is not allowed "
-                f"(allowed: {', '.join(SYMBOLS)})"
-            )
-    return torch.tensor([SYMBOLS.index(character) for character in text], dtype=torch.int64)

@@ -38,12 +38,11 @@ SIDES = (-1, 1)  # left and right
 class Appearance:
     """The random pose and coat of an animal, independent of its kind."""
 
-    def __init__(self, generator: np.random.Generator) -> None:
+    def __init__(self, generator: np.random.Generator):
         uniform = generator.uniform
         self.radius = uniform(0.24, 0.36)  # of the head, in parts of the photograph's shorter side
-        across = uniform(self.radius, 1 - self.radius)
-        down = uniform(1.5 * self.radius, 1 - self.radius)  # leaves room for ears
-        self.centre = (across, down)  # of the head, in parts of the photograph's width and height
+        # Of the head, in parts of the photograph's width and height; it leaves room for ears.
+        self.centre = uniform([self.radius, 1.5 * self.radius], 1 - self.radius)
         self.tilt = uniform(-0.4, 0.4)  # of the head, radians clockwise
         # How far right and down the end of a nose of length 1 is.
         self.facing = (uniform(-0.6, 0.6), uniform(-0.1, 0.15))
@@ -93,9 +92,7 @@ class Pen:
     Points at a `depth` in front of the centre are shifted in the direction that the head faces.
     """
 
-    def __init__(
-        self, image: Image.Image, appearance: Appearance, *, upright: bool = False
-    ) -> None:
+    def __init__(self, image: Image.Image, appearance: Appearance, *, upright: bool = False):
         self.canvas = ImageDraw.Draw(image)
         self.unit = appearance.radius * min(image.size)
         self.centre = np.multiply(appearance.centre, image.size)
@@ -127,33 +124,7 @@ class Pen:
 
 
 def _cat_head(pen: Pen, appearance: Appearance) -> None:
-    _pointed_ears(pen, appearance)
-    pen.oval((0, 0), (1.05, 0.88), appearance.fur, edge=appearance.edge)
-    _marking(pen, appearance)
-    _slit_eyes(pen, appearance)
-    _small_nose(pen, appearance)
-    _whiskers(pen, appearance)
-
-
-def _dog_head(pen: Pen, appearance: Appearance) -> None:
-    pen.oval((0, -0.05), (0.86, 0.95), appearance.fur, edge=appearance.edge)
-    _marking(pen, appearance)
-    _hanging_ears(pen, appearance)
-    _round_eyes(pen, appearance)
-    _long_muzzle(pen, appearance)
-
-
-def _marking(pen: Pen, appearance: Appearance) -> None:
-    if appearance.marking == "patch":
-        pen.oval((appearance.tail_side * 0.4, -0.15), (0.38, 0.4), appearance.marked_fur, 0.6)
-    elif appearance.marking == "blaze":
-        pen.oval((0, -0.2), (0.16, 0.6), appearance.marked_fur, 0.4)
-    elif appearance.marking == "stripes":
-        for x in (-0.3, 0, 0.3):
-            pen.line([(x, -0.75), (0.7 * x, -0.4)], 0.1, appearance.marked_fur, 0.2)
-
-
-def _pointed_ears(pen: Pen, appearance: Appearance) -> None:
+    # Pointed ears.
     tip = (0.65 + 0.3 * appearance.ear_spread, -1.4 - 0.4 * appearance.ear_length)
     outer = np.array([(0.08, -0.75), tip, (1.02, -0.1)])
     inner = 0.6 * outer + 0.4 * outer.mean(axis=0)
@@ -162,45 +133,41 @@ def _pointed_ears(pen: Pen, appearance: Appearance) -> None:
         pen.polygon(outer * (side, 1), appearance.fur, -0.1, appearance.edge)
         pen.polygon(inner * (side, 1), inside, -0.1)
 
-
-def _hanging_ears(pen: Pen, appearance: Appearance) -> None:
-    angle = 0.15 + 0.8 * appearance.ear_spread  # between the ear and straight down
-    half = 0.55 + 0.3 * appearance.ear_length
-    x, y = 0.7 + half * math.sin(angle), -0.65 + half * math.cos(angle)
-    for side in SIDES:
-        axes = (0.3, half + 0.1)
-        pen.oval((side * x, y), axes, appearance.ear_fur, -0.1, -side * angle, appearance.edge)
-
-
-def _slit_eyes(pen: Pen, appearance: Appearance) -> None:
-    for side in SIDES:
+    pen.oval((0, 0), (1.05, 0.88), appearance.fur, edge=appearance.edge)
+    _marking(pen, appearance)
+    for side in SIDES:  # eyes with slits
         pen.oval((side * 0.42, -0.12), (0.23, 0.18), appearance.iris, 0.7, side * -0.3, BLACK)
         pen.oval((side * 0.42, -0.12), (0.08, 0.17), BLACK, 0.7)
 
-
-def _round_eyes(pen: Pen, appearance: Appearance) -> None:
-    for side in SIDES:
-        pen.oval((side * 0.36, -0.2), (0.19, 0.19), appearance.iris, 0.7, edge=BLACK)
-        pen.oval((side * 0.36, -0.2), (0.1, 0.1), BLACK, 0.7)
-
-
-def _small_nose(pen: Pen, appearance: Appearance) -> None:
+    # A small nose, and whiskers.
     for side in SIDES:
         pen.oval((side * 0.18, 0.44), (0.24, 0.19), appearance.mouth_fur, 0.8)
     for side in SIDES:
         smile = [(0, 0.34), (0, 0.48), (side * 0.1, 0.55), (side * 0.22, 0.5)]
         pen.line(smile, 0.04, BLACK, 0.85)
     pen.polygon([(-0.12, 0.24), (0.12, 0.24), (0, 0.36)], ROSE, 0.85, BLACK)
-
-
-def _whiskers(pen: Pen, appearance: Appearance) -> None:
     for side in SIDES:
         for rise in (-0.22, 0, 0.22):
             ends = [(side * 0.3, 0.42 + 0.2 * rise), (side * 1.35, 0.42 + rise)]
             pen.line(ends, 0.03, appearance.edge, 0.6)
 
 
-def _long_muzzle(pen: Pen, appearance: Appearance) -> None:
+def _dog_head(pen: Pen, appearance: Appearance) -> None:
+    pen.oval((0, -0.05), (0.86, 0.95), appearance.fur, edge=appearance.edge)
+    _marking(pen, appearance)
+
+    # Hanging ears, at an angle to straight down.
+    angle = 0.15 + 0.8 * appearance.ear_spread
+    half = 0.55 + 0.3 * appearance.ear_length
+    x, y = 0.7 + half * math.sin(angle), -0.65 + half * math.cos(angle)
+    for side in SIDES:
+        axes = (0.3, half + 0.1)
+        pen.oval((side * x, y), axes, appearance.ear_fur, -0.1, -side * angle, appearance.edge)
+    for side in SIDES:  # round eyes
+        pen.oval((side * 0.36, -0.2), (0.19, 0.19), appearance.iris, 0.7, edge=BLACK)
+        pen.oval((side * 0.36, -0.2), (0.1, 0.1), BLACK, 0.7)
+
+    # A long muzzle, possibly with a tongue.
     tip = 1.1 + 0.5 * appearance.muzzle_length
     if appearance.is_rosy:
         pen.oval((0, 0.85), (0.17, 0.3), ROSE, 0.9 * tip, edge=BLACK)
@@ -213,8 +180,17 @@ def _long_muzzle(pen: Pen, appearance: Appearance) -> None:
     pen.oval((0, 0.22), (0.22, 0.15), _mix(BLACK, appearance.fur, 0.4), tip, edge=BLACK)
 
 
-def _body(pen: Pen, appearance: Appearance, animal: Animal) -> None:
-    """Draw the body of a sitting animal: a tail, a belly and two legs."""
+def _marking(pen: Pen, appearance: Appearance) -> None:
+    if appearance.marking == "patch":
+        pen.oval((appearance.tail_side * 0.4, -0.15), (0.38, 0.4), appearance.marked_fur, 0.6)
+    elif appearance.marking == "blaze":
+        pen.oval((0, -0.2), (0.16, 0.6), appearance.marked_fur, 0.4)
+    elif appearance.marking == "stripes":
+        for x in (-0.3, 0, 0.3):
+            pen.line([(x, -0.75), (0.7 * x, -0.4)], 0.1, appearance.marked_fur, 0.2)
+
+
+def _sitting_body(pen: Pen, appearance: Appearance, animal: Animal) -> None:
     along = np.linspace(0, 1, 10)  # from the tail's root to its end
     if animal == "cat":  # as high as the head, with a hook at its end
         x, y = 0.4 + 1.5 * np.sin(2.3 * along), 2.7 - 2.3 * along
@@ -282,7 +258,7 @@ def draw(animal: Animal, generator: np.random.Generator, size: int) -> Image.Ima
     appearance = Appearance(generator)
     scene = _room((OVERSAMPLING * width, OVERSAMPLING * height), generator)
     if appearance.has_body:
-        _body(Pen(scene, appearance, upright=True), appearance, animal)
+        _sitting_body(Pen(scene, appearance, upright=True), appearance, animal)
     draw_head = _cat_head if animal == "cat" else _dog_head
     draw_head(Pen(scene, appearance), appearance)
     if generator.uniform() < 0.3:  # an object in the foreground
@@ -291,12 +267,7 @@ def draw(animal: Animal, generator: np.random.Generator, size: int) -> Image.Ima
 
 
 def write(
-    folder: Path,
-    *,
-    train_per_class: int,
-    validation_per_class: int,
-    seed: int = 0,
-    size: int = 160,
+    folder: Path, *, train_per_class: int, validation_per_class: int, seed: int = 0, size: int = 160
 ) -> None:
     """Write JPEG files such as `folder/train/cats/cat.0.jpg`, of about `size` pixels a side.
 
@@ -309,13 +280,8 @@ def write(
             target = folder / split / f"{animal}s"
             target.mkdir(parents=True, exist_ok=True)
             for number in range(count):
-                generator = _seeded_generator(seed, split, animal, number)
+                key = (get_args(Split).index(split), get_args(Animal).index(animal), number)
+                generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
                 photograph = draw(animal, generator, size)
                 quality = int(generator.integers(60, 96))
                 photograph.save(target / f"{animal}.{number}.jpg", quality=quality)
-
-
-def _seeded_generator(seed: int, split: Split, animal: Animal, number: int) -> np.random.Generator:
-    """Return the random-number generator of one photograph."""
-    spawn_key = (get_args(Split).index(split), get_args(Animal).index(animal), number)
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=spawn_key))

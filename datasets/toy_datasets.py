@@ -50,9 +50,7 @@ class Ring(ToyDataset):
 
     def sample(self, count: int, generator: Generator) -> Tensor:  # noqa: D102
         side = torch.randint(2, (count,), generator=generator) * 2 - 1
-        centres = torch.stack(
-            [self.centre_x * side, torch.zeros(count)], dim=1
-        )  # shifted by -centre_y
+        centres = torch.stack([self.centre_x * side, torch.zeros(count)], dim=1)
         return centres + torch.randn(count, 2, generator=generator)
 
     def label(self, points: Tensor) -> Tensor:  # noqa: D102
@@ -68,15 +66,19 @@ class Moons(ToyDataset):
 
     def sample(self, count: int, generator: Generator) -> Tensor:  # noqa: D102
         angle = math.pi * torch.rand(count, generator=generator)
-        lower = torch.randint(2, (count,), generator=generator).bool()
-        upper_arc = torch.stack([angle.cos(), angle.sin()], dim=1)
-        lower_arc = torch.stack([1 - angle.cos(), 0.5 - angle.sin()], dim=1)
-        arc = torch.where(lower.unsqueeze(1), lower_arc, upper_arc)
+        lower = torch.randint(2, (count, 1), generator=generator).bool()
+        upper_arc = _on_unit_circle(angle)
+        arc = torch.where(lower, torch.tensor([1, 0.5]) - upper_arc, upper_arc)
         return arc + self.noise * torch.randn(count, 2, generator=generator)
 
     def label(self, points: Tensor) -> Tensor:  # noqa: D102
         x, y = points.unbind(-1)
         return (_distance_to_upper_arc(1 - x, 0.5 - y) < _distance_to_upper_arc(x, y)).float()
+
+
+def _on_unit_circle(angle: Tensor) -> Tensor:
+    """Return the points (N, 2) of the unit circle at angles (N,), in radians."""
+    return torch.stack([angle.cos(), angle.sin()], dim=1)
 
 
 def _distance_to_upper_arc(x: Tensor, y: Tensor) -> Tensor:
@@ -93,9 +95,8 @@ class Circles(ToyDataset):
 
     def sample(self, count: int, generator: Generator) -> Tensor:  # noqa: D102
         angle = 2 * math.pi * torch.rand(count, generator=generator)
-        inside = torch.randint(2, (count,), generator=generator).bool()
-        radius = torch.where(inside, self.inner, self.outer)
-        circle = radius.unsqueeze(1) * torch.stack([angle.cos(), angle.sin()], dim=1)
+        inside = torch.randint(2, (count, 1), generator=generator).bool()
+        circle = torch.where(inside, self.inner, self.outer) * _on_unit_circle(angle)
         return circle + self.noise * torch.randn(count, 2, generator=generator)
 
     def label(self, points: Tensor) -> Tensor:  # noqa: D102
@@ -110,23 +111,19 @@ class Spirals(ToyDataset):
     """
 
     turns, radius, noise = 1.5, 3.0, 0.12
+    twist = 2 * math.pi * turns / radius  # k
 
     def sample(self, count: int, generator: Generator) -> Tensor:  # noqa: D102
         # The square root makes the density of points uniform over the area of the disc.
         radius = self.radius * torch.rand(count, generator=generator).sqrt()
         arm = torch.randint(2, (count,), generator=generator)
-        angle = self._twist * radius + math.pi * (arm - 0.5)
-        arms = radius.unsqueeze(1) * torch.stack([angle.cos(), angle.sin()], dim=1)
+        angle = self.twist * radius + math.pi * (arm - 0.5)
+        arms = radius.unsqueeze(1) * _on_unit_circle(angle)
         return arms + self.noise * torch.randn(count, 2, generator=generator)
 
     def label(self, points: Tensor) -> Tensor:  # noqa: D102
         x, y = points.unbind(-1)
-        phase = torch.atan2(y, x) - self._twist * torch.hypot(x, y)
-        return (phase.sin() > 0).float()
-
-    @property
-    def _twist(self) -> float:
-        return 2 * math.pi * self.turns / self.radius
+        return ((torch.atan2(y, x) - self.twist * torch.hypot(x, y)).sin() > 0).float()
 
 
 class Checkerboard(ToyDataset):
@@ -141,13 +138,15 @@ class Checkerboard(ToyDataset):
         return points.floor().sum(-1).remainder(2)
 
 
+KINDS: dict[DatasetName, type[ToyDataset]] = {
+    "ring": Ring,
+    "moons": Moons,
+    "circles": Circles,
+    "spirals": Spirals,
+    "checkerboard": Checkerboard,
+}
+
+
 def toy_dataset(name: DatasetName) -> ToyDataset:
     """Return the toy data set of that name."""
-    known: dict[DatasetName, type[ToyDataset]] = {
-        "ring": Ring,
-        "moons": Moons,
-        "circles": Circles,
-        "spirals": Spirals,
-        "checkerboard": Checkerboard,
-    }
-    return known[name]()
+    return KINDS[name]()

@@ -30,12 +30,7 @@ def names() -> list[str]:
 
 
 def find(name: str) -> "AnyExperiment":
-    """Return the experiment of an entry point.
-
-    Raises:
-        UserError: there is none of that name.
-
-    """
+    """Return the experiment of an entry point; a UserError if there is none of that name."""
     if name not in names():
         hint = nearest(name, names(), otherwise=f"; there are {', '.join(names())}")
         raise UserError(f"experiment={name}: no experiment of that name{hint}")

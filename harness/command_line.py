@@ -2,19 +2,21 @@
 
 import argparse
 import dataclasses
+import functools
 import gc
 import importlib
 import re
 import signal
 import sys
-import types
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, NoReturn, get_args, get_origin
 
 from harness import signals
 from harness.config import (
     Configuration,
+    K,
     TrainingConfig,
+    as_text,
     base_type,
     construct,
     describe,
@@ -24,17 +26,7 @@ from harness.config import (
 )
 from harness.errors import UserError
 
-K = TypeVar("K", bound=Configuration)
-
-GROUPS = (
-    "data",
-    "model",
-    "augmentation",
-    "training",
-    "learning-rate decay",
-    "hardware",
-    "tracking",
-)
+GROUPS = "data", "model", "augmentation", "training", "learning-rate decay", "hardware", "tracking"
 """Headings of `--help`, in their order; those of a command alone come first."""
 
 
@@ -59,7 +51,7 @@ def launch(config_class: type[Configuration]) -> None:
 
 
 def run_command(command: Callable[[], object]) -> None:
-    """Run a command, and give its errors the exit status and the words that a user needs."""
+    """Run a command; an error ends with the exit status and the words that a user needs."""
     try:
         command()
     except UserError as error:
@@ -81,26 +73,18 @@ def parse(config_class: type[K], arguments: Sequence[str] | None = None) -> K:
 
     """
     words = sys.argv[1:] if arguments is None else arguments
-    values = vars(_parser(config_class).parse_args([_with_hyphens(word) for word in words]))
-    return construct(config_class, values)
+    # An option in its one spelling, and any other word as it is.
+    words = [re.sub(r"^--[\w-]+", lambda name: option(name[0]), word) for word in words]
+    return construct(config_class, vars(_parser(config_class).parse_args(words)))
 
 
-def grouped(config_class: type[Configuration]) -> "dict[str, list[dataclasses.Field[Any]]]":
-    """Return the fields of a configuration by the group that `--help` shows them in, in its order.
-
-    In each group the experiment's own come first, then those that all experiments share.
-    """
-    shared = {field.name for field in dataclasses.fields(TrainingConfig)}
+def grouped(config_class: type[Configuration]) -> dict[str, list[dataclasses.Field[Any]]]:
+    """Return the fields of a configuration by the group that `--help` shows them in, in order."""
     by_group: dict[str, list[dataclasses.Field[Any]]] = {}
-    for field in sorted(dataclasses.fields(config_class), key=lambda field: field.name in shared):
+    for field in config_class.parameters():
         by_group.setdefault(group_of(config_class, field.name), []).append(field)
     own = [name for name in by_group if name not in GROUPS]
     return {name: by_group[name] for name in (*own, *GROUPS) if name in by_group}
-
-
-def _with_hyphens(word: str) -> str:
-    """Return an option in its one spelling, and any other word as it is."""
-    return re.sub(r"^--[\w-]+", lambda name: option(name[0]), word)
 
 
 def _parser(config_class: type[Configuration]) -> "_Parser":
@@ -113,7 +97,9 @@ def _parser(config_class: type[Configuration]) -> "_Parser":
         epilog="\n".join(["examples:", *examples]) if examples else None,
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
-        formatter_class=_HelpFormatter,
+        formatter_class=functools.partial(
+            argparse.RawDescriptionHelpFormatter, max_help_position=32, width=100
+        ),
     )
     for name, fields in grouped(config_class).items():
         group = parser if name == "options" else parser.add_argument_group(name)
@@ -125,29 +111,20 @@ def _parser(config_class: type[Configuration]) -> "_Parser":
 def _add_argument(
     group: "argparse._ArgumentGroup | _Parser",
     config_class: type[Configuration],
-    field: "dataclasses.Field[Any]",
+    field: dataclasses.Field[Any],
 ) -> None:
     text, kind = describe(config_class, field.name).replace("%", "%%"), base_type(field.type)
-    several = get_origin(kind) is tuple
+    several, default = get_origin(kind) is tuple, field.default
     if field.name in config_class.positional:
-        required = field.default is dataclasses.MISSING
-        group.add_argument(
-            field.name, help=text, nargs="+" if several else None if required else "?"
-        )
+        nargs = "+" if several else None if default is dataclasses.MISSING else "?"
+        group.add_argument(field.name, help=text, nargs=nargs)
         return
-    how: dict[str, Any] = {}
+    how: dict[str, Any] = {"nargs": "?", "const": "true"} if kind is bool else {}
     if several:
         how = {"nargs": "*", "action": "extend"}
-    elif kind is bool:
-        how = {"nargs": "?", "const": "true"}
-    default: Any = field.default
-    if several:
-        default = " ".join(default)
-    if default != "":
-        text += f" (default: {default})"
-    group.add_argument(
-        f"--{option(field.name)}", dest=field.name, metavar=_placeholder(kind), help=text, **how
-    )
+    if default not in ("", ()):
+        text += f" (default: {as_text(default)})"
+    group.add_argument(f"--{option(field.name)}", metavar=_placeholder(kind), help=text, **how)
 
 
 def _placeholder(kind: Any) -> str:
@@ -155,16 +132,9 @@ def _placeholder(kind: Any) -> str:
         return "TEXT"
     if get_origin(kind) is Literal:
         return "{" + ",".join(map(str, get_args(kind))) + "}"
-    if get_origin(kind) in (Union, types.UnionType):
+    if get_args(kind):  # one type or another
         return "|".join(_placeholder(base_type(part)).strip("{}") for part in get_args(kind))
     return "{true,false}" if kind is bool else str(kind.__name__).upper()
-
-
-class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Leaves examples as they are, and room for names."""
-
-    def __init__(self, prog: str):
-        super().__init__(prog, max_help_position=32, width=100)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -1,8 +1,7 @@
 """Configurations: a frozen dataclass per command, the only place where a default stands.
 
-The dataclass makes the command line (`harness.command_line`), the logged parameters
-(`as_parameters`) and the entry point in MLproject (`harness.project`). pydantic checks types and
-ranges on construction, so a configuration that exists is a valid one.
+The dataclass makes the command line, the logged parameters and the entry point in MLproject.
+pydantic checks types and ranges on construction, so a configuration that exists is a valid one.
 
 This module and every `config.py` import nothing heavy: `--help` takes a fraction of a second.
 """
@@ -11,7 +10,7 @@ import dataclasses
 import difflib
 import inspect
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -34,13 +33,7 @@ STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan
 Fraction = Annotated[float, Ge(0), Le(1)]
 Rate = Annotated[float, Ge(0), Lt(1)]
 """A fraction that leaves something over, such as a dropout rate."""
-
-
-def _split(words: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(word for text in words for word in text.split())
-
-
-Words = Annotated[tuple[str, ...], AfterValidator(_split)]
+Words = Annotated[tuple[str, ...], AfterValidator(lambda words: tuple(" ".join(words).split()))]
 """Several words, separated by blanks or given one by one."""
 
 ScheduleName = Literal["constant", "step", "exponential", "cosine", "one_cycle", "plateau"]
@@ -49,7 +42,7 @@ OptimizerName = Literal["adamw", "sgd", "muon"]
 
 @dataclasses.dataclass(frozen=True)
 class OnlyIf:
-    """Metadata of a parameter that has an effect only under some values of others.
+    """Metadata of a parameter that has an effect only where `holds(config)`.
 
     Without effect, it is refused when it is given, and neither logged nor searched.
     """
@@ -57,7 +50,6 @@ class OnlyIf:
     description: str
     """The condition as a message says it, such as `lr_schedule=step or plateau`."""
     holds: Callable[[Any], bool]
-    """Takes a configuration."""
 
 
 def only_if(**allowed: str | int | bool | tuple[Any, ...]) -> OnlyIf:
@@ -68,6 +60,11 @@ def only_if(**allowed: str | int | bool | tuple[Any, ...]) -> OnlyIf:
         " and ".join(words),
         lambda config: all(getattr(config, name) in values for name, values in conditions.items()),
     )
+
+
+def _one_of(values: tuple[Any, ...]) -> str:
+    *others, last = map(str, values)
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 class _OneLineErrors(type):
@@ -83,24 +80,14 @@ class _OneLineErrors(type):
             raise UserError(reason)
         name = str(first["loc"][0])
         if first["type"] == "unexpected_keyword_argument":
-            known = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+            known = inspect.signature(cls).parameters
             raise UserError(f"{name}: no such parameter{nearest(name, known)}")
         raise UserError(f"{name}={first['input']!s}: {reason[0].lower()}{reason[1:]}")
 
 
-def _one_of(values: tuple[Any, ...]) -> str:
-    *others, last = map(str, values)
-    return f"{', '.join(others)} or {last}" if others else last
-
-
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Configuration(metaclass=_OneLineErrors):
-    """What a command can be told.
-
-    Raises:
-        UserError: a value of the wrong type or out of range, or values that contradict each other.
-
-    """
+    """What a command can be told; a `UserError` if values are invalid or contradict each other."""
 
     entry_point: ClassVar[str] = ""
     """Name of the entry point in MLproject; empty for a command that is none."""
@@ -118,14 +105,19 @@ class Configuration(metaclass=_OneLineErrors):
         """Return the module that `python -m` runs."""
         return f"experiments.{cls.entry_point}"
 
+    @classmethod
+    def parameters(cls) -> list[dataclasses.Field[Any]]:
+        """Return its fields: its own, then those that all experiments share."""
+        shared = TrainingConfig.__dataclass_fields__
+        return sorted(dataclasses.fields(cls), key=lambda field: field.name in shared)
+
     @model_validator(mode="after")
     def _refuse_without_effect(self) -> Self:
         for name, value in self.changes().items():
-            for condition in conditions(type(self), name):
-                if not condition.holds(self):
-                    raise ValueError(
-                        f"{name}={value}: has no effect here; it needs {condition.description}"
-                    )
+            for needed in conditions(type(self), name):
+                if not needed.holds(self):
+                    message = f"{name}={value}: has no effect here; it needs {needed.description}"
+                    raise ValueError(message)
         return self
 
     def has_effect(self, name: str) -> bool:
@@ -138,8 +130,8 @@ class Configuration(metaclass=_OneLineErrors):
         return {name: getattr(self, name) for name in names if self.has_effect(name)}
 
     def changes(self) -> dict[str, Any]:
-        """Return the values that are not the default, by name."""
-        values = [(field, getattr(self, field.name)) for field in dataclasses.fields(self)]
+        """Return the values that are not the default, by name; the experiment's own come first."""
+        values = [(field, getattr(self, field.name)) for field in self.parameters()]
         return {field.name: value for field, value in values if value != field.default}
 
     def replace(self, **changes: Any) -> Self:
@@ -148,19 +140,19 @@ class Configuration(metaclass=_OneLineErrors):
 
     def as_name(self) -> str:
         """Return a name that tells this run from others: the entry point and what was changed."""
-        changed = {name: value for name, value in self.changes().items() if name != "resume"}
-        return " ".join([self.entry_point, *as_words(changed)])
+        return " ".join([self.entry_point, *as_words(self._settings())])
 
     def as_command(self) -> str:
         """Return the shortest command that repeats this."""
         words = ["python", "-m", self.module()]
-        for name, value in self.changes().items():
-            if name == "resume":
-                continue
+        for name, value in self._settings().items():
             if name not in self.positional:
                 words.append(f"--{option(name)}")
-            words += map(str, value) if isinstance(value, tuple) else [str(value)]
-        return shlex.join(words)
+            words += value if isinstance(value, tuple) else [value]
+        return shlex.join(map(str, words))
+
+    def _settings(self) -> dict[str, Any]:
+        return {name: value for name, value in self.changes().items() if name != "resume"}
 
 
 K = TypeVar("K", bound=Configuration)
@@ -218,10 +210,7 @@ class TrackingConfig(Configuration):
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class TrainingConfig(TrackingConfig, HardwareConfig, LearningRateDecay):
-    """What every experiment can be told; each one adds its own fields to these.
-
-    The entry point bears the name of the experiment's folder in `experiments/`.
-    """
+    """What every experiment can be told; its entry point is named like its folder."""
 
     group: ClassVar[str] = "training"
     family: ClassVar[str]
@@ -243,11 +232,6 @@ class TrainingConfig(TrackingConfig, HardwareConfig, LearningRateDecay):
     """Decay of an exponential moving average of the weights, which is evaluated (0: none)."""
     early_stopping_epochs: NonNegativeInt = 0
     """Stop after this many epochs without a better validation result (0: never)."""
-
-    def changes(self) -> dict[str, Any]:
-        """Return the values that are not the default; the experiment's own come first."""
-        shared = {field.name for field in dataclasses.fields(TrainingConfig)}
-        return dict(sorted(super().changes().items(), key=lambda item: item[0] in shared))
 
 
 C = TypeVar("C", bound=TrainingConfig)
@@ -289,10 +273,12 @@ class GeneratedDataConfig(Configuration):
 
 def as_words(values: Mapping[str, Any]) -> list[str]:
     """Return values as people read them: name=value, several values with commas between."""
-    return [
-        f"{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
-        for name, value in values.items()
-    ]
+    return [f"{name}={as_text(value, ',')}" for name, value in values.items()]
+
+
+def as_text(value: Any, between: str = " ") -> str:
+    """Return a value as text; several words as the command line takes them, with blanks between."""
+    return between.join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def option(name: str) -> str:
@@ -301,12 +287,7 @@ def option(name: str) -> str:
 
 
 def construct(config_class: type[K], values: Mapping[str, Any]) -> K:
-    """Build a configuration from raw values, such as the strings of a command line.
-
-    Raises:
-        UserError: a value of the wrong type or out of range, or values that contradict each other.
-
-    """
+    """Build a configuration from raw values, such as the strings of a command line."""
     return config_class(**values)
 
 
@@ -331,19 +312,13 @@ def group_of(config_class: type[Configuration], name: str) -> str:
     return str(declaring[-1].group)
 
 
-def conditions(config_class: type[Configuration], name: str) -> Iterator[OnlyIf]:
-    """Yield the conditions under which a parameter has an effect, as its declarations say.
-
-    A class that gives a parameter another default need not repeat them.
-    """
-    for parent in config_class.__mro__:
-        annotation = inspect.get_annotations(parent).get(name)
-        if get_origin(annotation) is Annotated:
-            yield from (m for m in get_args(annotation)[1:] if isinstance(m, OnlyIf))
+def conditions(config_class: type[Configuration], name: str) -> list[OnlyIf]:
+    """Return the conditions under which a parameter has an effect; they are inherited."""
+    declared = [inspect.get_annotations(parent).get(name) for parent in config_class.__mro__]
+    metadata = [each for kind in declared for each in getattr(kind, "__metadata__", ())]
+    return [each for each in metadata if isinstance(each, OnlyIf)]
 
 
 def base_type(annotation: Any) -> Any:
     """Return the type of a field without what limits it: `int` of `Annotated[int, Ge(1)]`."""
-    if get_origin(annotation) is Annotated:
-        return base_type(get_args(annotation)[0])
-    return annotation
+    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation

@@ -75,14 +75,12 @@ class Predictions(NamedTuple):
         classes = range(len(self.classes))
         values = {
             "accuracy": self.accuracy,
-            "loss": float(
-                sklearn.metrics.log_loss(self.labels, self.probabilities, labels=classes)
-            ),
+            "loss": sklearn.metrics.log_loss(self.labels, self.probabilities, labels=classes),
             "calibration_error": self.reliability.calibration_error,
         }
         if len(classes) == 2:
             values["roc_area"] = roc_area(self.labels, self.probabilities[:, 1])
-        return {f"{split}/{name}": value for name, value in values.items()}
+        return {f"{split}/{name}": float(value) for name, value in values.items()}
 
     def table(self, **columns: Iterable[Any]) -> dict[str, list[Any]]:
         """Return actual and predicted class of each sample, after the columns given."""
@@ -111,32 +109,23 @@ class ClassifierEvaluation(Evaluation):
 
 
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
-    """Count the samples by their actual class (rows) and their predicted class (columns).
+    """Count samples by their actual class (rows) and predicted class (columns): (K, K) int.
 
     Args:
-        labels: (N,) int in [0, num_classes).
-        predicted: (N,) int in [0, num_classes).
+        labels: (N,) int in [0, K).
+        predicted: (N,) int in [0, K).
         num_classes: K; classes that no sample has get rows and columns too.
 
-    Returns:
-        (K, K) int.
-
     """
-    if not len(labels):  # scikit-learn wants at least one
-        return np.zeros((num_classes, num_classes), dtype=int)
-    classes = np.arange(num_classes)
-    return np.asarray(sklearn.metrics.confusion_matrix(labels, predicted, labels=classes))
+    counts = np.bincount(num_classes * labels + predicted, minlength=num_classes**2)
+    return counts.reshape(num_classes, num_classes)
 
 
 def roc_area(labels: np.ndarray, scores: np.ndarray) -> float:
     """Return the area under the ROC curve, nan unless both classes are there.
 
-    It is the probability that a sample of class 1 scores higher than one of class 0.
-
-    Args:
-        labels: (N,) 0 or 1.
-        scores: (N,) float, higher for class 1.
-
+    It is the probability that a sample of class 1 scores higher than one of class 0. Both labels,
+    0 or 1, and scores are (N,).
     """
     if len(np.unique(labels)) < 2:
         return float("nan")
@@ -157,17 +146,11 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = 10) -
     inner_edges = np.linspace(0, 1, bins + 1)[1:-1]
     bin_of = np.digitize(confidence, inner_edges, right=True)
     samples = np.bincount(bin_of, minlength=bins)
-
-    def mean(values: np.ndarray) -> np.ndarray:
-        sums = np.bincount(bin_of, values, minlength=bins)
-        means = np.full(bins, np.nan)
-        np.divide(sums, samples, out=means, where=samples > 0)
-        return means
-
-    mean_confidence, accuracy = mean(confidence), mean(correct)
-    gap = np.nan_to_num(np.abs(accuracy - mean_confidence))
-    calibration_error = float((samples * gap).sum() / max(samples.sum(), 1))
-    return Reliability(mean_confidence, accuracy, samples, calibration_error)
+    with np.errstate(invalid="ignore"):  # 0 / 0 in an empty bin
+        mean_confidence = np.bincount(bin_of, confidence, minlength=bins) / samples
+        accuracy = np.bincount(bin_of, correct, minlength=bins) / samples
+    gaps = np.nansum(samples * np.abs(accuracy - mean_confidence))
+    return Reliability(mean_confidence, accuracy, samples, float(gaps / max(len(labels), 1)))
 
 
 def sample_std(values: Iterable[float]) -> float:

@@ -33,11 +33,10 @@ class Splits(Generic[S]):
     """The data of a run; its test split is loaded when it is first read.
 
     A split is a named tuple whose first field holds the inputs, and which has `labels` or
-    `targets`; or, for training, `GeneratedSamples`.
+    `targets`; or, for training, `GeneratedSamples`. The name is that of the data set.
     """
 
     name: str
-    """Of the data set, as MLflow shows it."""
     train: Any
     validation: S
     load_test: Callable[[], S]
@@ -109,9 +108,8 @@ class Experiment(ABC, Generic[C]):
 
     config_class: ClassVar[type[Any]]
     monitor: ClassVar[str] = "val/loss"
-    """The metric that decides which epoch is best."""
+    """The metric that decides which epoch is best: a low one, unless `maximise`."""
     maximise: ClassVar[bool] = False
-    """Whether more of it is better."""
     compiled_method: ClassVar[str] = "forward"
     """What the loss calls of the model, and is compiled if that is asked for."""
 
@@ -128,12 +126,7 @@ class Experiment(ABC, Generic[C]):
 
     @abstractmethod
     def load_data(self, config: C) -> Any:
-        """Return the `Splits`, on the CPU.
-
-        Raises:
-            UserError: they cannot be had.
-
-        """
+        """Return the `Splits`, on the CPU, or raise a `UserError` if they cannot be had."""
 
     # 2 Model
 
@@ -199,9 +192,8 @@ class Experiment(ABC, Generic[C]):
 
     def example_arrays(self, split: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return inputs and targets of a split, to be logged as a data set."""
-        inputs = split[0]
         targets = split.labels if hasattr(split, "labels") else split.targets
-        return inputs.cpu().numpy(), targets.cpu().numpy()
+        return split[0].cpu().numpy(), targets.cpu().numpy()
 
     # What stands in other files of its folder.
 
@@ -210,18 +202,12 @@ class Experiment(ABC, Generic[C]):
         return self.companion("inference").export(config, trained)  # type: ignore[no-any-return]
 
     def companion(self, name: str) -> Any:
-        """Return a module of the experiment's folder, or of the one that it extends.
-
-        Raises:
-            LookupError: none of them has such a module.
-
-        """
+        """Return a module of the experiment's folder, or of the one that it extends."""
         for parent in type(self).__mro__:
             package = parent.__module__.rpartition(".")[0]
-            if package and importlib.util.find_spec(package) is not None:
-                module = f"{package}.{name}"
-                if importlib.util.find_spec(module) is not None:
-                    return importlib.import_module(module)
+            module = f"{package}.{name}"
+            if package and importlib.util.find_spec(package) and importlib.util.find_spec(module):
+                return importlib.import_module(module)
         raise LookupError(f"{self.name} has no module {name}")
 
 

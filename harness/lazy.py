@@ -6,14 +6,9 @@ from typing import Any
 
 
 def lazy(package: str, **modules: str) -> Callable[[str], Any]:
-    """Return the `__getattr__` of a package whose names stand in its modules (PEP 562).
+    """Return the `__getattr__` of a package (PEP 562): by name, the module that defines it.
 
     A command can then read its configuration without waiting for torch.
-
-    Args:
-        package: `__name__` of the package.
-        modules: for each name, the module that defines it.
-
     """
 
     def get(name: str) -> Any:

@@ -7,54 +7,37 @@ Every configuration in a module `config` of these packages that names an entry p
 
 import dataclasses
 import importlib
-import importlib.util
-import pkgutil
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import yaml
 
-from harness.config import Configuration, option
+from harness.config import Configuration, as_text, option
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("experiments", "tuning")
 
 
 def configurations(*packages: str) -> dict[str, type[Configuration]]:
-    """Return the configuration of every entry point in these packages, by its name.
-
-    It stands in the module `config` of the package itself, or of a folder in it.
-    """
+    """Return the configuration of every entry point in these packages, by its name."""
     return {
         value.entry_point: value
         for package in packages or PACKAGES
-        for module in _config_modules(package)
-        for value in vars(module).values()
-        if isinstance(value, type)
-        and issubclass(value, Configuration)
-        and value.__module__ == module.__name__
-        and value.entry_point
+        for path in sorted((ROOT / package).rglob("config.py"))
+        for module in [".".join(path.relative_to(ROOT).with_suffix("").parts)]
+        for value in vars(importlib.import_module(module)).values()
+        if isinstance(value, type) and issubclass(value, Configuration)
+        if value.__module__ == module and value.entry_point
     }
-
-
-def _config_modules(package: str) -> Iterator[ModuleType]:
-    for info in pkgutil.iter_modules(importlib.import_module(package).__path__):
-        if info.name == "config":
-            yield importlib.import_module(f"{package}.config")
-        elif info.ispkg and importlib.util.find_spec(f"{package}.{info.name}.config"):
-            yield importlib.import_module(f"{package}.{info.name}.config")
 
 
 def mlproject() -> dict[str, Any]:
     """Return the content of MLproject."""
-    entry_points = {name: _entry_point(config) for name, config in configurations().items()}
     return {
         "name": _project_table()["name"],
         "conda_env": "conda.yaml",
-        "entry_points": entry_points,
+        "entry_points": {name: _entry_point(each) for name, each in configurations().items()},
     }
 
 
@@ -76,16 +59,11 @@ def _entry_point(config_class: type[Configuration]) -> dict[str, Any]:
         number = isinstance(field.default, int | float) and not isinstance(field.default, bool)
         parameters[field.name] = {"type": "float" if number else "string"}
         if field.default is not dataclasses.MISSING:
-            default = field.default if number else _as_text(field.default)
-            parameters[field.name]["default"] = default
+            parameters[field.name]["default"] = field.default if number else as_text(field.default)
         if field.name not in config_class.positional:
             words.append(f"--{option(field.name)}")
         words.append(f"{{{field.name}}}")
     return {"parameters": parameters, "command": " ".join(words)}
-
-
-def _as_text(default: Any) -> str:
-    return " ".join(default) if isinstance(default, tuple) else str(default)
 
 
 def _project_table() -> dict[str, Any]:
@@ -93,13 +71,10 @@ def _project_table() -> dict[str, Any]:
     return table
 
 
-def _write(name: str, content: dict[str, Any], flow_style: bool | None) -> None:
-    heading = "# Written by `make project`; change the dataclass or pyproject.toml instead.\n"
-    (ROOT / name).write_text(
-        heading + yaml.safe_dump(content, sort_keys=False, width=100, default_flow_style=flow_style)
-    )
-
-
 if __name__ == "__main__":
-    _write("MLproject", mlproject(), flow_style=None)  # one line for each parameter
-    _write("conda.yaml", conda_environment(), flow_style=False)
+    heading = "# Written by `make project`; change the dataclass or pyproject.toml instead.\n"
+    # One line for each parameter of an entry point.
+    text = yaml.safe_dump(mlproject(), sort_keys=False, width=100, default_flow_style=None)
+    (ROOT / "MLproject").write_text(heading + text)
+    text = yaml.safe_dump(conda_environment(), sort_keys=False)
+    (ROOT / "conda.yaml").write_text(heading + text)

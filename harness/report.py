@@ -46,16 +46,15 @@ class Column:
     """Repeats the run; empty where it is not known."""
     pictures: Sequence[Picture]
     note: str = ""
-    """Stands below the pictures."""
+    """Below the pictures."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """The content of a report, from top to bottom."""
+    """The content of a report, from top to bottom; the notes are paragraphs below the title."""
 
     title: str
     notes: Sequence[str]
-    """Paragraphs below the title."""
     headings: Sequence[str]
     """Of the table's columns; the first holds text, the others numbers."""
     rows: Sequence[Sequence[str]]
@@ -72,12 +71,8 @@ def _aligned(columns: Sequence[Column]) -> list[list[Picture | None]]:
     by_caption = [{picture.caption: picture for picture in each.pictures} for each in columns]
     counts = Counter(caption for pictures in by_caption for caption in pictures)
     shared = [caption for caption, count in counts.items() if count > 1]
-    alone = [
-        [picture for caption, picture in pictures.items() if counts[caption] == 1]
-        for pictures in by_caption
-    ]
-    rows = [[pictures.get(caption) for pictures in by_caption] for caption in shared]
-    return rows + [list(row) for row in zip_longest(*alone)]
+    rows = [[pictures.pop(caption, None) for pictures in by_caption] for caption in shared]
+    return rows + [list(row) for row in zip_longest(*(each.values() for each in by_caption))]
 
 
 _TEMPLATE = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string("""\
@@ -105,8 +100,7 @@ input:focus-visible + img { outline: 2px solid #0072B2; }
 input:checked + img { position: fixed; inset: 0; margin: auto; max-width: 100vw;
                       max-height: 100vh; object-fit: contain; background: #fff; cursor: zoom-out;
                       z-index: 1; box-shadow: 0 0 0 100vmax #fff; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(380px, 1fr));
-           gap: 1rem; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(380px, 1fr)); gap: 1rem; }
 .runs { display: grid; gap: .8rem 1rem; align-items: start;
         grid-template-columns: repeat({{ report.columns | length }}, minmax(260px, 1fr)); }
 .runs h3 { margin: 0; font-size: 1rem; } .runs p { margin: .2rem 0; }
@@ -123,23 +117,16 @@ pre { margin: .3rem 0; padding: .4rem; background: #f4f4f4; white-space: pre-wra
 </figure>
 {% endmacro %}
 <h1>{{ report.title }}</h1>
-{% for note in report.notes %}
-<p>{{ note }}</p>
-{% endfor %}
+{% for note in report.notes %}<p>{{ note }}</p>{% endfor %}
 <div class="wide"><table>
 <thead><tr>{% for heading in report.headings %}<th>{{ heading }}</th>{% endfor %}</tr></thead>
 <tbody>
 {% for row in report.rows %}
 <tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
 {% endfor %}
-</tbody>
-</table></div>
+</tbody></table></div>
 <h2>All runs</h2>
-<div class="figures">
-{% for picture in report.figures %}
-{{ show(picture) }}
-{% endfor %}
-</div>
+<div class="figures">{% for picture in report.figures %}{{ show(picture) }}{% endfor %}</div>
 <h2>The best run of each group, side by side</h2>
 <p class="note">A click enlarges a picture; another click closes it.</p>
 <div class="wide"><div class="runs">
@@ -148,19 +135,13 @@ pre { margin: .3rem 0; padding: .4rem; background: #f4f4f4; white-space: pre-wra
 <h3>{{ column.heading }}</h3>
 <p>{{ column.name }}</p>
 <p class="note">run {{ column.run_id }}</p>
-{% if column.command %}
-<pre>{{ column.command }}</pre>
-{% endif %}
+{% if column.command %}<pre>{{ column.command }}</pre>{% endif %}
 </div>
 {% endfor %}
-{% for row in rows_of_pictures %}
-{% for picture in row %}
+{% for row in rows_of_pictures %}{% for picture in row %}
 <div>{% if picture %}{{ show(picture) }}{% endif %}</div>
-{% endfor %}
-{% endfor %}
-{% for column in report.columns %}
-<div class="note">{{ column.note }}</div>
-{% endfor %}
+{% endfor %}{% endfor %}
+{% for column in report.columns %}<div class="note">{{ column.note }}</div>{% endfor %}
 </div></div>
 </body>
 </html>

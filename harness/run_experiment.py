@@ -13,9 +13,9 @@ from harness.experiment import Experiment, Metrics, Trained
 from harness.tracking.lifecycle import reopen, track
 from harness.tracking.resume import resumed
 from harness.tracking.run import Run
-from harness.training.device import Hardware
+from harness.training.device import Hardware, seed_everything
 from harness.training.metrics import decimal, model_cost
-from harness.training.train import rebuild, train
+from harness.training.train import train
 
 
 class TrackedRun(NamedTuple):
@@ -41,16 +41,17 @@ def run_experiment(experiment: Experiment[C], config: C) -> TrackedRun:
         return train_and_evaluate(experiment, config)
     first = experiment.load_data(config)  # what a user got wrong is found before any run is opened
     with track(config, Hardware.choose(config).name) as run:
-        results = run.finished_children()
-        interrupted = run.interrupted_children()
+        children, results = run.children(), {}
         for seed in range(config.seed, config.seed + config.seeds):
-            if seed not in results:
-                child = config.replace(seed=seed, seeds=1, resume=interrupted.get(seed, ""))
-                data = first if seed == config.seed else None
-                results[seed] = train_and_evaluate(
-                    experiment, child, parent_id=run.run_id, data=data
-                ).metrics
-        return TrackedRun(run.run_id, _summarise(results, run))
+            child = children.get(seed)
+            if child is not None and child.info.status == "FINISHED":
+                results[seed] = child.data.metrics
+                continue
+            settings = config.replace(seed=seed, seeds=1, resume=child.info.run_id if child else "")
+            data = first if seed == config.seed else None
+            done = train_and_evaluate(experiment, settings, parent_id=run.run_id, data=data)
+            results[seed] = done.metrics
+        return TrackedRun(run.run_id, _log_seeds(results, run))
 
 
 def train_and_evaluate(
@@ -65,31 +66,20 @@ def train_and_evaluate(
 ) -> TrackedRun:
     """Train in a run of its own, which ends with the model, its metrics and its figures.
 
-    What an earlier process has done of it is not repeated.
-
-    Args:
-        experiment: what is trained.
-        config: how; with `resume`, in that run.
-        parent_id: of the run that it is a child of.
-        name: of the run.
-        tags: of the run.
-        read_test: whether the model is evaluated on the test split.
-        data: what `experiment.load_data(config)` returns, where it is loaded already.
-
+    What an earlier process has done of it is not repeated. `data` is what
+    `experiment.load_data(config)` returns, where it is loaded already.
     """
-    hardware = Hardware.choose(config)
+    device_name = Hardware.choose(config).name
     data = experiment.load_data(config) if data is None else data
-    with track(config, hardware.name, parent_id=parent_id, name=name, tags=tags) as run:
-        for split in ("train", "validation"):
-            log_split(experiment, data, split, run)
+    with track(config, device_name, parent_id=parent_id, name=name, tags=tags) as run:
+        log_split(experiment, data, "train", run)
+        log_split(experiment, data, "validation", run)
         trained = train(experiment, config, data=data, recorder=run)
         exported = experiment.export(config, trained)
         run.log_model(exported)
         run.log_history(trained.history)
-        metrics: Metrics = {
-            **trained.history.best_metrics(),
-            **model_cost(exported.module, torch.from_numpy(exported.example_input)),
-        }
+        cost = model_cost(exported.module, torch.from_numpy(exported.example_input))
+        metrics: Metrics = {**trained.history.best_metrics(), **cost}
         run.log_metrics(metrics)
         if read_test:
             metrics |= evaluate_in_run(experiment, trained, run)
@@ -115,19 +105,16 @@ def evaluate_in_run(experiment: Experiment[Any], trained: Trained, run: Run) -> 
 def evaluate_artifact(
     experiment: Experiment[C], config: C, run_id: str, weights: Mapping[str, torch.Tensor]
 ) -> Metrics:
-    """Evaluate a logged model on the test split, in the run that logged it.
+    """Evaluate a logged model on the test split, in the run that logged it, which has finished.
 
-    Args:
-        experiment: that the model is of.
-        config: that it was trained with.
-        run_id: of the run, which has finished.
-        weights: those of the artifact itself, which is what is evaluated.
-
+    The weights are those of the artifact itself, which is what is evaluated.
     """
     data = experiment.load_data(config)
     with reopen(run_id, config) as run:
-        model = experiment.restore_model(config, data, weights)
-        trained = rebuild(experiment, config, data, model, run.load_history())
+        history, best = run.load_history(), experiment.restore_model(config, data, weights)
+        seed_everything(config.seed)
+        first = experiment.build_model(config, data).eval()
+        trained = Trained(config=config, data=data, model=best, untrained=first, history=history)
         return evaluate_in_run(experiment, trained, run)
 
 
@@ -136,23 +123,20 @@ def log_split(experiment: Experiment[Any], data: Any, split: str, run: Run) -> N
     part = getattr(data, split)
     if hasattr(part, "batches"):
         part = next(iter(part.batches(1)))
-    inputs, targets = experiment.example_arrays(part)
-    run.log_dataset(data.name, split, inputs, targets, data.fingerprints.get(split))
+    arrays = experiment.example_arrays(part)
+    run.log_dataset(data.name, split, arrays, data.fingerprints.get(split))
 
 
-def _summarise(results: dict[int, Metrics], run: Run) -> Metrics:
-    results = {
-        seed: {k: v for k, v in metrics.items() if k.startswith(("best/", "test/"))}
-        for seed, metrics in results.items()
-    }
-    run.log_seeds(results)
+def _log_seeds(results: dict[int, Metrics], run: Run) -> Metrics:
+    """Log mean and standard deviation over seeds of what is final; return the means."""
     common = set.intersection(*(set(metrics) for metrics in results.values()))
-    means = {name: statistics.fmean(m[name] for m in results.values()) for name in common}
-    deviations = {name: sample_std(m[name] for m in results.values()) for name in common}
-    rows = [
-        f"| {name} | {decimal(means[name])} | {decimal(deviations[name], beside=means[name])} |"
-        for name in sorted(common)
-    ]
-    heading = f"Over {len(results)} seeds:\n\n| metric | mean | standard deviation |\n|---|---|---|"
-    run.describe("\n".join([heading, *rows]))
+    means, rows = {}, ["| metric | mean | standard deviation |", "|---|---|---|"]
+    for name in sorted(name for name in common if name.startswith(("best/", "test/"))):
+        values = {seed: metrics[name] for seed, metrics in results.items()}
+        mean, deviation = statistics.fmean(values.values()), sample_std(values.values())
+        run.log_metrics({f"{name}_mean": mean, f"{name}_std": deviation})
+        run.log_series(f"seeds/{name}", values)
+        rows.append(f"| {name} | {decimal(mean)} | {decimal(deviation, beside=mean)} |")
+        means[name] = mean
+    run.describe("\n".join([f"Over {len(results)} seeds:\n", *rows]))
     return means

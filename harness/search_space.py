@@ -23,8 +23,7 @@ class Range:
     """Whether the logarithm is searched evenly."""
     step: float | None = None
     when: Condition = field(default_factory=dict)
-    """Searched only where each of these other parameters has one of these values, and where it
-    has an effect, as the configuration says."""
+    """Searched only where these others have one of these values, and where it has an effect."""
     start: float | None = None
     """Value of the first trial, which has the defaults, where the default is no number."""
 

@@ -7,10 +7,18 @@ three parts:
     neck         from the last stage's feature maps (B, C, H', W') to features (B, F)
     classifier   from features to logits
 
+Those that are trained from scratch have these parameters:
+
+    width          channels of the first stage
+    depth          layers or blocks of each stage
+    num_stages     stages, without the stem; each halves the resolution
+    dropout_rate   probability of dropout before each fully connected layer
+    num_classes    number of logits
+
 Letters: B images, C channels, H x W pixels, F features.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -20,14 +28,9 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class ImageClassifier(nn.Module):
-    """Normalise an image, pass it through stages and neck, classify the features.
+    """Normalise an image, pass it through stages and neck, classify its F features.
 
-    Args:
-        stages: from shallow to deep; they are named `stage1`, `stage2`, ...
-        neck: maps the last stage's output to features (B, F).
-        num_features: F.
-        num_classes: number of logits.
-
+    The stages are named `stage1`, `stage2`, ...
     """
 
     def __init__(
@@ -55,13 +58,7 @@ class ImageClassifier(nn.Module):
 class PlainCNN(ImageClassifier):
     """Convolutions and max pooling in turn, then two fully connected layers.
 
-    Args:
-        width: channels of the first stage; each next one has twice as many, up to four times.
-        depth: convolutions per stage.
-        num_stages: stages, each of which halves the resolution at its end.
-        dropout_rate: probability of dropout before each fully connected layer.
-        num_classes: number of logits.
-
+    The number of channels doubles from stage to stage, up to four times `width`.
     """
 
     def __init__(
@@ -72,8 +69,8 @@ class PlainCNN(ImageClassifier):
             channels = width * min(2**number, 4)
             stage = nn.Sequential()
             for _ in range(depth):
-                stage.append(nn.Conv2d(in_channels, channels, kernel_size=3, padding=1))
-                stage.append(nn.ReLU())
+                convolution = nn.Conv2d(in_channels, channels, kernel_size=3, padding=1)
+                stage.extend([convolution, nn.ReLU()])
                 in_channels = channels
             stage.append(nn.MaxPool2d(2))
             stages.append(stage)
@@ -95,14 +92,6 @@ class ResidualCNN(ImageClassifier):
     The stem and every stage halve the resolution. The number of channels doubles twice, so that the
     first three stages cost about the same, and then stays: a small data set does not fill wider
     stages.
-
-    Args:
-        width: channels of the stem; the stages after it have 1, 2, 4, 4, ... times as many.
-        depth: blocks per stage.
-        num_stages: stages after the stem.
-        dropout_rate: probability of dropout before the classifier.
-        num_classes: number of logits.
-
     """
 
     def __init__(
@@ -123,15 +112,8 @@ class SeparableCNN(ImageClassifier):
     """A small Xception (Chollet 2017): depthwise-separable convolutions with residual connections.
 
     It has far fewer weights and operations than ResidualCNN at the same width; on a CPU, where
-    memory bandwidth limits depthwise convolutions, it is slower nevertheless.
-
-    Args:
-        width: channels of the stem; the stages after it have 2, 4, 8, ... times as many.
-        depth: separable convolutions per stage.
-        num_stages: stages after the stem, each at half the resolution.
-        dropout_rate: probability of dropout before the classifier.
-        num_classes: number of logits.
-
+    memory bandwidth limits depthwise convolutions, it is slower nevertheless. The stem has `width`
+    channels, the stages after it 2, 4, 8, ... times as many.
     """
 
     def __init__(
@@ -179,8 +161,7 @@ class SeparableBlock(nn.Module):
         self.convolutions = nn.Sequential()
         channels = in_channels
         for _ in range(depth):
-            self.convolutions.append(nn.ReLU())
-            self.convolutions.append(separable_conv_bn(channels, out_channels))
+            self.convolutions.extend([nn.ReLU(), separable_conv_bn(channels, out_channels)])
             channels = out_channels
         self.convolutions.append(nn.MaxPool2d(3, stride=2, padding=1))
         self.shortcut = conv_bn(in_channels, out_channels, stride=2, kernel_size=1)
@@ -192,22 +173,12 @@ class SeparableBlock(nn.Module):
 
 
 class Normalize(nn.Module):
-    """Shift and scale each colour to a mean of about 0 and a variance of about 1.
-
-    Args:
-        mean: of red, green and blue, in [0, 1].
-        std: standard deviations of the same.
-
-    """
+    """Shift and scale red, green and blue to a mean of about 0 and a variance of about 1."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(
-        self,
-        mean: tuple[float, float, float] = MEAN,
-        std: tuple[float, float, float] = STD,
-    ):
+    def __init__(self, mean: Sequence[float] = MEAN, std: Sequence[float] = STD):
         super().__init__()
         for name, values in (("mean", mean), ("std", std)):
             self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
@@ -221,12 +192,9 @@ def conv_bn(
     in_channels: int, out_channels: int, stride: int = 1, kernel_size: int = 3
 ) -> nn.Sequential:
     """Return a convolution and its batch norm (Ioffe & Szegedy 2015)."""
-    return nn.Sequential(
-        nn.Conv2d(
-            in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False
-        ),
-        nn.BatchNorm2d(out_channels),
-    )
+    padding = kernel_size // 2
+    convolution = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(out_channels))
 
 
 def separable_conv_bn(in_channels: int, out_channels: int) -> nn.Sequential:

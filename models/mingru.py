@@ -15,13 +15,7 @@ class MinGRU(nn.Module):
 
     h[t] = (1 - z[t]) h[t-1] + z[t] g(c[t]), with z = sigmoid(W x + b), c = V x + d and
     g(c) = c + 0.5 where c >= 0, sigmoid(c) elsewhere (Feng et al. 2024, section 3.1, appendix B).
-
-    Args:
-        input_size: I.
-        hidden_size: H.
-        num_layers: L.
-        dropout: probability of dropout between layers, as of `torch.nn.GRU`.
-
+    The parameters are those of `torch.nn.GRU`.
     """
 
     def __init__(self, input_size: int, hidden_size: int, num_layers: int, dropout: float):
@@ -54,25 +48,15 @@ def scan(decay: Tensor, new: Tensor, initial: Tensor) -> Tensor:
     """Return h[t] = decay[t] h[t-1] + new[t] for all t at once (Blelloch 1990, section 1.4).
 
     Two consecutive steps are one step of the same form: half as many of those give every second h,
-    and each h in between follows from the one before it. So T steps take log2(T) rounds.
-
-    Args:
-        decay: (B, T, H).
-        new: (B, T, H).
-        initial: h before the first step, (B, H).
-
-    Returns:
-        (B, T, H).
-
+    and each h in between follows from the one before it. So T steps take log2(T) rounds. All are
+    (B, T, H); `initial` is h before the first step, (B, H).
     """
     # torch.export does not support a number of rounds that depends on T.
     if torch.compiler.is_exporting():
         _, hidden = scan_over(_one_step, initial, (decay, new), dim=1)
         return cast("Tensor", hidden)
-    new = torch.cat(
-        [torch.addcmul(new[:, :1], decay[:, :1], initial.unsqueeze(1)), new[:, 1:]], dim=1
-    )
-    return _scan_from_zero(decay, new)
+    first = torch.addcmul(new[:, :1], decay[:, :1], initial.unsqueeze(1))
+    return _scan_from_zero(decay, torch.cat([first, new[:, 1:]], dim=1))
 
 
 def _scan_from_zero(decay: Tensor, new: Tensor) -> Tensor:

@@ -44,10 +44,7 @@ class StackedLinear(nn.Module):
 
 
 class MLP(nn.Module):
-    """A multilayer perceptron with one hidden layer of tanh units, or a linear map without them.
-
-    With `hidden_units=0` and one output it is logistic regression.
-    """
+    """A multilayer perceptron with one hidden layer of tanh units; a linear map without them."""
 
     def __init__(
         self, in_features: int, hidden_units: int, out_features: int, stack: tuple[int, ...] = ()
@@ -72,8 +69,7 @@ class GatingNetwork(nn.Module):
     """Weighs the experts for each point.
 
     Args:
-        in_features: D.
-        num_experts: K.
+        in_features, num_experts: D and K.
         hidden_units: units of the gate's hidden layer (0: a linear gate, so that the regions of
             the experts meet in straight lines).
         top_k: number of experts that each point is routed to (0: all of them).
@@ -94,22 +90,19 @@ class GatingNetwork(nn.Module):
         self,
         in_features: int,
         num_experts: int,
-        *,
         hidden_units: int,
         top_k: int,
         routing_noise: float,
         bias_update_rate: float,
         temperature: float,
-        stack: tuple[int, ...] = (),
+        stack: tuple[int, ...],
     ):
         super().__init__()
         if not 0 <= top_k <= num_experts:
             raise ValueError(f"top_k={top_k} is not between 0 and num_experts={num_experts}")
         self.scores = MLP(in_features, hidden_units, num_experts, stack)
-        self.top_k = top_k
-        self.routing_noise = routing_noise
-        self.bias_update_rate = bias_update_rate
-        self.temperature = temperature
+        self.top_k, self.temperature = top_k, temperature
+        self.routing_noise, self.bias_update_rate = routing_noise, bias_update_rate
         self.register_buffer("selection_bias", torch.zeros(*stack, num_experts))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -128,13 +121,10 @@ class GatingNetwork(nn.Module):
         # A mask rather than a gather keeps every shape fixed, which torch.export needs.
         chosen = torch.zeros_like(logits).scatter(-2, best, 1.0) > 0
         if self.training and self.bias_update_rate > 0:
-            self._balance(chosen)
+            load = chosen.to(self.selection_bias.dtype).mean(-1)  # (*S, K)
+            too_low = (load.mean(-1, keepdim=True) - load).sign()
+            self.selection_bias += self.bias_update_rate * too_low
         return logits, F.log_softmax(logits.masked_fill(~chosen, -math.inf), dim=-2)
-
-    @torch.no_grad()
-    def _balance(self, chosen: Tensor) -> None:
-        load = chosen.to(self.selection_bias.dtype).mean(-1)  # (*S, K)
-        self.selection_bias += self.bias_update_rate * (load.mean(-1, keepdim=True) - load).sign()
 
 
 class Mixture(NamedTuple):
@@ -177,8 +167,7 @@ class MixtureOfExperts(nn.Module):
     All experts are one affine map: its k-th output is the k-th expert's logit.
 
     Args:
-        in_features: D.
-        num_experts: K, at least 1.
+        in_features, num_experts: D and K.
         mixing: what the gate averages, the experts' `logits` or their `probabilities`.
         temperature: T divides the gate's logits and multiplies the experts'. The set of
             functions that the model can represent stays the same; training starts from a soft
@@ -213,16 +202,8 @@ class MixtureOfExperts(nn.Module):
         self.mixing: Mixing = mixing
         self.temperature = temperature
         self.experts = StackedLinear(in_features, num_experts, stack)
-        self.gate = GatingNetwork(
-            in_features,
-            num_experts,
-            hidden_units=gate_hidden,
-            top_k=top_k,
-            routing_noise=routing_noise,
-            bias_update_rate=bias_update_rate,
-            temperature=temperature,
-            stack=stack,
-        )
+        gate_options = (gate_hidden, top_k, routing_noise, bias_update_rate, temperature, stack)
+        self.gate = GatingNetwork(in_features, num_experts, *gate_options)
 
     def mix(self, x: Tensor) -> Mixture:
         """Evaluate gate and experts at points x, (B, D) float."""

@@ -11,11 +11,11 @@ def kneser_ney(symbols: Tensor, order: int, num_symbols: int) -> Tensor:
     """Estimate the probability of each symbol given those before it, from a text.
 
     Interpolated Kneser-Ney smoothing with three discounts for each order (Chen & Goodman 1999,
-    section 3). The table holds every possible context, S ** order numbers.
+    section 3). The table holds every possible context of `order` - 1 symbols, S ** order numbers.
 
     Args:
         symbols: (N,) integers from 0 to S - 1.
-        order: length of the n-grams, at least 1: a context is `order` - 1 symbols.
+        order: length of the n-grams, at least 1.
         num_symbols: S.
 
     Returns:
@@ -50,28 +50,19 @@ def discount(counts: Tensor) -> Tensor:
     frequencies = torch.bincount(counts.flatten().clamp(max=5), minlength=5)[1:5].double()
     once, twice, thrice, often = frequencies.clamp(min=1)
     part = once / (once + 2 * twice)
-    zero = torch.zeros((), dtype=torch.float64)
-    discounts = torch.stack(
-        [
-            zero,
-            1 - 2 * part * twice / once,
-            2 - 3 * part * thrice / twice,
-            3 - 4 * part * often / thrice,
-        ]
-    )
-    return discounts.clamp(min=0).minimum(torch.arange(4))
+    discounts = [
+        torch.zeros_like(part),
+        1 - 2 * part * twice / once,
+        2 - 3 * part * thrice / twice,
+        3 - 4 * part * often / thrice,
+    ]
+    return torch.stack(discounts).clamp(min=0).minimum(torch.arange(4))
 
 
 def bits_per_symbol(probabilities: Tensor, symbols: Tensor) -> Tensor:
-    """Return -log2 p of each symbol of a text that is padded before its beginning with symbol 0.
+    """Return -log2 p, in bits, of each symbol of a text (N,): (N,) float64.
 
-    Args:
-        probabilities: as `kneser_ney` returns them.
-        symbols: (N,) integers.
-
-    Returns:
-        (N,) float64, in bits.
-
+    `probabilities` are as from `kneser_ney`; before its beginning the text is padded with symbol 0.
     """
     order = probabilities.dim()
     padded = torch.cat([symbols.new_zeros(order - 1), symbols]).long()

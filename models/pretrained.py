@@ -18,12 +18,8 @@ class WeightsUnavailableError(OSError):
 class PretrainedCNN(ImageClassifier):
     """A backbone pretrained on ImageNet under a freshly initialised classifier.
 
-    Args:
-        backbone: its name. The weights of `efficientnet_lite0` come with a Python package; the
-            others are torchvision's, whose weights are downloaded once.
-        frozen: train the classifier alone.
-        dropout_rate: probability of dropout before the classifier.
-        num_classes: number of logits.
+    The weights of `efficientnet_lite0` come with a Python package; the others are torchvision's,
+    which are downloaded once. If the backbone is frozen, only the classifier is trained.
 
     Raises:
         WeightsUnavailableError: the weights are missing; the message says how to get them.
@@ -52,7 +48,6 @@ Loaded = tuple[list[nn.Module], int, Normalize]
 
 
 def _from_torchvision(name: str) -> Loaded:
-    """Load a backbone of torchvision, from its cache or by a download."""
     from torchvision import models
 
     try:
@@ -88,8 +83,7 @@ def _lite() -> Loaded:
     first = nn.Sequential(network._conv_stem, network._bn0, nn.ReLU6())
     last = nn.Sequential(network._conv_head, network._bn1, nn.ReLU6())
     stages = _by_resolution([first, *network._blocks, last])
-    half = (0.5, 0.5, 0.5)
-    return stages, network._conv_head.out_channels, Normalize(half, half)
+    return stages, network._conv_head.out_channels, Normalize([0.5] * 3, [0.5] * 3)
 
 
 def _by_resolution(blocks: list[nn.Module]) -> list[nn.Module]:

@@ -31,10 +31,8 @@ class RecurrentNetwork(nn.Module):
     the condition, or what to predict.
 
     Args:
-        num_symbols: S.
+        num_symbols, hidden_size, num_layers: S, H, L.
         cell: kind of recurrence.
-        hidden_size: H.
-        num_layers: L.
         embedding_size: size of the embedding of symbols (0: one-hot vectors).
         num_conditions: conditions are 0 to `num_conditions` - 1 (0: sequences have none).
         dropout_rate: probability of dropout on embedding, between layers and before the output
@@ -65,13 +63,7 @@ class RecurrentNetwork(nn.Module):
         self.embedding = nn.Embedding(num_symbols, embedding_size) if embedding_size else None
         input_size = (embedding_size or num_symbols) + num_conditions
         self.recurrence = build_recurrence(
-            cell,
-            input_size,
-            hidden_size,
-            num_layers=num_layers,
-            dropout_rate=dropout_rate,
-            initialisation=initialisation,
-            horizon=horizon,
+            cell, input_size, hidden_size, num_layers, dropout_rate, initialisation, horizon
         )
         self.dropout = nn.Dropout(dropout_rate)
         self.output = nn.Sequential()
@@ -85,13 +77,10 @@ class RecurrentNetwork(nn.Module):
     ) -> tuple[Tensor, State]:
         """Map symbols (B, T) int64 to logits (B, T, S) and the state after them.
 
-        Args:
-            symbols: 0 to S - 1.
-            conditions: (B,) int64; required if the network has conditions.
-            state: the state after the previous piece (None: the sequence begins here).
+        Without a `state`, that after the previous piece, the sequence begins here.
 
         Raises:
-            ValueError: the network has conditions and none are given.
+            ValueError: the network has conditions, (B,) int64, and none are given.
 
         """
         hidden, state = self.recurrence(self.encode(symbols, conditions), state)
@@ -128,10 +117,7 @@ class ExportableRNN(nn.Module):
         self.network = network
 
     def forward(self, symbols: Tensor) -> Tensor:
-        """Map integers (B, T) to logits (B, T, S).
-
-        If the network has conditions, the condition is the first column, (B, 1 + T).
-        """
+        """Map integers (B, T), or (B, 1 + T) after conditions (B, 1), to logits (B, T, S)."""
         conditions = None
         if self.network.num_conditions:
             conditions, symbols = symbols[:, 0], symbols[:, 1:]
@@ -139,20 +125,25 @@ class ExportableRNN(nn.Module):
         return self.network.decode(hidden, conditions)
 
 
+STEP_FUNCTIONS = {
+    "RNN_TANH": torch.rnn_tanh_cell,
+    "RNN_RELU": torch.rnn_relu_cell,
+    "LSTM": torch.lstm_cell,
+    "GRU": torch.gru_cell,
+}
+
+
 def apply_recurrence(layers: nn.Module, inputs: Tensor) -> Tensor:
-    """Map inputs (B, T, I) to hidden units (B, T, H) from a state of zeros, also in an export."""
-    if torch.compiler.is_exporting() and isinstance(layers, nn.RNNBase):
-        return step_by_step(layers, inputs)
-    hidden: Tensor = layers(inputs)[0]
-    return hidden
+    """Map inputs (B, T, I) to hidden units (B, T, H) from a state of zeros.
 
-
-def step_by_step(layers: nn.RNNBase, inputs: Tensor) -> Tensor:
-    """Map inputs (B, T, I) to hidden units (B, T, H) as torch's fused layers do, step by step.
-
-    torch.export fixes the number of steps of the fused layers, and leaves that of a scan open.
+    torch.export fixes the number of steps of torch's fused layers, and leaves that of a scan open,
+    which therefore replaces them there.
     """
-    step, is_lstm = STEP_FUNCTIONS[layers.mode], isinstance(layers, nn.LSTM)
+    if not (torch.compiler.is_exporting() and isinstance(layers, nn.RNNBase)):
+        hidden: Tensor = layers(inputs)[0]
+        return hidden
+    step: Any = STEP_FUNCTIONS[layers.mode]
+    is_lstm = isinstance(layers, nn.LSTM)
     hidden = inputs
     for weights in layers.all_weights:
         zeros = hidden.new_zeros(hidden.shape[0], layers.hidden_size)
@@ -167,14 +158,6 @@ def step_by_step(layers: nn.RNNBase, inputs: Tensor) -> Tensor:
     return hidden
 
 
-STEP_FUNCTIONS: dict[str, Any] = {
-    "RNN_TANH": torch.rnn_tanh_cell,
-    "RNN_RELU": torch.rnn_relu_cell,
-    "LSTM": torch.lstm_cell,
-    "GRU": torch.gru_cell,
-}
-
-
 @torch.inference_mode()
 def generate(
     network: RecurrentNetwork,
@@ -183,19 +166,7 @@ def generate(
     temperatures: Tensor,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Sample continuations of a prompt; see `continuation`.
-
-    Args:
-        network: without conditions.
-        prompt: (T,) int64, at least one symbol.
-        num_steps: symbols to add.
-        temperatures: (B,), at least 0.
-        generator: source of random numbers, on the CPU.
-
-    Returns:
-        (B, num_steps) int64.
-
-    """
+    """Return the first `num_steps` symbols of `continuation`, (B, num_steps) int64."""
     samples = continuation(network, prompt, temperatures, generator)
     return torch.cat(list(itertools.islice(samples, num_steps)), dim=1)
 
@@ -206,7 +177,7 @@ def continuation(
     temperatures: Tensor,
     generator: torch.Generator | None = None,
 ) -> Iterator[Tensor]:
-    """Sample symbols without end; each sampled symbol is the next input.
+    """Sample symbols (B, 1) int64 without end; each sampled symbol is the next input.
 
     Args:
         network: without conditions.
@@ -214,9 +185,6 @@ def continuation(
         temperatures: (B,), the divisor of the logits of each continuation: below 1 the
             distribution is sharper; at 0 the most probable symbol is taken.
         generator: source of random numbers, on the CPU.
-
-    Yields:
-        (B, 1) int64, one symbol of each continuation.
 
     Raises:
         ValueError: a temperature is negative.
@@ -252,7 +220,6 @@ def build_recurrence(
     cell: CellName,
     input_size: int,
     hidden_size: int,
-    *,
     num_layers: int,
     dropout_rate: float,
     initialisation: Initialisation,
@@ -269,13 +236,9 @@ def build_recurrence(
     """
     if not suits(cell, initialisation):
         raise ValueError(f"initialisation={initialisation} is not defined for cell={cell}")
-    layers = CELL_CONSTRUCTORS[cell](
-        input_size,
-        hidden_size,
-        num_layers,
-        dropout=dropout_rate if num_layers > 1 else 0.0,
-        **({"nonlinearity": "relu"} if initialisation == "identity" else {}),
-    )
+    extra = {"nonlinearity": "relu"} if initialisation == "identity" else {}
+    dropout = dropout_rate if num_layers > 1 else 0.0
+    layers = CELL_CONSTRUCTORS[cell](input_size, hidden_size, num_layers, dropout=dropout, **extra)
     initialise(layers, initialisation, horizon)
     return layers
 
@@ -306,37 +269,27 @@ def initialise(layers: nn.Module, initialisation: Initialisation, horizon: int) 
         for weights in layers.all_weights:
             _initialise_layer([w.data for w in weights], layers, initialisation, horizon)
     else:
-        raise TypeError(
-            f"initialisation={initialisation}: add to models.recurrent.initialise what it is for "
-            f"{type(layers).__name__}"
-        )
+        where = f"models.recurrent.initialise what it is for {type(layers).__name__}"
+        raise TypeError(f"initialisation={initialisation}: add to {where}")
 
 
 def _initialise_layer(
     weights: list[Tensor], layers: nn.RNNBase, initialisation: Initialisation, horizon: int
 ) -> None:
     """Set the input weights, recurrent weights, input biases and recurrent biases of one layer."""
-    # Each holds a block of H rows for each gate.
-    input_weights, recurrent_weights, bias, recurrent_bias = (
-        w.split(layers.hidden_size) for w in weights
-    )
-    for block in input_weights:
-        nn.init.xavier_uniform_(block)
-    for block in recurrent_weights:
-        if initialisation == "identity":
-            nn.init.eye_(block)
-        else:
-            nn.init.orthogonal_(block)
-    for block in (*bias, *recurrent_bias):
-        nn.init.zeros_(block)
+    recurrent = nn.init.eye_ if initialisation == "identity" else nn.init.orthogonal_
+    functions = (nn.init.xavier_uniform_, recurrent, nn.init.zeros_, nn.init.zeros_)
+    for function, parameter in zip(functions, weights, strict=True):
+        for block in parameter.split(layers.hidden_size):  # H rows for each gate
+            function(block)
     # LSTM: input, forget, cell and output gate; GRU: reset, update and new.
+    bias, is_lstm = weights[2].split(layers.hidden_size), isinstance(layers, nn.LSTM)
     if initialisation == "chrono":
         bias[1].copy_(chrono_biases(layers.hidden_size, horizon))
-    if isinstance(layers, nn.LSTM):
-        if initialisation == "chrono":
+        if is_lstm:
             bias[0].copy_(-bias[1])
-        else:
-            bias[1].fill_(1)
+    elif is_lstm:
+        bias[1].fill_(1)
 
 
 def chrono_biases(count: int, horizon: int) -> Tensor:

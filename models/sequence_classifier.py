@@ -18,15 +18,10 @@ class SequenceClassifier(nn.Module):
     Args:
         num_symbols: sequences are integers below it (0: they are real channels).
         num_channels: C, of real sequences.
-        encoder: kind of encoder.
+        encoder: its kind; `width`, `num_layers`, `dropout_rate` (also of the dropout before the
+            head), `initialisation`, `horizon` and `max_length` are those of `EncoderOptions`.
         pooling: how the features of all steps become one vector, see `Pooling`.
-        width: F.
-        num_layers: layers of the encoder.
         num_outputs: K: the logits of classes, or 1 for regression.
-        dropout_rate: probability of dropout in the encoder and before the head.
-        initialisation: of recurrent encoders, see `models.recurrent.initialise`.
-        horizon: longest memory of the chrono initialisation, in steps.
-        max_length: number of positions of a transformer, in steps.
         noise: standard deviation of the noise that is added in training to each step of real
             channels, after they are standardized.
         offset: standard deviation of what is added in training to all steps of a channel alike, as
@@ -54,28 +49,19 @@ class SequenceClassifier(nn.Module):
         super().__init__()
         self.num_symbols, self.noise, self.offset = num_symbols, noise, offset
         self.standardize = Standardize(num_channels)
-        self.encoder = ENCODER_CONSTRUCTORS[encoder](
-            EncoderOptions(
-                num_channels=num_symbols or num_channels,
-                width=width,
-                num_layers=num_layers,
-                dropout_rate=dropout_rate,
-                initialisation=initialisation,
-                horizon=horizon,
-                max_length=max_length,
-            )
+        input_size = num_symbols or num_channels
+        options = EncoderOptions(
+            input_size, width, num_layers, dropout_rate, initialisation, horizon, max_length
         )
+        self.encoder = ENCODER_CONSTRUCTORS[encoder](options)
         self.pool = Pooling(pooling, width)
         self.dropout = nn.Dropout(dropout_rate)
         self.head = nn.Linear(width, num_outputs)
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        """Map sequences to outputs (B, K).
+        """Map symbols (B, T) int64 or channels (B, T, C) to outputs (B, K).
 
-        Args:
-            inputs: symbols (B, T) int64 or channels (B, T, C), of any value in the padding.
-            lengths: (B,) int64, from 1 to T.
-
+        `lengths` (B,) int64 are from 1 to T; the padding has any value.
         """
         features = self.pool(self.encode(inputs, lengths), lengths)  # (B, F)
         outputs: Tensor = self.head(self.dropout(features))
@@ -121,12 +107,7 @@ class ExportableSequenceClassifier(nn.Module):
 
 
 class Standardize(nn.Module):
-    """Shift and scale channels to a mean of 0 and a variance of 1; the identity before `fit`.
-
-    Args:
-        num_channels: C.
-
-    """
+    """Shift and scale channels to a mean of 0 and a variance of 1; the identity before `fit`."""
 
     mean: Tensor
     std: Tensor

@@ -9,6 +9,7 @@ Letters: B sequences, T steps, C channels, F features.
 import math
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -29,9 +30,12 @@ class EncoderOptions(NamedTuple):
     num_channels: int
     """C."""
     width: int
-    """F."""
+    """F; of a transformer a multiple of 4, the number of heads."""
     num_layers: int
+    """Convolutions of an FCN, otherwise layers or blocks."""
     dropout_rate: float
+    """Probability of dropout: between recurrent layers, after each convolution of a TCN, on the
+    outputs of a transformer's attention and MLP."""
     initialisation: Initialisation
     """Of recurrent weights, see `models.recurrent.initialise`."""
     horizon: int
@@ -43,9 +47,17 @@ class EncoderOptions(NamedTuple):
 class RecurrentEncoder(nn.Module):
     """The hidden units of recurrent layers; `layers` maps (B, T, C) to (B, T, F) and a state."""
 
-    def __init__(self, layers: nn.Module):
+    def __init__(self, cell: CellName, options: EncoderOptions):
         super().__init__()
-        self.layers = layers
+        self.layers = build_recurrence(
+            cell,
+            options.num_channels,
+            options.width,
+            options.num_layers,
+            options.dropout_rate,
+            options.initialisation,
+            options.horizon,
+        )
 
     def forward(self, channels: Tensor, lengths: Tensor) -> Tensor:
         """Map (B, T, C) to (B, T, F)."""
@@ -55,21 +67,16 @@ class RecurrentEncoder(nn.Module):
 class TCN(nn.Module):
     """Temporal convolutional network: dilated, causal, residual (Bai et al. 2018, section 3).
 
-    Layer l has a dilation of 2 ** l; the receptive field of L layers is 2 ** (L + 2) - 3 steps.
-
-    Args:
-        num_channels: C.
-        width: F.
-        num_layers: L, blocks of two convolutions each.
-        dropout_rate: probability of dropout after each convolution.
-
+    Layer l has two convolutions of a dilation of 2 ** l; the receptive field of L layers is
+    2 ** (L + 2) - 3 steps.
     """
 
-    def __init__(self, num_channels: int, width: int, num_layers: int, dropout_rate: float):
+    def __init__(self, options: EncoderOptions):
         super().__init__()
-        self.input_projection = nn.Linear(num_channels, width)
+        self.input_projection = nn.Linear(options.num_channels, options.width)
         self.blocks = nn.ModuleList(
-            CausalBlock(width, 2**layer, dropout_rate) for layer in range(num_layers)
+            CausalBlock(options.width, 2**layer, options.dropout_rate)
+            for layer in range(options.num_layers)
         )
 
     def forward(self, channels: Tensor, lengths: Tensor) -> Tensor:
@@ -110,21 +117,16 @@ class FCN(nn.Module):
 
     Layer norm is over the channels of each step, as in the TCN. Padding is set to 0 before each
     convolution, like the steps before the beginning of a sequence.
-
-    Args:
-        num_channels: C.
-        width: F.
-        num_layers: convolutions.
-
     """
 
-    def __init__(self, num_channels: int, width: int, num_layers: int):
+    def __init__(self, options: EncoderOptions):
         super().__init__()
+        sizes = [options.num_channels] + [options.width] * options.num_layers
         self.convolutions = nn.ModuleList(
-            nn.Conv1d(width if layer else num_channels, width, FCN_KERNEL_SIZE, padding="same")
-            for layer in range(num_layers)
+            nn.Conv1d(*in_and_out, FCN_KERNEL_SIZE, padding="same")
+            for in_and_out in pairwise(sizes)
         )
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(num_layers))
+        self.norms = nn.ModuleList(nn.LayerNorm(size) for size in sizes[1:])
 
     def forward(self, channels: Tensor, lengths: Tensor) -> Tensor:
         """Map (B, T, C) and lengths (B,) to (B, T, F)."""
@@ -137,27 +139,18 @@ class FCN(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Self-attention over all steps, with sinusoidal positions (Vaswani et al. 2017).
-
-    Args:
-        num_channels: C.
-        width: F, a multiple of 4, the number of heads.
-        num_layers: blocks of attention and an MLP.
-        dropout_rate: probability of dropout on the output of attention and MLP.
-        max_length: number of positions.
-
-    """
+    """Self-attention over all steps, with sinusoidal positions (Vaswani et al. 2017)."""
 
     positions: Tensor
 
-    def __init__(
-        self, num_channels: int, width: int, num_layers: int, dropout_rate: float, max_length: int
-    ):
+    def __init__(self, options: EncoderOptions):
         super().__init__()
-        self.input_projection = nn.Linear(num_channels, width)
-        self.register_buffer("positions", sinusoids(max_length, width), persistent=False)
+        width = options.width
+        self.input_projection = nn.Linear(options.num_channels, width)
+        self.register_buffer("positions", sinusoids(options.max_length, width), persistent=False)
         self.blocks = nn.ModuleList(
-            AttentionBlock(width, num_heads=4, dropout_rate=dropout_rate) for _ in range(num_layers)
+            AttentionBlock(width, num_heads=4, dropout_rate=options.dropout_rate)
+            for _ in range(options.num_layers)
         )
         self.norm = nn.LayerNorm(width)
 
@@ -188,9 +181,8 @@ class AttentionBlock(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
         self.qkv = nn.Linear(width, 3 * width)
         self.output_projection = nn.Linear(width, width)
-        self.mlp = nn.Sequential(
-            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
-        )
+        hidden = 4 * width
+        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
         self.dropout = nn.Dropout(dropout_rate)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
@@ -213,25 +205,10 @@ def sinusoids(count: int, width: int) -> Tensor:
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :width]
 
 
-def _build_recurrent(cell: CellName, options: EncoderOptions) -> RecurrentEncoder:
-    layers = build_recurrence(
-        cell,
-        options.num_channels,
-        options.width,
-        num_layers=options.num_layers,
-        dropout_rate=options.dropout_rate,
-        initialisation=options.initialisation,
-        horizon=options.horizon,
-    )
-    return RecurrentEncoder(layers)
-
-
 ENCODER_CONSTRUCTORS: dict[EncoderName, Callable[[EncoderOptions], nn.Module]] = {
-    **{cell: partial(_build_recurrent, cell) for cell in CELLS},
-    "tcn": lambda o: TCN(o.num_channels, o.width, o.num_layers, o.dropout_rate),
-    "fcn": lambda o: FCN(o.num_channels, o.width, o.num_layers),
-    "transformer": lambda o: Transformer(
-        o.num_channels, o.width, o.num_layers, o.dropout_rate, o.max_length
-    ),
+    **{cell: partial(RecurrentEncoder, cell) for cell in CELLS},
+    "tcn": TCN,
+    "fcn": FCN,
+    "transformer": Transformer,
 }
 """What builds each encoder."""

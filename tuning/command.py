@@ -15,7 +15,8 @@ def main(config: StudyConfig) -> None:
     require_space(config.experiment)
     forkserver.start()  # it imports what the workers need, while this process imports the rest
 
-    from tuning.study import Stopper, tune
+    from tuning.search import Stopper
+    from tuning.study import tune
 
     stopper = Stopper()
     signals.listen(gently=stopper.stop)

@@ -20,10 +20,8 @@ from harness.experiment import AnyExperiment
 from harness.run_experiment import train_and_evaluate
 from harness.tracking.run import model_of
 from harness.training.history import best_name
-from tuning.runs import FINALIST, StudyRuns, child_tags
+from tuning.runs import FINALIST, StudyRuns
 from tuning.trials import MAX_RETRIES
-
-Contents = tuple[tuple[str, Any], ...]
 
 
 class SeedResult(NamedTuple):
@@ -105,32 +103,29 @@ def read_result(run_id: str, metric: str) -> SeedResult:
     return SeedResult(run_id, model_id, value, "+".join(sorted(digests)))
 
 
+@dataclass
 class FinalistTraining:
     """Trains configurations with seeds, several at once; what an earlier process did is kept."""
 
-    def __init__(self, experiment: AnyExperiment, metric: str, runs: StudyRuns):
-        self.experiment = experiment
-        self.metric = metric
-        self.runs = runs
+    experiment: AnyExperiment
+    metric: str
+    runs: StudyRuns
 
     def train(
         self, pool: Pool, entries: Mapping[str, TrainingConfig], seeds: Sequence[int]
     ) -> list[Finalist]:
         """Train each entry with each seed; those that fail with one are left out."""
         self.runs.close_finalists()
-        earlier = self._earlier()
         trained: dict[str, dict[int, SeedResult]] = {name: {} for name in entries}
         waiting: deque[tuple[str, TrainingConfig]] = deque()
         for seed in seeds:
             for name, entry in entries.items():
                 config = entry.replace(seed=seed)
-                run = earlier.get(_contents(config))
-                if run is None:
-                    waiting.append((name, config))
-                elif run.info.status == "FINISHED":
+                run = self._earlier(config)
+                if run is not None and run.info.status == "FINISHED":
                     trained[name][seed] = read_result(run.info.run_id, self.metric)
                 else:
-                    waiting.append((name, config.replace(resume=run.info.run_id)))
+                    waiting.append((name, config))
         try:
             failed = self._train_all(pool, waiting, trained)
         except BaseException:
@@ -158,8 +153,8 @@ class FinalistTraining:
             while waiting or running:
                 signals.check()
                 while waiting and (worker := pool.idle()):
-                    running[worker] = waiting.popleft()
-                    worker.submit(self._task(*running[worker]))
+                    running[worker] = name, config = waiting.popleft()
+                    worker.submit(self._task(name, config))
                 for worker, message in pool.receive(timeout_seconds=1.0):
                     if isinstance(message, Epoch):
                         worker.reply(prune=False)
@@ -167,7 +162,8 @@ class FinalistTraining:
                     name, config = running.pop(worker)
                     if isinstance(message, Died) and deaths[name, config.seed] < MAX_RETRIES:
                         deaths[name, config.seed] += 1
-                        waiting.append((name, self._resume(config)))
+                        self.runs.close_finalists()
+                        waiting.append((name, config))
                         continue
                     bar.update()
                     if isinstance(message, Done) and math.isfinite(message.result.value):
@@ -177,26 +173,26 @@ class FinalistTraining:
                         _explain(name, config, message)
         return failed
 
-    def _earlier(self) -> dict[Contents, Any]:
-        return {_identity(run): run for run in self.runs.children(FINALIST)}
-
-    def _resume(self, config: TrainingConfig) -> TrainingConfig:
-        """Return the configuration that resumes the run of a worker that was killed."""
-        self.runs.close_finalists()
-        run = self._earlier().get(_contents(config))
-        return config if run is None else config.replace(resume=run.info.run_id)
+    def _earlier(self, config: TrainingConfig) -> Any:
+        """Return the latest run of this configuration, or None; all but `resume` is the same."""
+        wanted = {name: str(value) for name, value in config.as_parameters().items()}
+        for run in reversed(self.runs.children(FINALIST)):
+            if {**run.data.params, "resume": ""} == {**wanted, "resume": ""}:
+                return run
+        return None
 
     def _task(self, name: str, config: TrainingConfig) -> Callable[[Report], SeedResult]:
-        tags = {**child_tags(self.runs.study_name), "tuning.stage": FINALIST}
-        title = f"{name}, seed {config.seed}"
-        return partial(
-            train_finalist, self.experiment, config, self.metric, self.runs.parent_id, title, tags
-        )
+        """Return the training of a configuration, which resumes a run that was interrupted."""
+        if (run := self._earlier(config)) is not None:
+            config = config.replace(resume=run.info.run_id)
+        tags = {"optuna.study_name": self.runs.study_name, "tuning.stage": FINALIST}
+        title, parent_id = f"{name}, seed {config.seed}", self.runs.parent_id
+        return partial(train_finalist, self.experiment, config, self.metric, parent_id, title, tags)
 
 
 def _explain(name: str, config: TrainingConfig, message: Message) -> None:
     """Say why a finalist is left out; raise an error that its values did not cause."""
-    reason = f"{type(message).__name__.lower()}"
+    reason = type(message).__name__.lower()
     if isinstance(message, Failed):
         if message.kind == "user":
             raise UserError(message.reason.removeprefix("UserError: "))
@@ -206,16 +202,6 @@ def _explain(name: str, config: TrainingConfig, message: Message) -> None:
     elif isinstance(message, Died):
         reason = f"its worker was killed (exit status {message.exit_code})"
     tqdm.write(f"{name} is left out: with seed {config.seed}, {reason}")
-
-
-def _contents(config: TrainingConfig) -> Contents:
-    """Return what makes two configurations the same: their parameters as MLflow logs them."""
-    values = {**config.as_parameters(), "resume": ""}
-    return tuple(sorted((name, str(value)) for name, value in values.items()))
-
-
-def _identity(run: Any) -> Contents:
-    return tuple(sorted({**run.data.params, "resume": ""}.items()))
 
 
 def winner(finalists: Iterable[Finalist], maximise: bool) -> Finalist:

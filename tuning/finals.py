@@ -1,7 +1,9 @@
 """The finals of a study: its best configurations, trained again; the winner is registered."""
 
+import mlflow
 import optuna
 from mlflow.entities.model_registry import ModelVersion
+from mlflow.tracking import MlflowClient
 from optuna.trial import TrialState
 
 from harness.config import TrainingConfig
@@ -9,7 +11,6 @@ from harness.errors import UserError
 from harness.execution.workers import Pool
 from tuning import figures
 from tuning.config import StudyConfig
-from tuning.figures import Objective
 from tuning.finalists import Finalist, FinalistTraining, winner
 from tuning.registry import promotion, versions
 from tuning.registry.promotion import Decision, Score
@@ -31,43 +32,30 @@ def run_finals(
     if not finalists:
         print("Nothing is registered: no finalist could be trained with every seed.")
         return None, None
-    objective = Objective(space.metric, space.maximise)
     values = {finalist.name: finalist.values for finalist in finalists}
-    runs.log_figures({"finalists": figures.finalists(values, objective)})
+    picture = figures.finalists(values, space.metric, space.maximise)
+    MlflowClient().log_figure(runs.parent_id, picture, "figures/finalists.png")
     best = winner(finalists, space.maximise)
-    runs.log_metrics(
-        {"final/mean": best.mean, "final/std": best.std, "final/seeds": len(best.by_seed)}
-    )
-    version = register_winner(best, config, space, study, runs)
+    final = {"final/mean": best.mean, "final/std": best.std, "final/seeds": len(best.by_seed)}
+    mlflow.log_metrics(final, run_id=runs.parent_id)
+    origin = {
+        "study_name": study.study_name,
+        "parent_id": runs.parent_id,
+        "search": f"{len(study.get_trials(deepcopy=False))} trials, {config.sampler}",
+    }
+    version = versions.register(best, origin, space.metric, maximise=space.maximise)
     if "promoted" in version.tags:
         print(f"The winner is the same as before: version {version.version}.")
         return version, None
     decision = compare_with_champion(version, best, space, training, pool)
     if decision.promoted:
-        version = promotion.promote(
-            version.name, version.version, decision.reason, space.experiment
-        )
+        number, reason = version.version, decision.reason
+        version = promotion.promote(version.name, number, reason, space.experiment)
     else:
         promotion.record_decision(version.name, version.version, decision)
     result = "is champion" if decision.promoted else "stays challenger"
     print(f"{version.name} version {version.version} {result}: {decision.reason}.")
     return version, decision
-
-
-def register_winner(
-    best: Finalist, config: StudyConfig, space: Space, study: optuna.Study, runs: StudyRuns
-) -> ModelVersion:
-    """Register the winner, unless this study, before it was resumed, has done so."""
-    known = versions.find_version(best, study.study_name, space.maximise)
-    if known is not None:
-        versions.make_challenger(known)
-        return known
-    search = {
-        "study_name": study.study_name,
-        "parent_id": runs.parent_id,
-        "search": f"{len(study.get_trials(deepcopy=False))} trials, {config.sampler}",
-    }
-    return versions.register(best, search, space.metric, maximise=space.maximise)
 
 
 def best_configurations(study: optuna.Study, space: Space, count: int) -> dict[str, TrainingConfig]:
@@ -83,16 +71,12 @@ def best_configurations(study: optuna.Study, space: Space, count: int) -> dict[s
 
 
 def compare_with_champion(
-    version: ModelVersion,
-    challenger: Finalist,
-    space: Space,
-    training: FinalistTraining,
-    pool: Pool,
+    version: ModelVersion, best: Finalist, space: Space, training: FinalistTraining, pool: Pool
 ) -> Decision:
-    """Compare a challenger with the champion on the same validation data, by the same metric.
+    """Compare the best finalist with the champion on the same validation data, by the same metric.
 
     Where the champion was evaluated on other data or by another metric, its configuration is
-    trained again with the challenger's seeds. If even then the data are others, because the two
+    trained again with the finalist's seeds. If even then the data are others, because the two
     are made for different tasks, nothing is promoted.
     """
     champion = versions.by_alias(version.name, versions.CHAMPION)
@@ -109,8 +93,8 @@ def compare_with_champion(
         except (UserError, KeyError):
             return Decision(False, "not comparable: the champion cannot be trained any more")
         name = f"champion, version {champion.version}, again"
-        again = training.train(pool, {name: config}, list(challenger.by_seed))
-        if not again or again[0].data != challenger.data:
+        again = training.train(pool, {name: config}, list(best.by_seed))
+        if not again or again[0].data != best.data:
             return Decision(False, "not comparable: the champion was made for other data")
         reached = Score(again[0].mean, again[0].std, len(again[0].by_seed))
     return promotion.decide(promotion.score(version), reached, maximise=space.maximise)

@@ -43,19 +43,15 @@ def lease(study: optuna.Study) -> Iterator[bool]:
 
 
 def _claim(study: optuna.Study) -> bool:
-    if _is_taken(study.user_attrs.get(OWNER, {})):
-        return False
+    owner = study.user_attrs.get(OWNER, {})
+    if owner and not _is_this_process(owner):
+        is_here = owner["host"] == socket.gethostname()
+        silence = time.time() - float(owner["seen"])
+        if process_lives(owner) if is_here else silence < trials.STALE_SECONDS:
+            return False
     study.set_user_attr(OWNER, _this_process())
     time.sleep(SETTLE_SECONDS)
     return _is_this_process(study.user_attrs[OWNER])
-
-
-def _is_taken(owner: dict[str, Any]) -> bool:
-    if not owner or _is_this_process(owner):
-        return False
-    if owner["host"] == socket.gethostname():
-        return process_lives(owner)
-    return time.time() - float(owner["seen"]) < trials.STALE_SECONDS
 
 
 def _is_this_process(owner: dict[str, Any]) -> bool:

@@ -35,21 +35,17 @@ def distribution(parameter: Parameter) -> BaseDistribution:
 
 def suggest(trial: Trial, name: str, parameter: Parameter) -> Any:
     """Let Optuna choose a value."""
-    match distribution(parameter):
-        case FloatDistribution(low=low, high=high, log=log, step=step):
-            return trial.suggest_float(name, low, high, log=log, step=step)
-        case IntDistribution(low=low, high=high, log=log, step=step):
-            return trial.suggest_int(name, low, high, log=log, step=step)
-        case CategoricalDistribution(choices=choices):
-            return trial.suggest_categorical(name, choices)
-    raise TypeError(f"{name}: {parameter} is neither a range nor a choice")
+    if isinstance(parameter, Choice):
+        return trial.suggest_categorical(name, parameter.values)
+    low, high, log, step = parameter.low, parameter.high, parameter.log, parameter.step
+    if parameter.is_integer:
+        return trial.suggest_int(name, int(low), int(high), log=log, step=int(step or 1))
+    return trial.suggest_float(name, low, high, log=log, step=step)
 
 
 def extremes(parameter: Parameter) -> tuple[Any, ...]:
     """Return every choice, or the two ends of a range."""
-    if isinstance(parameter, Choice):
-        return parameter.values
-    return parameter.low, parameter.high
+    return parameter.values if isinstance(parameter, Choice) else (parameter.low, parameter.high)
 
 
 def draw(generator: random.Random, parameter: Parameter) -> Any:
@@ -70,19 +66,21 @@ def nearest(parameter: Parameter, value: Any) -> Any:
     return min(max(value, parameter.low), parameter.high)
 
 
-def rounded(parameter: Parameter, value: Any) -> Any:
-    """Return a real number to four digits: more make no difference but to the reader."""
-    if isinstance(parameter, Choice) or parameter.is_integer:
+def rounded(parameter: Parameter | None, value: Any) -> Any:
+    """Return a real number of a range to four digits: more make no difference but to the reader."""
+    if not isinstance(parameter, Range) or parameter.is_integer:
         return value
     return nearest(parameter, float(f"{value:.4g}"))
 
 
-def edge_warning(name: str, parameter: Range, value: float) -> str | None:
-    """Return a warning where a number lies within 5 % of an end of its range."""
+def edge_warning(name: str, parameter: Parameter, value: Any) -> str:
+    """Return a warning where a number lies within 5 % of an end of its range, or nothing."""
+    if isinstance(parameter, Choice):
+        return ""
     low, high = parameter.low, parameter.high
     scale = math.log if parameter.log else float
     position = (scale(value) - scale(low)) / ((scale(high) - scale(low)) or 1)
     if low == high or min(position, 1 - position) > EDGE:
-        return None
+        return ""
     end = "low" if position < 0.5 else "high"
     return f"{name}={value:.4g} is at the {end} end of {low:g} to {high:g}"

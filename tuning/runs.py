@@ -2,11 +2,11 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import mlflow
-from matplotlib.figure import Figure
+import optuna
 from mlflow.entities import Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
@@ -21,11 +21,7 @@ from harness.tracking.run import as_metrics, in_batches
 from harness.tracking.store import set_mlflow_experiment, store_errors, store_lock
 from tuning.trials import INTERRUPTED
 
-STATUS = {
-    TrialState.COMPLETE: "FINISHED",
-    TrialState.PRUNED: "KILLED",
-    TrialState.FAIL: "FAILED",
-}
+STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
 TRIAL, FINALIST = "trial", "finalist"
 
 
@@ -37,12 +33,11 @@ class StudyRuns:
         self.study_name = study_name
         self._client = MlflowClient()
         self._experiment_id = self._client.get_run(parent_id).info.experiment_id
-        # What is the same for every child is looked up once.
-        self._tags = {
+        self._tags = {  # what is the same for every child, looked up once
             **resolve_tags(),
             **git_tags(),
             **process_tags(),
-            **child_tags(study_name),
+            "optuna.study_name": study_name,
             "mlflow.parentRunId": parent_id,
             "device": device_name,
         }
@@ -53,12 +48,11 @@ class StudyRuns:
             **self._tags,
             "architecture": config.family,
             "entry_point": config.entry_point,
-            "seed": config.seed,
-            "optuna.trial_number": number,
+            "seed": str(config.seed),
+            "optuna.trial_number": str(number),
             "optuna.trial_state": TrialState.RUNNING.name,
             "tuning.stage": TRIAL,
         }
-        tags = {name: str(value) for name, value in tags.items()}
         run = self._client.create_run(self._experiment_id, tags=tags, run_name=f"trial {number}")
         parameters = [Param(name, str(v)) for name, v in config.as_parameters().items()]
         self._client.log_batch(run.info.run_id, params=parameters)
@@ -78,11 +72,8 @@ class StudyRuns:
             # One whose heartbeat had stopped was failed by another process, without a reason.
             tags["failure"] = failure or "its heartbeat stopped"
             status = "KILLED" if failure.startswith(INTERRUPTED) else status
-        self._client.log_batch(
-            run_id,
-            metrics=as_metrics(metrics, step=0),
-            tags=[RunTag(name, value) for name, value in tags.items()],
-        )
+        run_tags = [RunTag(name, value) for name, value in tags.items()]
+        self._client.log_batch(run_id, metrics=as_metrics(metrics, step=0), tags=run_tags)
         self._client.set_terminated(run_id, status)
 
     def close_orphans(self, trials: Sequence[FrozenTrial]) -> None:
@@ -104,35 +95,8 @@ class StudyRuns:
     def children(self, stage: str) -> list[Any]:
         """Return the children of one stage, the oldest first."""
         query = f"tags.mlflow.parentRunId = '{self.parent_id}' and tags.`tuning.stage` = '{stage}'"
-        found: list[Any] = mlflow.search_runs(
-            [self._experiment_id],
-            query,
-            order_by=["attributes.start_time"],
-            output_format="list",
-        )
-        return found
-
-    def log_figures(self, figures: Mapping[str, Figure]) -> None:
-        """Log the parent's pictures as `figures/<name>.png`."""
-        for name, figure in figures.items():
-            self._client.log_figure(self.parent_id, figure, f"figures/{name}.png")
-
-    def log_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Log numbers of the whole study to the parent."""
-        self._client.log_batch(self.parent_id, metrics=as_metrics(metrics, step=0))
-
-    def log_text(self, text: str, path: str) -> None:
-        """Log a file of text to the parent."""
-        self._client.log_text(self.parent_id, text, path)
-
-    def describe(self, text: str) -> None:
-        """Set the parent's description."""
-        self._client.set_tag(self.parent_id, "mlflow.note.content", text)
-
-
-def child_tags(study_name: str) -> dict[str, str]:
-    """Return what the parent and every child is found by."""
-    return {"optuna.study_name": study_name}
+        options: dict[str, Any] = {"order_by": ["attributes.start_time"], "output_format": "list"}
+        return list(mlflow.search_runs([self._experiment_id], query, **options))
 
 
 def connect_worker(tracking_uri: str) -> None:
@@ -141,42 +105,32 @@ def connect_worker(tracking_uri: str) -> None:
     os.environ.pop("MLFLOW_RUN_ID", None)  # it names the parent's run
 
 
-def run_exists(run_id: str) -> bool:
-    """Whether the tracking store has a run, and it is not deleted.
-
-    Raises:
-        UserError: the store cannot be used.
-
-    """
-    with store_errors(), store_lock():
-        try:
-            return bool(MlflowClient().get_run(run_id).info.lifecycle_stage == "active")
-        except MlflowException:
-            return False
-
-
 @contextlib.contextmanager
-def open_parent(
-    architecture: str,
-    parameters: Mapping[str, Any],
-    study_name: str,
-    parent_id: str | None,
-    remember: Callable[[str], None],
-) -> Iterator[str]:
+def open_parent(family: str, parameters: Mapping[str, Any], study: optuna.Study) -> Iterator[str]:
     """Open the parent run of a study, or resume the one it has; yield its id.
 
-    It ends with its final status: see `harness.tracking.lifecycle.final_status`. `remember` is
-    called with its id as soon as there is one.
+    It ends with its final status: see `harness.tracking.lifecycle.final_status`.
     """
-    tags = {"architecture": architecture, "entry_point": "tune", **child_tags(study_name)}
+    tags = {"architecture": family, "entry_point": "tune"}
+    tags["optuna.study_name"] = study.study_name
+    parent_id = study.user_attrs.get("parent_id")
     with final_status(delete_failed_starts=False):
         with store_errors(), store_lock():
-            if parent_id is None:
-                set_mlflow_experiment(architecture)
+            if parent_id is None or not _exists(parent_id):  # or in another tracking store
+                parent_id = None
+                set_mlflow_experiment(family)
             else:
                 detach_from_parent_run(parent_id)
             active = mlflow.start_run(parent_id, tags={**tags, **process_tags()})
-            remember(active.info.run_id)
-            mlflow.set_tag("mlflow.runName", f"{architecture}-study")
+            study.set_user_attr("parent_id", active.info.run_id)
+            mlflow.set_tag("mlflow.runName", f"{family}-study")
         record(active, parameters, tags)
         yield active.info.run_id
+
+
+def _exists(run_id: str) -> bool:
+    """Whether the tracking store has a run, and it is not deleted."""
+    try:
+        return bool(MlflowClient().get_run(run_id).info.lifecycle_stage == "active")
+    except MlflowException:
+        return False

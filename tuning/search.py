@@ -1,5 +1,6 @@
 """The search: ask Optuna for a configuration, train it in a worker, tell Optuna the result."""
 
+import contextlib
 import math
 import time
 from collections import Counter
@@ -7,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 from tqdm import tqdm
@@ -66,44 +68,44 @@ def train_trial(experiment: AnyExperiment, config: TrainingConfig, report: Repor
     return {**history.best_metrics(), "train_seconds": time.perf_counter() - began}
 
 
+class Stopper:
+    """Handles the first Ctrl-C: the search ends, and the finals follow."""
+
+    asked = over = False
+    """Whether the search is to end, and whether it has ended."""
+
+    def stop(self) -> bool:
+        """Ask the search to end; return whether there was one to be ended."""
+        if self.asked or self.over:
+            return False
+        self.asked = True
+        print("\nStopping: running trials are queued again. Ctrl-C once more ends the study.")
+        return True
+
+
+@dataclass
 class Search:
-    """The trials of one study that this process runs.
+    """The trials of one study that this process runs."""
 
-    Args:
-        queue: the trials of the study.
-        space: what is searched.
-        seed: of every trial: they are compared on the same data from the same random numbers.
-        num_trials: how many the study is to have, those of earlier processes included.
-        deadline: the time (`time.monotonic`) after which none is started.
-        runs: where they are tracked.
+    queue: TrialQueue
+    space: Space
+    runs: StudyRuns
+    stopper: Stopper
+    """Through which Ctrl-C ends it: no more trials start, and those that run are queued again."""
+    seed: int
+    """Of every trial: they are compared on the same data from the same random numbers."""
+    num_trials: int
+    """How many the study is to have, those of earlier processes included."""
+    deadline: float
+    """The time (`time.monotonic`) after which none is started."""
+    _running: dict[Worker, Running] = field(default_factory=dict)
+    _bugs: Counter[str] = field(default_factory=Counter)
+    _maintained: float = -math.inf
 
-    """
-
-    def __init__(
-        self,
-        queue: TrialQueue,
-        space: Space,
-        *,
-        seed: int,
-        num_trials: int,
-        deadline: float,
-        runs: StudyRuns,
-    ):
-        self.queue = queue
-        self.study = queue.study
-        self.space = space
-        self.seed = seed
-        self.num_trials = num_trials
-        self.deadline = deadline
-        self.runs = runs
-        self.stopping = False
-        self._running: dict[Worker, Running] = {}
-        self._bugs: Counter[str] = Counter()
-        self._maintained = -math.inf
-
-    def stop(self) -> None:
-        """Start no more trials, and queue again those that run."""
-        self.stopping = True
+    @property
+    def study(self) -> optuna.Study:
+        """The study, whose sampler chooses the trials."""
+        return self.queue.study
 
     def run(self, pool: Pool) -> None:
         """Run trials until there are enough, or no more time, or somebody wants to stop.
@@ -116,36 +118,36 @@ class Search:
         # disable=None: silent where stderr is no terminal.
         bar = tqdm(desc="trials", total=self.num_trials, unit="trial", disable=None)
         try:
-            while not self.stopping:
+            while not self.stopper.asked:
                 signals.check()
                 self._maintain()
                 while (worker := pool.idle()) and self._may_start():
                     self._start(worker)
-                if not self._running and not self._others_run():
-                    break
+                others = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+                if not self._running and not any(map(self.queue.is_alive, others)):
+                    break  # results of other processes are worth a wait
                 for worker, message in pool.receive(timeout_seconds=1.0):
                     self._handle(worker, message)
                 self._show(bar)
         finally:
             with signals.deferred():
                 pool.stop()
-                self._requeue_running()
+                for running in self._running.values():
+                    self.queue.requeue(running.trial.number, trials.INTERRUPTED, died=False)
+                if self._running:
+                    self.runs.close_orphans(self.study.get_trials(deepcopy=False))
+                self._running.clear()
             self._show(bar)
             bar.close()
 
-    def counted(self) -> list[FrozenTrial]:
+    def _counted(self) -> list[FrozenTrial]:
         """Return the trials that count: neither waiting nor queued again."""
         found = self.study.get_trials(deepcopy=False)
         again = trials.requeued(found)
         return [t for t in found if t.state != TrialState.WAITING and t.number not in again]
 
-    def _others_run(self) -> bool:
-        """Whether other processes run trials of this study, whose results are worth a wait."""
-        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        return any(self.queue.is_alive(trial) for trial in running)
-
     def _may_start(self) -> bool:
-        return time.monotonic() < self.deadline and len(self.counted()) < self.num_trials
+        return time.monotonic() < self.deadline and len(self._counted()) < self.num_trials
 
     def _start(self, worker: Worker) -> None:
         """Ask for a trial and give it to a worker; then open its run, while the worker trains."""
@@ -165,18 +167,19 @@ class Search:
         if isinstance(message, Epoch):
             self._handle_epoch(worker, message)
             return
-        running = self._running[worker]
-        try:
-            # Another process may have failed it, which took this one for dead.
-            ended = self._frozen(running).state.is_finished()
-            metrics = {} if ended else self._tell(running, message)
-        except UpdateFinishedTrialError:
-            metrics = {}
+        running, metrics = self._running[worker], Metrics()
+        # Another process, which took this one for dead, may have failed the trial.
+        with contextlib.suppress(UpdateFinishedTrialError):
+            if not self._frozen(running).state.is_finished():
+                metrics = self._tell(running, message)
         self._send(running)
         self.runs.close_trial(running.run_id, self._frozen(running), metrics)
         del self._running[worker]
-        if isinstance(message, Failed):
-            self._handle_failure(message)
+        if isinstance(message, Failed) and message.kind == "user":
+            raise UserError(message.reason.removeprefix("UserError: "))
+        if isinstance(message, Failed) and message.kind == "bug":
+            text = f"{SAME_BUG_LIMIT} trials failed in the same way, the last so:\n"
+            self._count_bug(message.origin, TrialBugError(text + message.traceback))
 
     def _tell(self, running: Running, message: Message) -> Metrics:
         """Tell Optuna the result of a trial; return its final metrics."""
@@ -214,14 +217,6 @@ class Search:
         running.trial.set_user_attr("failure", reason)
         self.study.tell(running.trial.number, state=TrialState.FAIL)
 
-    def _handle_failure(self, failure: Failed) -> None:
-        """End the study for an error that the values of the trial did not cause."""
-        if failure.kind == "user":
-            raise UserError(failure.reason.removeprefix("UserError: "))
-        if failure.kind == "bug":
-            text = f"{SAME_BUG_LIMIT} trials failed in the same way, the last so:\n"
-            self._count_bug(failure.origin, TrialBugError(text + failure.traceback))
-
     def _count_bug(self, origin: str, error: Exception) -> None:
         self._bugs[origin] += 1
         if self._bugs[origin] == SAME_BUG_LIMIT:
@@ -234,14 +229,6 @@ class Search:
     def _frozen(self, running: Running) -> FrozenTrial:
         return self.study.get_trials(deepcopy=False)[running.trial.number]
 
-    def _requeue_running(self) -> None:
-        """Queue again what still runs when the search ends, and close its runs."""
-        for running in self._running.values():
-            self.queue.requeue(running.trial.number, trials.INTERRUPTED, died=False)
-        if self._running:
-            self.runs.close_orphans(self.study.get_trials(deepcopy=False))
-        self._running.clear()
-
     def _maintain(self) -> None:
         """Send heartbeats of our trials, and queue those again whose process has died."""
         if time.monotonic() - self._maintained < trials.HEARTBEAT_SECONDS:
@@ -252,12 +239,8 @@ class Search:
             self.runs.close_orphans(self.study.get_trials(deepcopy=False))
 
     def _show(self, bar: "tqdm[Any]") -> None:
-        counted = self.counted()
+        counted = self._counted()
         bar.n = sum(trial.state.is_finished() for trial in counted)
-        complete = [
-            t.value for t in counted if t.state == TrialState.COMPLETE and t.value is not None
-        ]
-        if complete:
-            best = max(complete) if self.space.maximise else min(complete)
-            bar.set_postfix({self.space.metric: decimal(best)})
+        if any(trial.state == TrialState.COMPLETE for trial in counted):
+            bar.set_postfix({self.space.metric: decimal(self.study.best_value)})
         bar.refresh()

@@ -10,6 +10,7 @@ import json
 import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, cast
 
 from optuna.trial import Trial
@@ -19,7 +20,7 @@ import experiments
 from harness.config import STRICT, TrainingConfig, construct, nearest
 from harness.errors import UserError
 from harness.experiment import AnyExperiment
-from harness.search_space import Parameter, Range, SearchSpace
+from harness.search_space import Parameter, SearchSpace
 from tuning import parameters
 from tuning.config import require_space
 
@@ -60,11 +61,15 @@ class Space(SearchSpace):
 
     def configuration(self, values: Mapping[str, Any]) -> TrainingConfig:
         """Return the configuration of a trial with these values, real numbers to four digits."""
-        return self._construct({**self.low_fidelity, **values})
+        return self.final_configuration({**self.low_fidelity, **values})
 
     def final_configuration(self, values: Mapping[str, Any]) -> TrainingConfig:
         """Return the same for the finals, at full fidelity."""
-        return self._construct(values)
+        rounded = {n: parameters.rounded(self.parameters.get(n), v) for n, v in values.items()}
+        chosen = {**self.fixed, **rounded}
+        beside = self._unvalidated(chosen)
+        effective = {name: value for name, value in chosen.items() if beside.has_effect(name)}
+        return construct(self.config_class, effective)
 
     def default_point(self) -> Values:
         """Return the default configuration, its numbers moved into their ranges.
@@ -77,17 +82,8 @@ class Space(SearchSpace):
 
     def near_edge(self, values: Mapping[str, Any]) -> dict[str, str]:
         """Return a warning for each number that lies within 5 % of an end of its range."""
-        searched = ((name, self.parameters[name], value) for name, value in values.items())
-        warnings = {
-            name: parameters.edge_warning(name, parameter, value)
-            for name, parameter, value in searched
-            if isinstance(parameter, Range)
-        }
+        warnings = {n: parameters.edge_warning(n, self.parameters[n], v) for n, v in values.items()}
         return {name: warning for name, warning in warnings.items() if warning}
-
-    def with_metric(self, metric: str, *, maximise: bool) -> "Space":
-        """Return this space with another metric."""
-        return dataclasses.replace(self, metric=metric, maximise=maximise)
 
     def fix(self, values: Mapping[str, Any]) -> "Space":
         """Return this space with some parameters set and no longer searched.
@@ -96,8 +92,7 @@ class Space(SearchSpace):
             UserError: an unknown parameter, or a value that the configuration refuses.
 
         """
-        typed = {name: self._typed(name, value) for name, value in values.items()}
-        fixed = {**self.fixed, **typed}
+        fixed = {**self.fixed, **{name: self._typed(name, v) for name, v in values.items()}}
         changed = dataclasses.replace(
             self,
             parameters={n: p for n, p in self.parameters.items() if n not in fixed},
@@ -120,10 +115,9 @@ class Space(SearchSpace):
         order = list(self.parameters)
         for name, parameter in self.parameters.items():
             for other in parameter.when:
-                if other in order and order.index(other) > order.index(name):
-                    raise UserError(
-                        f"space: {name} depends on {other}, which has to come before it"
-                    )
+                if other in order[order.index(name) + 1 :]:
+                    message = f"space: {name} depends on {other}, which has to come before it"
+                    raise UserError(message)
         effective = set()
         for values in self._sample():
             try:
@@ -135,18 +129,12 @@ class Space(SearchSpace):
 
     def as_text(self) -> str:
         """Return the space as JSON, which is the same for equal spaces."""
-        content = {
-            "experiment": self.experiment.name,
-            "metric": self.metric,
-            "maximise": self.maximise,
-            "fixed": dict(self.fixed),
-            "low_fidelity": dict(self.low_fidelity),
-            "parameters": {
-                name: {**vars(parameter), "when": dict(parameter.when)}
-                for name, parameter in self.parameters.items()
-            },
-        }
-        return json.dumps(content, indent=2, sort_keys=True)
+        content = {**vars(self), "experiment": self.experiment.name}
+
+        def plain(part: Any) -> dict[str, Any]:
+            return dict(part) if isinstance(part, Mapping) else vars(part)
+
+        return json.dumps(content, indent=2, sort_keys=True, default=plain)
 
     def difference(self, text: str) -> str:
         """Return in which parts this space differs from one that `as_text` wrote."""
@@ -185,24 +173,8 @@ class Space(SearchSpace):
             reason = error.errors()[0]["msg"]
             raise UserError(f"{name}={value!s}: {reason[0].lower()}{reason[1:]}") from None
 
-    def _construct(self, values: Mapping[str, Any]) -> TrainingConfig:
-        rounded = {
-            name: parameters.rounded(self.parameters[name], value)
-            if name in self.parameters
-            else value
-            for name, value in values.items()
-        }
-        chosen = {**self.fixed, **rounded}
-        beside = self._unvalidated(chosen)
-        return construct(
-            self.config_class, {n: v for n, v in chosen.items() if beside.has_effect(n)}
-        )
-
     def _unvalidated(self, values: Mapping[str, Any]) -> TrainingConfig:
-        """Return a configuration that may hold contradictions, only to ask what has an effect.
-
-        While a point is chosen, values still to come may resolve them.
-        """
+        """Return a configuration that may hold contradictions, to ask what has an effect."""
         config = copy.copy(self.config_class())
         vars(config).update(values)
         return config
@@ -226,11 +198,5 @@ class Space(SearchSpace):
                 def pick(other: str, p: Parameter, name: str = name, value: Any = value) -> Any:
                     return value if other == name else parameters.draw(generator, p)
 
-                found = 0
-                for _ in range(64):  # a condition may seldom hold
-                    values = self._walk(pick)
-                    if name in values:
-                        yield values
-                        found += 1
-                    if found == 8:
-                        break
+                points = (self._walk(pick) for _ in range(64))  # a condition may seldom hold
+                yield from islice((values for values in points if name in values), 8)

@@ -1,12 +1,13 @@
 """Where a study's trials are kept: a journal file, or a database that several machines share."""
 
+import os
 import warnings
 from pathlib import Path
 
 import filelock
 from optuna.exceptions import ExperimentalWarning, OptunaError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.storages.journal import JournalFileBackend
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -63,46 +64,22 @@ def redact_password(storage: str) -> str:
 def _open_journal(path: Path) -> BaseStorage:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = _KernelLock(path)
-        lock.acquire()
-        try:
+        # Optuna's own locks are files: one that a killed process held keeps the others waiting.
+        with filelock.FileLock(f"{path}.lock") as lock:  # the kernel releases this one
             _repair_journal(path)
-            return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
-        finally:
-            lock.release()
+            return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))  # type: ignore[arg-type]
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"storage={path}: is no journal that can be used ({error})") from None
 
 
 def _repair_journal(path: Path) -> None:
     """Cut off a last line that a process had no time to finish: none could follow it."""
-    if not path.exists():
-        return
-    with path.open("rb+") as file:
-        content = file.read()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            if whole == 0:
-                raise ValueError("its content is something else")
-            file.truncate(whole)
-
-
-class _KernelLock(JournalFileSymlinkLock):
-    """A lock that the kernel releases when its process dies.
-
-    Optuna's own locks are files: one that a killed process held keeps the others waiting for 30 s.
-    """
-
-    def __init__(self, path: Path):
-        super().__init__(str(path))
-        self._kernel_lock = filelock.FileLock(f"{path}.lock")
-
-    def acquire(self) -> bool:
-        self._kernel_lock.acquire()
-        return True
-
-    def release(self) -> None:
-        self._kernel_lock.release()
+    content = path.read_bytes() if path.exists() else b""
+    whole = content.rfind(b"\n") + 1
+    if content and not whole:
+        raise ValueError("its content is something else")
+    if whole < len(content):
+        os.truncate(path, whole)
 
 
 def _open_database(url: URL) -> BaseStorage:

@@ -1,6 +1,7 @@
 """A study from its configuration to its champion: search, figures, finals, registry."""
 
 import contextlib
+import dataclasses
 import math
 import os
 import time
@@ -15,6 +16,7 @@ import mlflow
 import optuna
 import torch
 from mlflow.entities.model_registry import ModelVersion
+from mlflow.tracking import MlflowClient
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
@@ -31,8 +33,8 @@ from tuning.config import StudyConfig
 from tuning.finals import run_finals
 from tuning.lease import lease
 from tuning.registry.promotion import Decision
-from tuning.runs import StudyRuns, connect_worker, open_parent, run_exists
-from tuning.search import Search
+from tuning.runs import StudyRuns, connect_worker, open_parent
+from tuning.search import Search, Stopper
 from tuning.space import Space, find
 from tuning.trials import TrialQueue
 
@@ -45,9 +47,9 @@ class StudyResult(NamedTuple):
 
     study: optuna.Study
     parent_id: str
-    version: ModelVersion | None
+    version: ModelVersion | None = None
     """The version that was registered, if one was."""
-    decision: Decision | None
+    decision: Decision | None = None
 
 
 def prepare(config: StudyConfig, space: Space | None = None) -> Space:
@@ -62,27 +64,24 @@ def prepare(config: StudyConfig, space: Space | None = None) -> Space:
         raise UserError(f"metric={config.metric}: trials are compared on validation: val/...")
     if config.metric:
         maximise = not any(word in config.metric for word in MINIMISED)
-        space = space.with_metric(config.metric, maximise=maximise)
+        space = dataclasses.replace(space, metric=config.metric, maximise=maximise)
     if config.direction != "auto":
-        space = space.with_metric(space.metric, maximise=config.direction == "maximize")
+        space = dataclasses.replace(space, maximise=config.direction == "maximize")
     if config.space:
         space = space_file.changed_by_file(space, Path(config.space))
-    fixed = dict(map(_name_and_value, config.set))
-    if fixed:
-        space = space.fix(fixed)
+    fixed = {}
+    for text in config.set:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UserError(f"set={text}: has to be name=value")
+        fixed[name.replace("-", "_")] = value
+    space = space.fix(fixed)
     space.check()
     return space
 
 
-def _name_and_value(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise UserError(f"set={text}: has to be name=value")
-    return name.replace("-", "_"), value
-
-
 def tune(
-    config: StudyConfig, space: Space | None = None, stopper: "Stopper | None" = None
+    config: StudyConfig, space: Space | None = None, stopper: Stopper | None = None
 ) -> StudyResult:
     """Carry out a study: the whole of `python -m tuning`.
 
@@ -111,11 +110,7 @@ def tune(
 
 
 def _run_study(
-    config: StudyConfig,
-    space: Space,
-    opened: BaseStorage,
-    hardware: Hardware,
-    stopper: "Stopper",
+    config: StudyConfig, space: Space, opened: BaseStorage, hardware: Hardware, stopper: Stopper
 ) -> StudyResult:
     """Search, draw, run the finals, register: in the study's parent run."""
     study = open_study(config, space, opened)
@@ -131,82 +126,33 @@ def _run_study(
         if not is_ours:  # its points are to be others than those of the process with the lease
             study.sampler = sampler(config, study, others=os.getpid())
         runs = StudyRuns(parent_id, study.study_name, hardware.name)
-        runs.log_text(space.as_text(), "space.json")
+        MlflowClient().log_text(parent_id, space.as_text(), "space.json")
         queue.requeue_stale_trials(alone=is_ours)
         runs.close_orphans(study.get_trials(deepcopy=False))
         print(f"Study {study.study_name}; `mlflow ui` shows it as run {parent_id}.")
         try:
             with pool() as workers:
-                run_search(config, space, queue, runs, workers, stopper)
+                if not study.get_trials(deepcopy=False) and (default := space.default_point()):
+                    study.enqueue_trial(default)  # what is known to work is the first to beat
+                deadline = time.monotonic() + (config.timeout_seconds or math.inf)
+                search = Search(queue, space, runs, stopper, config.seed, config.trials, deadline)
+                search.run(workers)
         except (KeyboardInterrupt, signals.Terminated):
             raise  # at once, without figures
         except BaseException:
-            report.write(study, space, config.seed, runs)
+            report.write(study, space, config.seed, parent_id)
             raise
-        report.write(study, space, config.seed, runs)
+        report.write(study, space, config.seed, parent_id)
         if not is_ours:
             print("Another process holds the lease of this study, and will end it.")
-            return StudyResult(study, parent_id, None, None)
-        stopper.end_of_search()
-        version, decision = None, None
-        if config.finalists:
-            with pool() as workers:
-                version, decision = run_finals(config, space, study, runs, workers)
-    return StudyResult(study, parent_id, version, decision)
-
-
-class Stopper:
-    """Handles the first Ctrl-C: the search ends, and the finals follow."""
-
-    def __init__(self) -> None:
-        self.search: Search | None = None
-        self._asked = self._over = False
-
-    def stop(self) -> bool:
-        """End the search; return whether there was one to be ended."""
-        if self._asked or self._over:
-            return False
-        self._asked = True
-        print("\nStopping: running trials are queued again. Ctrl-C once more ends the study.")
-        if self.search is not None:
-            self.search.stop()
-        return True
-
-    def watch(self, search: Search) -> None:
-        """Stop this search, which begins now, when Ctrl-C asks for it."""
-        self.search = search
-        if self._asked:
-            search.stop()
-
-    def end_of_search(self) -> None:
-        """Announce the finals to a user who has stopped the search."""
-        self._over = True
-        if self._asked:
+            return StudyResult(study, parent_id)
+        stopper.over = True
+        if stopper.asked:
             print("The best configurations are trained again now; Ctrl-C ends that, too.")
-
-
-def run_search(
-    config: StudyConfig,
-    space: Space,
-    queue: TrialQueue,
-    runs: StudyRuns,
-    pool: Pool,
-    stopper: Stopper,
-) -> None:
-    """Run the trials that the study still lacks."""
-    study = queue.study
-    if not study.get_trials(deepcopy=False) and (default := space.default_point()):
-        study.enqueue_trial(default)  # what is known to work is the first to beat
-    search = Search(
-        queue,
-        space,
-        seed=config.seed,
-        num_trials=config.trials,
-        deadline=time.monotonic() + (config.timeout_seconds or math.inf),
-        runs=runs,
-    )
-    stopper.watch(search)
-    search.run(pool)
+        if not config.finalists:
+            return StudyResult(study, parent_id)
+        with pool() as workers:
+            return StudyResult(study, parent_id, *run_finals(config, space, study, runs, workers))
 
 
 def open_study(config: StudyConfig, space: Space, opened: BaseStorage) -> optuna.Study:
@@ -241,13 +187,10 @@ def open_study(config: StudyConfig, space: Space, opened: BaseStorage) -> optuna
 def _default_name(config: StudyConfig, space: Space, opened: BaseStorage) -> str:
     if not config.resume:
         return f"{space.experiment.name}-{datetime.now():%Y-%m-%d-%H-%M-%S}"
-    of_experiment = [
-        summary
-        for summary in optuna.get_all_study_summaries(opened)
-        if summary.user_attrs.get("experiment") == space.experiment.name
-    ]
+    summaries, name = optuna.get_all_study_summaries(opened), space.experiment.name
+    of_experiment = [each for each in summaries if each.user_attrs.get("experiment") == name]
     if not of_experiment:
-        raise UserError(f"resume=True: {config.storage} has no study of {space.experiment.name}")
+        raise UserError(f"resume=True: {config.storage} has no study of {name}")
     return str(max(of_experiment, key=lambda s: s.datetime_start or datetime.min).study_name)
 
 
@@ -307,15 +250,6 @@ def _parent(study: optuna.Study, space: Space, config: StudyConfig, is_ours: boo
                 return
             time.sleep(1)
         raise UserError(f"study_name={study.study_name}: is being started by another process")
-    parent_id = study.user_attrs.get("parent_id")
-    if parent_id is not None and not run_exists(parent_id):
-        parent_id = None  # another tracking store, where the study begins anew
     parameters = {**config.as_parameters(), "storage": storage.redact_password(config.storage)}
-    with open_parent(
-        space.config_class.family,
-        parameters,
-        study.study_name,
-        parent_id,
-        remember=lambda run_id: study.set_user_attr("parent_id", run_id),
-    ) as opened_id:
-        yield opened_id
+    with open_parent(space.config_class.family, parameters, study) as parent_id:
+        yield parent_id

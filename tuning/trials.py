@@ -22,13 +22,7 @@ MAX_RETRIES = 2
 
 
 class TrialQueue:
-    """The trials of a study, which are asked for, kept alive, and queued again.
-
-    Args:
-        study: which they belong to.
-        storage: which the study was opened in.
-
-    """
+    """The trials of a study, which are asked for, kept alive, and queued again."""
 
     def __init__(self, study: optuna.Study, storage: BaseStorage):
         self.study = study
@@ -58,7 +52,8 @@ class TrialQueue:
         """Whether the process of a running trial lives, as far as can be known from here."""
         process = trial.user_attrs.get(PROCESS)
         if process is None:  # not recorded yet, or its process died before it could
-            return _seconds_since(trial) < STALE_SECONDS
+            since = datetime.now() - (trial.datetime_start or datetime.min)
+            return since.total_seconds() < STALE_SECONDS
         if process["host"] == socket.gethostname():
             return process_lives(process)
         return self._heartbeats is not None  # a stale one would have been ended by now
@@ -71,9 +66,10 @@ class TrialQueue:
         work: trials of another host are of this machine under an earlier name.
         """
         running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        here = socket.gethostname()
         for trial in running:
-            known = self._heartbeats is not None or alone or not _is_foreign(trial)
-            if known and not self.is_alive(trial):
+            is_ours = trial.user_attrs.get(PROCESS, {}).get("host", here) == here
+            if (is_ours or alone or self._heartbeats is not None) and not self.is_alive(trial):
                 self.requeue(trial.number, "its process was killed")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
@@ -82,13 +78,9 @@ class TrialQueue:
         return any(trials[trial.number].state != TrialState.RUNNING for trial in running)
 
     def requeue(self, number: int, reason: str, *, died: bool = True) -> None:
-        """Fail a running trial and queue its parameters again.
+        """Fail a trial, if it still runs, for a reason, and queue its parameters again.
 
-        Args:
-            number: of the trial; if it is no longer running, nothing is done.
-            reason: why it ended.
-            died: whether its own values may be the cause; after several deaths it is given up.
-
+        It may have `died` of its own values: after several deaths it is given up.
         """
         trial = self.study.get_trials(deepcopy=False)[number]
         given_up = died and trial.user_attrs.get(DEATHS, 0) >= MAX_RETRIES
@@ -125,21 +117,11 @@ def _enqueue(study: optuna.Study, trial: FrozenTrial, *, died: bool) -> None:
     }
     # A trial that was enqueued with values, and died before it suggested them, has them here only.
     fixed = {k: v for k, v in trial.system_attrs.items() if k == "fixed_params"}
-    study.add_trial(
-        optuna.create_trial(
-            state=TrialState.WAITING,
-            params=trial.params,
-            distributions=trial.distributions,
-            user_attrs=attributes,
-            system_attrs=fixed,
-        )
+    waiting = optuna.create_trial(
+        state=TrialState.WAITING,
+        params=trial.params,
+        distributions=trial.distributions,
+        user_attrs=attributes,
+        system_attrs=fixed,
     )
-
-
-def _is_foreign(trial: FrozenTrial) -> bool:
-    process = trial.user_attrs.get(PROCESS, {})
-    return bool(process) and process["host"] != socket.gethostname()
-
-
-def _seconds_since(trial: FrozenTrial) -> float:
-    return (datetime.now() - (trial.datetime_start or datetime.min)).total_seconds()
+    study.add_trial(waiting)

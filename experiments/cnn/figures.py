@@ -1,20 +1,29 @@
-"""Figures of photographs, of their predictions, and of what is inside a convolutional network."""
+"""Figures of photographs, of their predictions, and of what is inside a convolutional network.
+
+`photos` are (N, S, S, 3) uint8, RGB, `images` the same as (N, 3, S, S), and `predictions` those for
+them; K is the number of classes. A heatmap, (H, W) in [0, 1], is a class activation map.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import matplotlib as mpl
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.decomposition import PCA
-from torch import Tensor
+from torch import Tensor, nn
 
+from datasets.augmentation import to_float
 from harness.evaluation import Predictions
 from harness.figures import classification, style
 from harness.figures.classification import note
+from harness.training.batches import TensorBatches
+from models.cnn import ImageClassifier
+from models.inspection import convolutional
 
 WIDTH = 7.4  # inches of every figure here
 CAPTION = 9  # points
@@ -29,40 +38,29 @@ def to_hwc(images: Tensor) -> np.ndarray:
 def photographs(
     photos: np.ndarray, captions: Sequence[str], title: str, framed: np.ndarray | None = None
 ) -> Figure:
-    """Draw photographs in a grid, each over its caption.
+    """Draw photographs in a grid, each over its caption of up to two short lines.
 
-    Args:
-        photos: (N, S, S, 3) uint8, RGB; without any, the figure shows its title only.
-        captions: N texts, of up to two short lines.
-        title: of the figure.
-        framed: (N,) bool, those that get a frame in vermilion.
-
+    Those that are `framed`, (N,) bool, get a frame in vermilion.
     """
     if not len(photos):
         return note(title)
     columns = min(6, max(3, len(photos)))
     rows = math.ceil(len(photos) / columns)
-    figure, axes = style.canvas(
-        rows, columns, width=WIDTH, height=0.5 + rows * (WIDTH / columns + 0.4)
-    )
+    height = 0.5 + rows * (WIDTH / columns + 0.4)
+    figure, axes = style.canvas(rows, columns, width=WIDTH, height=height)
     figure.suptitle(title, fontsize=12)
-    for index, place in enumerate(axes.flat):
-        if index < len(photos):
-            framed_here = framed is not None and bool(framed[index])
-            _draw_photo(place, photos[index], captions[index], framed=framed_here)
-        else:
-            place.set_axis_off()
+    frames = [False] * len(photos) if framed is None else framed
+    for place, photo, caption, frame in zip(axes.flat, photos, captions, frames, strict=False):
+        _draw_photo(place, photo, caption, framed=frame)
+    for place in axes.flat[len(photos) :]:
+        place.set_axis_off()
     return figure
 
 
 def augmented_batch(photos: np.ndarray, targets: np.ndarray, classes: Sequence[str]) -> Figure:
     """Draw training photographs after augmentation, with their targets.
 
-    Args:
-        photos: (N, S, S, 3) uint8, RGB.
-        targets: (N, K) float in [0, 1], the probability of each class: mixtures have several.
-        classes: K names.
-
+    Targets are (N, K) float in [0, 1], the probability of each class: mixtures have several.
     """
     captions = []
     for target in targets:
@@ -83,32 +81,46 @@ def captions_of(predictions: Predictions) -> list[str]:
 
 
 def misclassified(photos: np.ndarray, predictions: Predictions, count: int = 18) -> Figure:
-    """Draw the misclassified photographs with the highest confidence, the highest first.
-
-    Args:
-        photos: (N, S, S, 3) uint8, RGB.
-        predictions: for the N photographs.
-        count: the most that are drawn.
-
-    """
+    """Draw up to `count` misclassified photographs, those with the highest confidence first."""
     total = int((~predictions.correct).sum())
-    chosen = predictions.most_confident(correct=False, count=count)
-    of_all = f"{total:,} of {len(photos):,} photographs misclassified"
     if not total:
         return note(f"None of {len(photos):,} photographs misclassified")
+    chosen = predictions.most_confident(correct=False, count=count)
     shown = "the most confident first" if total <= count else f"the {count} most confident"
-    captions = captions_of(predictions.select(chosen))
-    return photographs(photos[chosen], captions, f"{of_all}: {shown}")
+    title = f"{total:,} of {len(photos):,} photographs misclassified: {shown}"
+    return photographs(photos[chosen], captions_of(predictions.select(chosen)), title)
 
 
 def least_confident(photos: np.ndarray, predictions: Predictions, count: int = 18) -> Figure:
-    """Draw the photographs with the lowest confidence, the lowest first; see `misclassified`."""
+    """Draw the `count` photographs with the lowest confidence, the lowest first."""
     chosen = np.argsort(predictions.confidence, kind="stable")[:count]
     selected = predictions.select(chosen)
-    title = f"The {len(chosen)} of {len(photos):,} photographs with the lowest confidence"
-    return photographs(
-        photos[chosen], captions_of(selected), f"{title} (framed: misclassified)", ~selected.correct
+    lowest = f"The {len(chosen)} of {len(photos):,} photographs with the lowest confidence"
+    title = f"{lowest} (framed: misclassified)"
+    return photographs(photos[chosen], captions_of(selected), title, ~selected.correct)
+
+
+def inspect(
+    model: ImageClassifier, images: Tensor, predictions: Predictions
+) -> Iterator[tuple[str, Figure]]:
+    """Draw activations, class activation maps, filters and features of a network."""
+    photos = to_hwc(images)
+    correct = predictions.most_confident(correct=True, count=6)
+    incorrect = predictions.most_confident(correct=False, count=6)
+    for name, indices in (("correct", correct), ("incorrect", incorrect)):
+        if len(indices):
+            image, stages = to_float(images[indices[:1]]), dict(model.stages.named_children())
+            outputs = convolutional.activations(model, image, stages)
+            layers = [(stage, output[0].numpy()) for stage, output in outputs.items()]
+            yield f"activations_{name}", activations(photos[indices[0]], layers)
+    chosen = np.concatenate([correct, incorrect])
+    heatmaps = convolutional.class_activation_maps(
+        model, to_float(images[chosen]), model.stages[-1], len(predictions.classes)
     )
+    yield "gradcam", gradcam(photos[chosen], predictions.select(chosen), heatmaps.numpy())
+    first = next(m for m in model.stages.modules() if isinstance(m, nn.Conv2d))
+    yield "filters", filters(first.weight.detach().numpy())
+    yield "features", features(model, images, predictions)
 
 
 def activations(
@@ -116,14 +128,8 @@ def activations(
 ) -> Figure:
     """Draw one photograph, and the strongest channels of each layer for it.
 
-    The strength of a channel is its mean absolute activation.
-
-    Args:
-        photo: (S, S, 3) uint8, RGB.
-        layers: name and activations, (C, H, W) float, of each layer, from the first to the last;
-            at least one.
-        channels: the most that are drawn of each layer.
-
+    Layers are names with activations (C, H, W); of each, up to `channels` with the highest mean
+    absolute activation are drawn.
     """
     figure, axes = style.canvas(len(layers), 2, width=WIDTH, height=0.6 + 0.9 * max(len(layers), 3))
     grid = axes[0, 0].get_gridspec()
@@ -151,13 +157,7 @@ def gradcam(photos: np.ndarray, predictions: Predictions, heatmaps: np.ndarray) 
     """Draw the class activation maps of the predicted class and of one other.
 
     The other class is the actual one of a misclassified photograph, and the second most probable
-    one of any other.
-
-    Args:
-        photos: (N, S, S, 3) uint8, RGB.
-        predictions: for the N photographs, with at least two classes.
-        heatmaps: (N, K, H, W) float in [0, 1], the map of each class.
-
+    one of any other. Heatmaps are (N, K, H, W), one of each class.
     """
     count = len(photos)
     if not count:
@@ -188,15 +188,7 @@ def gradcam(photos: np.ndarray, predictions: Predictions, heatmaps: np.ndarray) 
 def explained(
     photo: np.ndarray, heatmaps: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]
 ) -> Figure:
-    """Draw the class activation maps of every class for one photograph, the most probable first.
-
-    Args:
-        photo: (S, S, 3) uint8, RGB.
-        heatmaps: (K, H, W) float in [0, 1], the map of each class.
-        probabilities: (K,) float in [0, 1].
-        classes: K names.
-
-    """
+    """Draw the heatmaps (K, H, W) of all classes for one photograph, the most probable first."""
     figure, axes = style.canvas(1, 1 + len(classes), width=WIDTH, height=3.9)
     _draw_photo(axes[0, 0], photo, "input")
     for place, label in zip(axes[0, 1:], np.argsort(-probabilities, kind="stable"), strict=True):
@@ -208,13 +200,9 @@ def explained(
 
 
 def filters(weights: np.ndarray) -> Figure:
-    """Draw the filters of the first layer as small images, the strongest first.
+    """Draw the filters of the first layer, (O, 3, k, k), as small images in red, green and blue.
 
-    The strength of a filter is its largest absolute weight.
-
-    Args:
-        weights: (O, 3, k, k) float, the weights of red, green and blue.
-
+    The strongest come first: those with the largest absolute weight.
     """
     num_filters, _, height, width = weights.shape
     columns = min(12, max(6, num_filters))
@@ -232,36 +220,28 @@ def filters(weights: np.ndarray) -> Figure:
     return figure
 
 
-def features(features: np.ndarray, predictions: Predictions) -> Figure:
-    """Draw the features of the last layer, (N, F) float, along two principal components."""
+@torch.inference_mode()
+def features(model: ImageClassifier, images: Tensor, predictions: Predictions) -> Figure:
+    """Draw the inputs of the last layer along two principal components."""
+    batches = TensorBatches(images, batch_size=100)
+    features = torch.cat([model.features(to_float(batch)) for (batch,) in batches]).numpy()
     pca = PCA(n_components=2).fit(features)
     first, second = (
         f"{which} principal component ({share:.0%} of the variance)"
         for which, share in zip(("first", "second"), pca.explained_variance_ratio_, strict=True)
     )
-    return classification.feature_map(
-        pca.transform(features),
-        predictions.labels,
-        predictions.predicted,
-        predictions.classes,
-        f"Input of the last layer: {features.shape[1]} features of the test photographs",
-        (first, second),
-    )
+    title = f"Input of the last layer: {features.shape[1]} features of the test photographs"
+    labels, predicted, classes = predictions.labels, predictions.predicted, predictions.classes
+    points = pca.transform(features)
+    return classification.feature_map(points, labels, predicted, classes, title, (first, second))
 
 
 def overlaid(photo: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
-    """Return a photograph in grey under the colours of a heatmap, (S, S, 3) uint8.
-
-    Args:
-        photo: (S, S, 3) uint8, RGB.
-        heatmap: (H, W) float in [0, 1], resized to the photograph's size.
-
-    """
+    """Return a photograph in grey under the colours of a heatmap, (S, S, 3) uint8."""
     small = Image.fromarray(heatmap.astype(np.float32))
     heat = np.asarray(small.resize(photo.shape[1::-1], Image.Resampling.BILINEAR))
     grey = photo.mean(2, keepdims=True)
-    blend: np.ndarray = 0.4 * grey + 0.6 * 255 * HEAT(heat)[..., :3]
-    return blend.astype(np.uint8)
+    return np.asarray(0.4 * grey + 0.6 * 255 * HEAT(heat)[..., :3], dtype=np.uint8)
 
 
 def _draw_heat_scale(figure: Figure, axes: np.ndarray) -> None:
@@ -272,8 +252,7 @@ def _draw_heat_scale(figure: Figure, axes: np.ndarray) -> None:
 def _draw_photo(axes: Axes, photo: np.ndarray, caption: str = "", *, framed: bool = False) -> None:
     """Draw an image, (S, S, 3)."""
     axes.imshow(photo)
-    axes.set_xticks([])
-    axes.set_yticks([])
+    axes.set(xticks=[], yticks=[])
     axes.set_xlabel(caption, fontsize=CAPTION)
     axes.spines[:].set_visible(framed)
     axes.spines[:].set(color=style.VERMILION, linewidth=3)

@@ -25,8 +25,7 @@ from harness.inference.inference import Inference, PredictRequest, Row, config_o
 from harness.tracking.models import LoadedModel
 from models.inspection.convolutional import class_activation_maps
 
-BATCH_SIZE = 64
-"""Photographs that are classified together."""
+BATCH_SIZE = 64  # photographs that are classified together
 
 
 def export(config: CNNConfig, trained: Trained) -> ModelExport:
@@ -49,16 +48,16 @@ class PhotographRequest(PredictRequest):
 def predict(request: PhotographRequest, model: LoadedModel) -> Iterator[Row]:
     """Yield class and probability of each photograph, or the reason why there are none."""
     files = [file for text in request.inputs for file in files_of(text)]
-    explainer = Explainer(model, request.explain_dir) if request.explain else None
+    explainer = Explainer(model, Path(request.explain_dir)) if request.explain else None
     decoded = zip(files, decode(files, model.metadata["image_size"]), strict=True)
     while batch := list(islice(decoded, BATCH_SIZE)):
         photos = [photo for _, photo in batch if isinstance(photo, np.ndarray)]
-        results = iter(classify(model, photos))
+        results = iter(model(to_batch(photos)).softmax(-1).numpy() if photos else ())
         for file, photo in batch:
             if isinstance(photo, UnreadableImage):
                 yield {"input": file, "error": str(photo)}
                 continue
-            probabilities = next(results)
+            probabilities = next(results)  # (K,)
             label = int(probabilities.argmax())
             row = {"input": file, "class": model.metadata["classes"][label]}
             row["probability"] = float(probabilities[label])
@@ -68,12 +67,7 @@ def predict(request: PhotographRequest, model: LoadedModel) -> Iterator[Row]:
 
 
 def files_of(text: str) -> list[str]:
-    """Return the photograph that an input names, or the files in that folder.
-
-    Raises:
-        UserError: the folder has no files.
-
-    """
+    """Return the photograph that an input names, or a folder's files; a UserError without any."""
     path = Path(text).expanduser()
     if not path.is_dir():
         return [str(path)]
@@ -91,54 +85,32 @@ def decode(files: Sequence[str], size: int) -> Iterator[np.ndarray | UnreadableI
         yield next(photos) if file in existing else UnreadableImage("no such photograph")
 
 
-def classify(model: LoadedModel, photos: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the probabilities of the classes, (N, K), for photographs (S, S, 3) uint8."""
-    if not photos:
-        return np.empty((0, len(model.metadata["classes"])))
-    return model(to_batch(photos)).softmax(-1).numpy()
-
-
 def to_batch(photos: Sequence[np.ndarray]) -> torch.Tensor:
     """Return photographs (S, S, 3) uint8 as a batch, (N, 3, S, S) float32 in [0, 1]."""
     return to_float(torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2))
 
 
 class Explainer:
-    """Draws class activation maps, with the network as it was before it was exported.
+    """Draws class activation maps, with the network as it was before it was exported."""
 
-    Args:
-        model: the exported model.
-        folder: for the figures.
-
-    """
-
-    def __init__(self, model: LoadedModel, folder: str):
-        config = config_of(model, EXPERIMENT)
-        self._network = EXPERIMENT.restore_model(config, None, model.weights)
-        self._classes = model.metadata["classes"]
-        self._folder = Path(folder)
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._used: set[str] = set()
+    def __init__(self, model: LoadedModel, folder: Path):
+        self.network = EXPERIMENT.restore_model(config_of(model, EXPERIMENT), None, model.weights)
+        self.classes, self.folder = model.metadata["classes"], folder
+        self.used: set[Path] = set()
+        folder.mkdir(parents=True, exist_ok=True)
 
     def draw(self, file: str, photo: np.ndarray, probabilities: np.ndarray) -> str:
-        """Draw one photograph; return the path of the figure."""
-        last_stage = self._network.stages[-1]
-        maps = class_activation_maps(
-            self._network, to_batch([photo]), last_stage, len(self._classes)
-        )
-        figure = figures.explained(photo, maps[0].numpy(), probabilities, self._classes)
-        path = self._folder / f"{self._unused_name(Path(file).stem)}.png"
-        figure.savefig(path)
-        return str(path)
-
-    def _unused_name(self, stem: str) -> str:
-        """Return a name that no other photograph of this request has."""
-        number, name = 1, stem
-        while name in self._used:
+        """Draw one photograph; return the path of the figure, which no other of them has."""
+        network, stem, number = self.network, Path(file).stem, 1
+        path = self.folder / f"{stem}.png"
+        while path in self.used:
             number += 1
-            name = f"{stem}-{number}"
-        self._used.add(name)
-        return name
+            path = self.folder / f"{stem}-{number}.png"
+        self.used.add(path)
+        image, last_stage = to_batch([photo]), network.stages[-1]
+        maps = class_activation_maps(network, image, last_stage, len(self.classes))[0].numpy()
+        figures.explained(photo, maps, probabilities, self.classes).savefig(path)
+        return str(path)
 
 
 INFERENCE = Inference(PhotographRequest, predict)

@@ -1,10 +1,8 @@
 """Cats and dogs: a convolutional network learns from 2,000 photographs to tell them apart.
 
 A network memorises so few photographs within minutes. To recognise cats, rather than these cats, it
-must never see the same image twice: every batch is cropped, rotated, flipped and recoloured at
-random, on the device, from photographs that were decoded once.
-
-A view is such a changed copy of a photograph.
+must never see the same image twice: every batch holds views of the photographs, copies that are
+cropped, rotated, flipped and recoloured at random, on the device.
 
 Letters: B photographs in a batch, N in a split, S pixels of width and height, V those of a view,
 K classes.
@@ -12,12 +10,12 @@ K classes.
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from datasets.augmentation import Augmentation, Mixing, to_float
 from datasets.cats_and_dogs import Photographs
@@ -32,7 +30,6 @@ from harness.figures import classification, training
 from harness.training.batches import MappedBatches, TensorBatches
 from harness.training.metrics import StepOutput, fraction
 from models.cnn import ImageClassifier, PlainCNN, ResidualCNN, SeparableCNN
-from models.inspection.convolutional import activations, class_activation_maps
 from models.pretrained import PretrainedCNN, WeightsUnavailableError
 
 
@@ -65,16 +62,16 @@ class CatsAndDogs(Experiment[CNNConfig]):
         photographs = load_photographs(config)
         count = len(photographs.train.labels)
         if config.batch_size > count:
-            message = f"batch_size={config.batch_size}: exceeds the {count} training photographs"
-            raise UserError(message)
-        splits: tuple[Split, ...] = ("train", "validation", "test")
+            exceeds = f"exceeds the {count} training photographs"
+            raise UserError(f"batch_size={config.batch_size}: {exceeds}")
+        # Of the files: the same photographs are the same data at any size.
+        fingerprint = photographs.fingerprint[:20]
         return PhotographSplits(
             name="cats_and_dogs",
             train=photographs.train,
             validation=photographs.validation,
             load_test=lambda: photographs.test,
-            # Of the files: the same photographs are the same data at any size.
-            fingerprints={split: f"{photographs.fingerprint[:20]}-{split}" for split in splits},
+            fingerprints={split: f"{fingerprint}-{split}" for split in get_args(Split)},
             skipped=photographs.skipped,
         )
 
@@ -123,18 +120,13 @@ class CatsAndDogs(Experiment[CNNConfig]):
             erasing_probability=config.erasing_probability,
         )
         mix = Mixing(config.mixup_alpha, config.cutmix_alpha, len(CLASSES))
-        images, labels, _ = data.train
-        shuffled = TensorBatches(images, labels, batch_size=config.batch_size, shuffle=True)
+        shuffled = TensorBatches(*data.train, batch_size=config.batch_size, shuffle=True)
         return MappedBatches(shuffled, lambda images, labels: mix(augment(images), labels))
 
-    def whole_photographs(self, photographs: Photographs) -> MappedBatches:
-        """Return photographs in order: images (B, 3, S, S) in [0, 1], and labels (B,)."""
-        in_order = TensorBatches(photographs.images, photographs.labels, batch_size=100)
-        return MappedBatches(in_order, lambda images, labels: (to_float(images), labels))
-
     def validation_batches(self, config: CNNConfig, data: PhotographSplits) -> MappedBatches:
-        """Return the validation photographs as they are."""
-        return self.whole_photographs(data.validation)
+        """Return whole photographs in order: images (B, 3, S, S) in [0, 1], and labels (B,)."""
+        in_order = TensorBatches(*data.validation, batch_size=100)
+        return MappedBatches(in_order, lambda images, labels: (to_float(images), labels))
 
     def loss(
         self, config: CNNConfig, model: ImageClassifier, batch: tuple[Tensor, Tensor]
@@ -157,10 +149,11 @@ class CatsAndDogs(Experiment[CNNConfig]):
         self, model: ImageClassifier, photographs: Photographs, *, flip: bool = False
     ) -> np.ndarray:
         """Return the probabilities of the classes, (N, K), for photographs or mirror images."""
-        batches = self.whole_photographs(photographs)
-        return torch.cat(
-            [model(images.flip(-1) if flip else images).softmax(-1) for images, _ in batches]
-        ).numpy()
+        probabilities = []
+        for (batch,) in TensorBatches(photographs.images, batch_size=100):
+            images = to_float(batch)
+            probabilities.append(model(images.flip(-1) if flip else images).softmax(-1))
+        return torch.cat(probabilities).numpy()
 
     def evaluate(
         self, config: CNNConfig, trained: Trained, test: Photographs
@@ -184,10 +177,8 @@ class CatsAndDogs(Experiment[CNNConfig]):
             both = self.predict(model, validation) + self.predict(model, validation, flip=True)
             accuracy = Predictions(validation.labels.numpy(), both, CLASSES).accuracy
             metrics["best/val_accuracy_flip_tta"] = accuracy
-        answers = predictions.table(photograph=test.names)
-        tables = {
-            "test_predictions": {**answers, "probability_of_dogs": probabilities[:, 1].round(4)}
-        }
+        tables: dict[str, Any] = {"test_predictions": predictions.table(photograph=test.names)}
+        tables["test_predictions"]["probability_of_dogs"] = probabilities[:, 1].round(4)
         if trained.data.skipped:
             names, reasons = zip(*trained.data.skipped, strict=True)
             tables["skipped"] = {"photograph": names, "reason": reasons}
@@ -206,44 +197,16 @@ class CatsAndDogs(Experiment[CNNConfig]):
         views, targets = next(iter(self.training_batches(config, trained.data, config.num_epochs)))
         augmented = figures.to_hwc((255 * views[:24]).round().byte())
         yield "augmented", figures.augmented_batch(augmented, targets[:24].numpy(), CLASSES)
-        curves = training.curves(
-            **trained.history.as_curves(),
-            loss_unit="nats per photograph",
-            note="training: measured on augmented photographs, which are harder",
-        )
-        yield "curves", curves
+        curves, unit = trained.history.as_curves(), "nats per photograph"
+        note = "training: measured on augmented photographs, which are harder"
+        yield "curves", training.curves(**curves, loss_unit=unit, note=note)
         yield "confusion", classification.confusion(predictions.confusion, CLASSES)
         scores = predictions.probabilities[:, 1]
         yield "roc", classification.roc(predictions.labels, scores, CLASSES[1])
         yield "reliability", classification.reliability(*predictions.reliability)
         yield "misclassified", figures.misclassified(photos, predictions)
         yield "least_confident", figures.least_confident(photos, predictions)
-        yield from self.inspect(trained.model, test, predictions)
-
-    def inspect(
-        self, model: ImageClassifier, test: Photographs, predictions: Predictions
-    ) -> Iterator[NamedFigure]:
-        """Draw activations, class activation maps, filters and features of the network."""
-        photos = figures.to_hwc(test.images)
-        correct = predictions.most_confident(correct=True, count=6)
-        incorrect = predictions.most_confident(correct=False, count=6)
-        for name, indices in (("correct", correct), ("incorrect", incorrect)):
-            if len(indices):
-                image = to_float(test.images[indices[:1]])
-                layers = activations(model, image, dict(model.stages.named_children()))
-                maps = [(layer, output[0].numpy()) for layer, output in layers.items()]
-                yield f"activations_{name}", figures.activations(photos[indices[0]], maps)
-        chosen = np.concatenate([correct, incorrect])
-        images = to_float(test.images[chosen])
-        heatmaps = class_activation_maps(model, images, model.stages[-1], len(CLASSES)).numpy()
-        selected = predictions.select(chosen)
-        yield "gradcam", figures.gradcam(photos[chosen], selected, heatmaps)
-        first = next(m for m in model.stages.modules() if isinstance(m, nn.Conv2d))
-        yield "filters", figures.filters(first.weight.detach().numpy())
-        with torch.inference_mode():
-            batches = self.whole_photographs(test)
-            features = torch.cat([model.features(views) for views, _ in batches]).numpy()
-        yield "features", figures.features(features, predictions)
+        yield from figures.inspect(trained.model, test.images, predictions)
 
 
 EXPERIMENT = CatsAndDogs()

@@ -10,33 +10,26 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import mlflow
+import numpy as np
+from matplotlib.figure import Figure
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from experiments.compare import figures
 from experiments.compare.config import CompareConfig
-from experiments.compare.groups import Groups, Member, grouped
-from experiments.compare.selection import select
+from experiments.compare.groups import Groups, Member, grouped, select
 from experiments.compare.table import as_text, caveats, cells, headline, row_of
+from harness.figures import comparison
 from harness.report import Column, Picture, Report
 from harness.tracking.lifecycle import track_command
-from harness.tracking.run import as_metrics, in_batches
 from harness.tracking.store import store_errors, store_lock
 from harness.training.metrics import decimal
 
-MAX_PICTURES = 12
-"""Of each group's best run, in the report."""
-MAX_GROUPS = 8
-"""Groups that are drawn, as many as there are colours; the table has all."""
+MAX_PICTURES = 12  # of each group's best run, in the report
+MAX_GROUPS = 8  # that are drawn, as many as there are colours; the table has all
 
 
 def main(config: CompareConfig) -> None:
-    """Compare what the configuration selects.
-
-    Raises:
-        UserError: nothing is selected, or it cannot be grouped so.
-
-    """
+    """Compare what the configuration selects; a UserError if it cannot be grouped so."""
     with store_errors(), store_lock():
         runs = select(config)
     groups = grouped(config, runs)
@@ -47,32 +40,25 @@ def main(config: CompareConfig) -> None:
 def log_comparison(
     config: CompareConfig, runs: Sequence[Run], groups: Groups, run_id: str, command: str = ""
 ) -> None:
-    """Log table, metrics, figures and report to a run, and print the table.
+    """Log table, metrics, figures and report of the groups to a run, and print the table.
 
-    Args:
-        config: what was asked for.
-        runs: what was selected.
-        groups: the same by groups, without the runs that belong to none.
-        run_id: of the run to log to.
-        command: what repeats the comparison (empty: `compare`, as `config` says).
-
+    `runs` are all that were selected; `command` repeats the comparison (empty: `config` does).
     """
     client = MlflowClient()
     rows = [row_of(name, members) for name, members in groups.items()]
     table = {column: [row[column] for row in rows] for column in rows[0]}
     mlflow.log_table(table, "tables/comparison.json", run_id=run_id)
-    metrics = {
-        f"by_group/{as_metric_name(row['group'])}_{column.replace(' ', '_')}": row[column]
-        for row in rows
-        for column in ("mean", "standard deviation", "test accuracy")
-        if row[column] is not None
-    }
-    for batch in in_batches(as_metrics(metrics, step=0)):
-        client.log_batch(run_id, metrics=batch)
+    metrics = {}
+    for row in rows:
+        group = re.sub(r"[^\w. -]", "_", row["group"])[:100]  # a metric's name is a path, and short
+        for column in ("mean", "standard deviation", "test accuracy"):
+            if row[column] is not None:
+                metrics[f"by_group/{group}_{column.replace(' ', '_')}"] = row[column]
+    mlflow.log_metrics(metrics, run_id=run_id)
 
     drawn_groups = dict(list(groups.items())[:MAX_GROUPS])
-    drawn = figures.draw(config.metric, drawn_groups)
-    for name, figure in drawn.items():
+    figures = figures_of(config.metric, drawn_groups)
+    for name, figure in figures.items():
         client.log_figure(run_id, figure, f"figures/{name}.png")
     notes = caveats(config, runs, groups, MAX_GROUPS)
     report = Report(
@@ -80,7 +66,7 @@ def log_comparison(
         notes=notes,
         headings=list(rows[0]),
         rows=[cells(row) for row in rows],
-        figures=[Picture.of(name.replace("_", " "), figure) for name, figure in drawn.items()],
+        figures=[Picture.of(name.replace("_", " "), figure) for name, figure in figures.items()],
         columns=[column_of(config, name, members[0]) for name, members in drawn_groups.items()],
     )
     client.log_text(run_id, report.html(), "report.html")
@@ -92,28 +78,39 @@ def log_comparison(
     print(f"Run {run_id}; `mlflow ui` shows its figures and report.html.")
 
 
-def as_metric_name(group: str) -> str:
-    """Return a group's name as a part of a metric's name: no path, and short."""
-    return re.sub(r"[^\w. -]", "_", group)[:100]
+def figures_of(metric: str, groups: Groups) -> dict[str, Figure]:
+    """Draw the figures that there are data for; each group has the same colour in all of them."""
+    y = metric.removeprefix("best/").replace("_", " ").replace("val ", "validation ")
+    drawn = {}
+    curves = {name: [m.curve for m in members if len(m.curve)] for name, members in groups.items()}
+    if any(curves.values()):
+        drawn["curves"] = comparison.curves(curves, y)
+    for title, field, x in (
+        ("accuracy_by_time", "training_seconds", "training time (s)"),
+        ("accuracy_by_parameters", "num_parameters", "number of parameters"),
+    ):
+        xs, ys = {}, {}
+        for name, members in groups.items():
+            known = [member for member in members if getattr(member, field) > 0]
+            xs[name] = np.array([getattr(member, field) for member in known])
+            ys[name] = np.array([member.value for member in known])
+        if any(map(len, xs.values())):
+            drawn[title] = comparison.against(xs, ys, x, y)
+    return drawn
 
 
 def column_of(config: CompareConfig, group: str, best: Member) -> Column:
     """Return the report's column of a group: its best run's figures and command."""
     info, tags = best.run.info, best.run.data.tags
-    files = [
-        file.path
-        for file in MlflowClient().list_artifacts(info.run_id, "figures")
-        if file.path.endswith(".png")
-    ]
+    logged = (file.path for file in MlflowClient().list_artifacts(info.run_id, "figures"))
+    paths = [path for path in logged if path.endswith(".png")]
     pictures = []
     with tempfile.TemporaryDirectory() as folder:
-        for path in files[:MAX_PICTURES]:
-            local = mlflow.artifacts.download_artifacts(
-                run_id=info.run_id, artifact_path=path, dst_path=folder
-            )
-            pictures.append(Picture(Path(path).stem.replace("_", " "), Path(local).read_bytes()))
+        for path in paths[:MAX_PICTURES]:
+            file = Path(MlflowClient().download_artifacts(info.run_id, path, folder))
+            pictures.append(Picture(file.stem.replace("_", " "), file.read_bytes()))
     command = re.search(r"```\n(.*?)\n```", tags.get("mlflow.note.content", ""), re.DOTALL)
-    left_out = len(files) - len(pictures)
+    left_out = len(paths) - len(pictures)
     return Column(
         heading=f"{config.group_by}={group}: {decimal(best.value)}",
         name=info.run_name or "",

@@ -1,15 +1,78 @@
-"""Runs in groups, with what of each run is compared."""
+"""Which runs are compared, and in which groups."""
 
 import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import mlflow
 import numpy as np
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from experiments.compare.config import CompareConfig
+from harness.config import as_words, nearest
 from harness.errors import UserError
+
+
+def select(config: CompareConfig) -> list[Run]:
+    """Return the finished training runs that have the metric and all that is asked for.
+
+    A UserError says which experiment, study or run does not exist, or that no run is left.
+    """
+    trained = {run.info.run_id: run for run in training_runs(config)}
+    for run_id in config.runs:
+        if run_id not in trained:
+            raise UserError(f"runs={run_id}: {_why_not(run_id, config)}")
+    for tag in config.tags:
+        if "=" not in tag:
+            raise UserError(f"tags={tag}: has to be name=value")
+    tags = dict(tag.split("=", 1) for tag in config.tags)
+    if config.study:
+        tags["optuna.study_name"] = config.study
+    studies = {run.data.tags.get("optuna.study_name", "") for run in trained.values()}
+    if config.study and config.study not in studies:
+        hint = nearest(config.study, studies)
+        raise UserError(f"study={config.study}: no run is of a study of that name{hint}")
+    selected = [
+        run
+        for run_id, run in trained.items()
+        if (not config.runs or run_id in config.runs) and tags.items() <= run.data.tags.items()
+    ]
+    if not selected:
+        asked = " ".join(as_words(config.changes()))
+        metric = f"no finished run with the metric {config.metric}"
+        raise UserError(f"{asked}: {metric} is among these" if asked else f"there is {metric}")
+    return selected
+
+
+def training_runs(config: CompareConfig) -> list[Run]:
+    """Return the finished runs of the experiment that have trained, and have the metric."""
+    known = {each.name: each.experiment_id for each in mlflow.search_experiments()}
+    if config.experiment and config.experiment not in known:
+        hint = nearest(config.experiment, known, f"; there are {', '.join(known)}")
+        raise UserError(f"experiment={config.experiment}: no such experiment{hint}")
+    ids = [known[config.experiment]] if config.experiment else list(known.values())
+    finished = mlflow.search_runs(ids, "attributes.status = 'FINISHED'", output_format="list")
+    # The parents of studies and of several seeds have metrics of their own, but no epoch.
+    return [run for run in finished if {"best/epoch", config.metric} <= run.data.metrics.keys()]
+
+
+def _why_not(run_id: str, config: CompareConfig) -> str:
+    """Say why a run that was named cannot be compared."""
+    try:
+        run = MlflowClient().get_run(run_id)
+    except MlflowException:
+        return "no run has that id"
+    if run.info.lifecycle_stage == "deleted":
+        return "that run is deleted"
+    if run.info.status != "FINISHED":
+        return f"that run is {run.info.status}; only finished ones are compared"
+    if "best/epoch" not in run.data.metrics:
+        return "that run has trained nothing itself; its children may have"
+    if config.metric not in run.data.metrics:
+        return f"that run has no metric {config.metric}"
+    return f"that run is not in experiment {config.experiment}"
 
 
 class Member(NamedTuple):
@@ -18,12 +81,9 @@ class Member(NamedTuple):
     run: Run
     value: float
     """Of the metric."""
-    test: float
-    """Test accuracy."""
-    seconds: float
-    """Of training."""
-    parameters: float
-    """Number of parameters of the model."""
+    test_accuracy: float
+    training_seconds: float
+    num_parameters: float
     curve: np.ndarray
     """The metric by epoch, (epochs,); empty where it is not known."""
 
@@ -33,12 +93,7 @@ Groups = dict[str, list[Member]]
 
 
 def grouped(config: CompareConfig, runs: Sequence[Run]) -> Groups:
-    """Group runs by a parameter that all of them have, or else by a tag.
-
-    Raises:
-        UserError: no run has such a parameter or tag.
-
-    """
+    """Group runs by a parameter of all of them, or else by a tag; a UserError if none has it."""
     # A cnn has a parameter `architecture`, and like all runs a tag of that name.
     is_parameter = all(config.group_by in run.data.params for run in runs)
     groups: Groups = {}
@@ -53,8 +108,8 @@ def grouped(config: CompareConfig, runs: Sequence[Run]) -> Groups:
     sign = 1 if config.lower_is_better else -1
     for members in groups.values():
         members.sort(key=lambda member: sign * member.value)
-    order = sorted(groups, key=lambda n: sign * statistics.fmean(m.value for m in groups[n]))
-    return {name: groups[name] for name in order}
+    means = {name: statistics.fmean(m.value for m in members) for name, members in groups.items()}
+    return {name: groups[name] for name in sorted(groups, key=lambda name: sign * means[name])}
 
 
 def normalised(value: str) -> str:
@@ -69,12 +124,10 @@ def normalised(value: str) -> str:
 
 def differing(runs: Sequence[Run]) -> list[str]:
     """Return the parameters that do not have the same value in all runs."""
-
-    def values(name: str) -> set[str]:
-        return {normalised(run.data.params.get(name, "")) for run in runs}
-
-    names = sorted({name for run in runs for name in run.data.params})
-    return [name for name in names if len(values(name)) > 1]
+    values: dict[str, set[str]] = {}
+    for name in sorted({name for run in runs for name in run.data.params}):
+        values[name] = {normalised(run.data.params.get(name, "")) for run in runs}
+    return [name for name, different in values.items() if len(different) > 1]
 
 
 def member_of(config: CompareConfig, run: Run) -> Member:
@@ -83,9 +136,9 @@ def member_of(config: CompareConfig, run: Run) -> Member:
     return Member(
         run,
         value=metrics[config.metric],
-        test=metrics.get("test/accuracy", np.nan),
-        seconds=float(by_epoch(run, "epoch_seconds").sum()) or np.nan,
-        parameters=metrics.get("num_parameters", np.nan),
+        test_accuracy=metrics.get("test/accuracy", np.nan),
+        training_seconds=float(by_epoch(run, "epoch_seconds").sum()) or np.nan,
+        num_parameters=metrics.get("num_parameters", np.nan),
         curve=by_epoch(run, config.metric.replace("best/val_", "val/")),
     )
 

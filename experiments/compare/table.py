@@ -9,7 +9,6 @@ from mlflow.entities import Run
 
 from experiments.compare.config import CompareConfig
 from experiments.compare.groups import Groups, Member, differing
-from harness.evaluation import sample_std
 from harness.training.metrics import decimal
 
 EXPECTED_DIFFERENCES = {"seed", "seeds", "resume", "device", "checkpoint_seconds"}
@@ -26,11 +25,11 @@ def row_of(name: str, members: Sequence[Member]) -> Row:
         "group": name,
         "n": len(values),
         "mean": statistics.fmean(values),
-        "standard deviation": sample_std(values) if len(values) > 1 else None,
+        "standard deviation": statistics.stdev(values) if len(values) > 1 else None,
         "best": values[0],
-        "test accuracy": _mean(member.test for member in members),
-        "seconds of training": _mean(member.seconds for member in members),
-        "parameters": _mean(member.parameters for member in members),
+        "test accuracy": _mean(member.test_accuracy for member in members),
+        "seconds of training": _mean(member.training_seconds for member in members),
+        "parameters": _mean(member.num_parameters for member in members),
     }
 
 
@@ -77,18 +76,8 @@ def headline(config: CompareConfig, rows: Sequence[Row]) -> str:
     )
 
 
-def caveats(
-    config: CompareConfig, runs: Sequence[Run], groups: Groups, max_groups: int
-) -> list[str]:
-    """Return what a reader has to know about the numbers.
-
-    Args:
-        config: what was asked for.
-        runs: what was selected.
-        groups: the same by groups, without the runs that belong to none.
-        max_groups: how many groups the figures show.
-
-    """
+def caveats(config: CompareConfig, runs: Sequence[Run], groups: Groups, drawn: int) -> list[str]:
+    """Return what a reader has to know about the numbers: of the runs, some belong to no group."""
     ranking = f"Ranked by {config.metric}, {'lower' if config.lower_is_better else 'higher'} first"
     if config.metric.startswith("test/"):
         ranking += ", on the test split: after a choice by this table no test split is left."
@@ -107,8 +96,8 @@ def caveats(
         lines.append(f"The runs also differ in {', '.join(others[:10])}{more}.")
     if len(groups) == 1:
         lines.append("All runs are of one group: there is nothing to compare it with.")
-    if len(groups) > max_groups:
-        lines.append(f"Figures show the first {max_groups} of {len(groups)} groups.")
+    if len(groups) > drawn:
+        lines.append(f"Figures show the first {drawn} of {len(groups)} groups.")
     if left_out := len(runs) - len(members):
         lines.append(f"{left_out} more have no {config.group_by}, and are left out.")
     return lines

@@ -6,28 +6,18 @@ from platformdirs import user_cache_path
 
 from datasets.cats_and_dogs import CACHE_NAME
 from experiments.doctor.config import DoctorConfig
-from harness.tracking.abandoned import (
-    abandoned_runs,
-    checkpoints_of_finished_runs,
-    orphaned_checkpoints,
-    runs_that_are,
-)
+from harness.tracking import abandoned
 from harness.tracking.processes import process_gone
 from harness.tracking.store import store_errors, store_lock
 
 
 def main(config: DoctorConfig) -> None:
-    """Print what was found, and fix it if that is asked for.
-
-    Raises:
-        UserError: the tracking store cannot be used, or a checkpoint cannot be deleted.
-
-    """
+    """Print what was found, and fix it if that is asked for; a UserError if that fails."""
     # Under the lock no run is reopened: what was found to be abandoned still is when it is closed.
     with store_errors(), store_lock():
-        findings = [*abandoned_runs(), *orphaned_checkpoints()]
-        others = sum(not process_gone(run.data.tags) for run in runs_that_are("RUNNING"))
-        finished = sum(size_of(folder) for folder in checkpoints_of_finished_runs())
+        findings = [*abandoned.abandoned_runs(), *abandoned.orphaned_checkpoints()]
+        others = sum(not process_gone(run.data.tags) for run in abandoned.runs_that_are("RUNNING"))
+        finished = sum(size_of(folder) for folder in abandoned.checkpoints_of_finished_runs())
         for finding in findings:
             print(finding.description)
             if config.fix:

@@ -3,10 +3,9 @@
 import experiments
 from experiments.compare.command import log_comparison
 from experiments.compare.config import CompareConfig
-from experiments.compare.groups import grouped
-from experiments.compare.selection import select
+from experiments.compare.groups import grouped, select
 from experiments.main.config import MainConfig
-from harness.config import construct, nearest
+from harness.config import nearest
 from harness.errors import UserError
 from harness.experiment import AnyExperiment
 from harness.project import configurations
@@ -15,12 +14,7 @@ from harness.tracking.lifecycle import track_command
 
 
 def main(config: MainConfig) -> None:
-    """Train and compare; an architecture that fails does not stop the others.
-
-    Raises:
-        UserError: an architecture does not exist.
-
-    """
+    """Train and compare; an architecture that fails does not stop the others."""
     found = architectures(config)
     failures = []
     # The runs of the others outlive a user's error in one.
@@ -28,7 +22,11 @@ def main(config: MainConfig) -> None:
         for number, (name, experiment) in enumerate(found.items(), start=1):
             print(f"{number} of {len(found)}: {name}")
             try:
-                train_small(config, experiment, run_id)
+                settings = {"seed": config.seed, **experiment.config_class.small}
+                if config.num_epochs:
+                    settings["num_epochs"] = config.num_epochs
+                small = experiment.config_class(**settings)
+                train_and_evaluate(experiment, small, parent_id=run_id, name=small.as_name())
             except Exception as error:
                 print(f"{name} has failed: {error}")
                 failures.append(error)
@@ -44,26 +42,12 @@ def main(config: MainConfig) -> None:
 def architectures(config: MainConfig) -> dict[str, AnyExperiment]:
     """Return the experiments that bear the name of their architecture, not their variants.
 
-    Raises:
-        UserError: one that was named does not exist.
-
+    A UserError names one that does not exist.
     """
-    known = [
-        name
-        for name, config_class in configurations("experiments").items()
-        if getattr(config_class, "family", "") == name
-    ]
+    classes = configurations("experiments").items()
+    known = [name for name, each in classes if getattr(each, "family", "") == name]
     for name in config.only:
         if name not in known:
             hint = nearest(name, known, otherwise=f"; there are {', '.join(known)}")
             raise UserError(f"only={name}: no such architecture{hint}")
     return {name: experiments.find(name) for name in config.only or known}
-
-
-def train_small(config: MainConfig, experiment: AnyExperiment, parent_id: str) -> None:
-    """Train an architecture as a child of the run."""
-    settings = {"seed": config.seed, **experiment.config_class.small}
-    if config.num_epochs:
-        settings["num_epochs"] = config.num_epochs
-    small = construct(experiment.config_class, settings)
-    train_and_evaluate(experiment, small, parent_id=parent_id, name=small.as_name())

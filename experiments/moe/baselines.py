@@ -5,10 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from datasets.toy_datasets import Points
 from experiments.moe.config import MoEConfig
 from experiments.moe.restarts import StackedExperiment, accuracy
-from harness.experiment import Evaluation, NamedFigure, Trained
+from harness.experiment import Trained
 from harness.training.metrics import StepOutput
 from harness.training.train import train
 from models.moe import MLP, binary_cross_entropy
@@ -25,10 +24,6 @@ class Baseline(StackedExperiment):
         units = self.hidden_units
         return f"MLP, {units} hidden units" if units else "logistic regression"
 
-    def load_data(self, config: MoEConfig) -> Any:
-        """Refuse: a baseline is trained on the data of a mixture."""
-        raise NotImplementedError
-
     def build_stack(self, config: MoEConfig, stack: tuple[int, ...]) -> nn.Module:
         """Return an MLP or a stack; logistic regression has one optimum, and needs no restarts."""
         return MLP(2, self.hidden_units, 1, stack if self.hidden_units else stack and (1,))
@@ -41,21 +36,15 @@ class Baseline(StackedExperiment):
         metrics = {"loss": loss, "accuracy": accuracy(logits, labels)}
         return StepOutput(loss.sum(), metrics, len(labels))
 
-    @torch.inference_mode()
-    def evaluate(self, config: MoEConfig, trained: Trained, test: Points) -> Evaluation:
-        """Return the accuracy on the test split."""
-        logits = trained.model(test.points).squeeze(-2)
-        metrics = {"test/accuracy": accuracy(logits, test.labels).item()}
-        return Evaluation(metrics=metrics, headline=f"{self.title(config)}.")
+    def _unused(self, *_: Any, **__: Any) -> Any:
+        raise NotImplementedError  # `train_baseline` has the mixture's data, and draws nothing
 
-    def figures(self, config: MoEConfig, trained: Trained, evaluation: Any) -> Any:
-        """Draw nothing."""
-        none: tuple[NamedFigure, ...] = ()
-        return iter(none)
+    load_data = evaluate = figures = _unused
 
 
 def train_baseline(hidden_units: int, config: MoEConfig, trained: Trained) -> float:
     """Train a baseline on the data of a mixture, and return its accuracy on the test split."""
-    baseline = Baseline(hidden_units)
-    with_same_data = train(baseline, config, data=trained.data)
-    return baseline.evaluate(config, with_same_data, trained.data.test).metrics["test/accuracy"]
+    model = train(Baseline(hidden_units), config, data=trained.data).model
+    points, labels = trained.data.test
+    with torch.inference_mode():
+        return accuracy(model(points).squeeze(-2), labels).item()

@@ -10,7 +10,9 @@ from datasets.choices import DatasetName
 from harness.config import STRICT, Configuration, GeneratedDataConfig, OnlyIf, TrainingConfig
 from models.choices import Mixing
 
-SPARSE = OnlyIf("a top_k from 1 to num_experts - 1", lambda config: config.routes_sparsely)
+SPARSE = OnlyIf(
+    "a top_k from 1 to num_experts - 1", lambda config: 0 < config.top_k < config.num_experts
+)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -78,11 +80,6 @@ class MoEConfig(PlaneDataConfig, MixtureConfig, TrainingConfig):
     """Initialisations trained at once; the best by validation loss is kept."""
     animation: bool = True
     """Log an animation of the decision surface during training."""
-
-    @property
-    def routes_sparsely(self) -> bool:
-        """Whether each point is routed to some of the experts only."""
-        return 0 < self.top_k < self.num_experts
 
     @model_validator(mode="after")
     def _top_k_experts_exist(self) -> "MoEConfig":

@@ -46,34 +46,19 @@ def predict(request: PredictRequest, model: LoadedModel) -> Iterator[Row]:
 
 
 def points_of(text: str) -> Iterator[tuple[str, tuple[float, float]]]:
-    """Yield the points of an input, each with its name.
-
-    Raises:
-        UserError: it is no point, and no file of points.
-
-    """
-    if Path(text).suffix != ".csv":
-        yield text.strip(), point(text.split(","), f"inputs={text.strip()}")
-        return
-    for number, row in enumerate(csv.reader(lines_of(text)), start=1):
-        yield ",".join(row), point(row, f"inputs={text}: line {number}")
-
-
-def point(row: list[str], where: str) -> tuple[float, float]:
-    """Return a row of two numbers as a point.
-
-    Raises:
-        UserError: it is no point; the message begins with `where`.
-
-    """
-    try:
-        x, y = map(float, row)
-    except ValueError:
-        given = ",".join(row)
-        raise UserError(f"{where}: {given!r} is no point; give two numbers: 0.5,-1.2") from None
-    if not (math.isfinite(x) and math.isfinite(y)):
-        raise UserError(f"{where}: the coordinates of a point are finite")
-    return x, y
+    """Yield the points of an input, each with its name; a UserError where one is no point."""
+    text = text.strip()
+    is_file = Path(text).suffix == ".csv"
+    for number, row in enumerate(csv.reader(lines_of(text) if is_file else [text]), start=1):
+        where = f"inputs={text}: line {number}" if is_file else f"inputs={text}"
+        name = ",".join(row)
+        try:
+            x, y = map(float, row)
+        except ValueError:
+            raise UserError(f"{where}: {name!r} is no point; give two numbers: 0.5,-1.2") from None
+        if not (math.isfinite(x) and math.isfinite(y)):
+            raise UserError(f"{where}: the coordinates of a point are finite")
+        yield name, (x, y)
 
 
 INFERENCE = Inference(PredictRequest, predict)

@@ -46,7 +46,6 @@ class MixtureEvaluation(Evaluation):
     """Metrics on the test split, and the outputs of gate and experts there."""
 
     mixture: Mixture
-    test: Points
 
 
 class MixtureOfLinearExperts(StackedExperiment):
@@ -125,14 +124,14 @@ class MixtureOfLinearExperts(StackedExperiment):
         with torch.inference_mode():
             mixture = trained.model.mix(points)
             logits = mixture.combine(config.mixing)
-        routing = {f"test/{k}": v for k, v in routing_metrics(mixture, config.top_k).items()}
+        routing = scalars(routing_metrics(mixture, config.top_k))
         num_parameters = sum(p.numel() for p in trained.model.parameters())
         hidden_units = math.ceil((num_parameters - 1) / 4)  # 2 + 1 + 1 weights a unit, 1 bias
         metrics = {
             "test/accuracy": accuracy(logits, labels).item(),
             "test/loss": moe.binary_cross_entropy(logits, labels).item(),
             "test/hard_routing_accuracy": accuracy(mixture.top1_logits, labels).item(),
-            **scalars(routing),
+            **{f"test/{name}": value for name, value in routing.items()},
             "test/logistic_regression_accuracy": train_baseline(0, config, trained),
             "test/perceptron_accuracy": train_baseline(hidden_units, config, trained),
         }
@@ -143,7 +142,7 @@ class MixtureOfLinearExperts(StackedExperiment):
             f"logistic regression {metrics['test/logistic_regression_accuracy']:.4f}, "
             f"MLP with {hidden_units} hidden units {metrics['test/perceptron_accuracy']:.4f}."
         )
-        return MixtureEvaluation(metrics=metrics, headline=headline, mixture=mixture, test=test)
+        return MixtureEvaluation(metrics=metrics, headline=headline, mixture=mixture)
 
     # 5 Figures: the surface, what each expert and the gate do, how training went.
 
@@ -151,7 +150,7 @@ class MixtureOfLinearExperts(StackedExperiment):
         self, config: MoEConfig, trained: Trained, evaluation: MixtureEvaluation
     ) -> Iterator[NamedFigure]:
         """Draw the mixture over the plane."""
-        points, labels = (tensor.numpy() for tensor in evaluation.test)
+        points, labels = (tensor.numpy() for tensor in trained.data.test)
         plane = figures.Plane.around(points)
         truth = toy_dataset(config.data).label(torch.from_numpy(plane.finer().points)).numpy()
         scene = figures.Scene(plane, truth, points, labels)
@@ -167,9 +166,8 @@ class MixtureOfLinearExperts(StackedExperiment):
         hard_accuracy = metrics["test/hard_routing_accuracy"]
         yield "experts", figures.experts(scene, gate, expert_logits, hard_accuracy)
         yield "gate", figures.gate(scene, gate)
-        assigned_expert = evaluation.mixture.gate.argmax(-2).numpy()
-        usage = figures.usage_by_class(assigned_expert, labels, config.num_experts)
-        yield "expert_usage_by_class", figures.expert_usage_by_class(usage)
+        test_gate = evaluation.mixture.gate.T.numpy()
+        yield "expert_usage_by_class", figures.expert_usage_by_class(test_gate, labels)
         yield "curves", figures.training_curves(trained.history, best_restart(trained.history))
         if config.animation:
             surfaces = self.surfaces(config, trained, scene.plane.coarser().points)

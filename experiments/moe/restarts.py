@@ -21,6 +21,16 @@ from harness.training.metrics import fraction, scalars
 from models.moe import select_from_stack
 
 
+def best_restart(history: History) -> int:
+    """Return the restart with the lowest validation loss at the best epoch."""
+    return int(history.raw[history.best_epoch - 1]["val/loss"].argmin())
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the fraction of points that are classified correctly, (*S,); logits are (*S, B)."""
+    return fraction((logits > 0) == (labels > 0.5))
+
+
 class StackedExperiment(Experiment[MoEConfig]):
     """Points in the plane, classified by the best of many restarts of one recipe."""
 
@@ -67,13 +77,3 @@ class StackedExperiment(Experiment[MoEConfig]):
         model = self.build_stack(config, ())
         model.load_state_dict(weights)
         return model.eval()
-
-
-def best_restart(history: History) -> int:
-    """Return the restart with the lowest validation loss at the best epoch."""
-    return int(history.raw[history.best_epoch - 1]["val/loss"].argmin())
-
-
-def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the fraction of points that are classified correctly, (*S,); logits are (*S, B)."""
-    return fraction((logits > 0) == (labels > 0.5))

@@ -16,8 +16,21 @@ from experiments.moe_extended.config import MoEExtendedConfig
 from harness.experiment import NamedFigure, Trained
 from harness.training.train import train
 
-NUMBERS_OF_EXPERTS = (1, 2, 3, 4, 6, 8)
-"""Those below `num_experts` are compared with it."""
+NUMBERS_OF_EXPERTS = (1, 2, 3, 4, 6, 8)  # those below `num_experts` are compared with it
+
+
+def with_experts(config: MoEConfig, num_experts: int, gate_hidden: int) -> MoEConfig:
+    """Return the configuration for other sizes; up to `top_k` experts, all of them are used."""
+    changes = {"num_experts": num_experts, "gate_hidden": gate_hidden, "animation": False}
+    if num_experts <= config.top_k:
+        changes |= {"top_k": 0, "routing_noise": 0, "bias_update_rate": 0}
+    return MoEConfig(**{**config.as_parameters(), **changes})
+
+
+def legend(metric: str) -> str:
+    """Return how the figure names a metric: `linear gate, hard routing`."""
+    name = metric.removeprefix("by_num_experts/").replace("_routed_hard", ", hard routing")
+    return name.replace("_", " ")
 
 
 class NumbersOfExperts(MixtureOfLinearExperts):
@@ -54,26 +67,8 @@ class NumbersOfExperts(MixtureOfLinearExperts):
         """Draw the large mixture, and accuracy against the number of experts."""
         yield from super().figures(config, trained, evaluation)
         by_gate = {legend(name): dict(values) for name, values in evaluation.series.items()}
-        figure = figures.accuracy_by_num_experts(by_gate, ring=config.data == "ring")
-        yield "accuracy_by_num_experts", figure
-
-
-def with_experts(config: MoEConfig, num_experts: int, gate_hidden: int) -> MoEConfig:
-    """Return the configuration for other sizes; up to `top_k` experts, all of them are used."""
-    sparse = {"top_k", "routing_noise", "bias_update_rate"}
-    values = {
-        name: value
-        for name, value in config.as_parameters().items()
-        if name not in sparse or config.top_k < num_experts
-    }
-    changes = {"num_experts": num_experts, "gate_hidden": gate_hidden, "animation": False}
-    return MoEConfig(**{**values, **changes})
-
-
-def legend(metric: str) -> str:
-    """Return how the figure names a metric: `linear gate, hard routing`."""
-    name = metric.removeprefix("by_num_experts/").replace("_routed_hard", ", hard routing")
-    return name.replace("_", " ")
+        ring = config.data == "ring"
+        yield "accuracy_by_num_experts", figures.accuracy_by_num_experts(by_gate, ring=ring)
 
 
 EXPERIMENT = NumbersOfExperts()

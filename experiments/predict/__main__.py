@@ -14,12 +14,7 @@ from harness.errors import UserError
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Load the model, then read the rest of the command line as its architecture says.
-
-    Raises:
-        UserError: no model is given, or see `experiments.predict.command.main`.
-
-    """
+    """Load the model, then read the rest of the command line as its architecture says."""
     if not arguments or arguments[0].startswith("-"):
         parse(PredictConfig, arguments)
         raise UserError("the model comes first: predict MODEL INPUT... [options]")

@@ -23,28 +23,24 @@ from harness.tracking.models import LoadedModel
 def main(arguments: Sequence[str]) -> None:
     """Print the predictions that a command line asks for; its first word is the model.
 
-    Raises:
-        UserError: no such model, inputs that it cannot take, or some that it could not predict.
-
+    A UserError says which model does not exist, or which inputs it could not predict.
     """
     model = models.load(arguments[0])
     inference = inference_of(model)
-    request = parse(inference.request_class, [_no_option(word) for word in arguments])
-    if not (request.json or request.csv):
-        pieces = inference.generate(request, model)
-        if pieces is not None:
-            for piece in pieces:
-                print(piece, end="", flush=True)
-            print()
-            return
+    # A blank in front keeps argparse from taking a point, such as -1,2, for an option.
+    words = [f" {word}" if re.match(r"-[\d.]+,", word) else word for word in arguments]
+    request = parse(inference.request_class, words)
+    pieces = None if request.json or request.csv else inference.generate(request, model)
+    if pieces is not None:
+        for piece in pieces:
+            print(piece, end="", flush=True)
+        print()
+        return
     rows = list(tqdm(inference.predict(request, model), unit="input", disable=None, leave=False))
     print(as_text(request, rows))
-    failed = [row for row in rows if "error" in row]
-    if failed:
-        raise UserError(
-            f"inputs={failed[0]['input']}: {failed[0]['error']}"
-            + (f" ({len(failed)} of {len(rows)} inputs failed)" if len(rows) > 1 else "")
-        )
+    if failed := [row for row in rows if "error" in row]:
+        count = f" ({len(failed)} of {len(rows)} inputs failed)" if len(rows) > 1 else ""
+        raise UserError(f"inputs={failed[0]['input']}: {failed[0]['error']}{count}")
 
 
 def inference_of(model: LoadedModel) -> Inference[Any]:
@@ -60,12 +56,5 @@ def as_text(request: PredictRequest, rows: Sequence[Row]) -> str:
         return json.dumps(rows, ensure_ascii=False, indent=1)
     table = pd.DataFrame(rows)
     if request.csv:
-        text = table.to_csv(index=False, float_format="%.6g")
-    else:
-        text = table.to_string(index=False, float_format="{:.4f}".format, na_rep="")
-    return str(text).rstrip("\n")
-
-
-def _no_option(word: str) -> str:
-    """Return a word so that argparse does not take a point, such as -1,2, for an option."""
-    return f" {word}" if re.match(r"-[\d.]+,", word) else word
+        return str(table.to_csv(index=False, float_format="%.6g")).rstrip("\n")
+    return str(table.to_string(index=False, float_format="{:.4f}".format, na_rep=""))

@@ -72,9 +72,7 @@ class MemoryTaskConfig(GeneratedDataConfig):
     """Letters of the longest test sequence; the shortest has `length` (0: all have `length`)."""
     blank_length: Annotated[PositiveInt, only_if(task="copy")] = 200
     """copy: steps from the last symbol to the marker after which they are to be repeated."""
-    initial_blank_length: Annotated[
-        NonNegativeInt, only_if(task="copy", resample_each_epoch=True)
-    ] = 5
+    initial_blank_length: Annotated[NonNegativeInt, CURRICULUM] = 5
     """copy: the same in the first epochs; it then grows to `blank_length` (0: no curriculum)."""
     resample_each_epoch: bool = True
     """Generate new sequences for each epoch, rather than train on the same ones again."""

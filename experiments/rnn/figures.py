@@ -1,9 +1,9 @@
 """Pictures of recurrent networks: what they remember, for how long, and from how far back."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -11,27 +11,18 @@ from harness.figures import style
 from harness.figures.units import alike, draw_units
 
 BLANK = "\N{MIDDLE DOT}"
+"""Stands for blanks, which would not be seen."""
 WIDTH = 7.4  # inches
+FRACTIONS: dict[str, Any] = {"ylim": (0, 1.06), "yticks": np.linspace(0, 1, 6)}
+"""The axis of an accuracy."""
 MAX_STEPS = 60
 """Steps whose characters find room beside each other."""
-
-
-def visible(text: str) -> str:
-    """Return a text with dots in place of blanks, which would not be seen."""
-    return text.replace(" ", BLANK)
 
 
 def accuracy_by_length(
     lengths: np.ndarray, accuracies: Mapping[str, np.ndarray], unit: str
 ) -> Figure:
-    """Draw the accuracy on sequences that are longer than in training.
-
-    Args:
-        lengths: (M,) int, that of training first.
-        accuracies: (M,) each, by what is counted.
-        unit: what lengths are numbers of.
-
-    """
+    """Draw the accuracies (M,) at lengths (M,), that of training first, in numbers of `unit`."""
     figure, ((axes,),) = style.canvas(width=WIDTH, height=4.2)
     series = zip(accuracies.items(), style.SERIES, "os", strict=False)
     for (name, values), colour, marker in series:
@@ -40,7 +31,7 @@ def accuracy_by_length(
     axes.set_xscale("log", base=2)
     axes.set_xticks(lengths, [f"{length:,}" for length in lengths])
     axes.minorticks_off()
-    _from_zero_to_one(axes)
+    axes.set(**FRACTIONS)
     title = "Accuracy on sequences longer than in training"
     style.titled(axes, title, f"length of the sequence ({unit})", "accuracy")
     style.legend(axes)
@@ -48,39 +39,24 @@ def accuracy_by_length(
 
 
 def accuracy_by_position(correct: np.ndarray, scored: np.ndarray) -> Figure:
-    """Draw the accuracy at each step of the sequence.
-
-    Args:
-        correct: (T,) int, how many symbols were predicted correctly.
-        scored: (T,) int, of how many.
-
-    """
+    """Draw the accuracy at each step: `correct` (T,) of `scored` (T,) symbols, int."""
     figure, ((axes,),) = style.canvas(width=WIDTH, height=3.8)
     steps = np.flatnonzero(scored)
     axes.plot(steps + 1, correct[steps] / scored[steps], "o-", color=style.BLUE, clip_on=False)
-    axes.set_xlim(0.5, len(correct) + 0.5)
+    axes.set(xlim=(0.5, len(correct) + 0.5), **FRACTIONS)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _from_zero_to_one(axes)
     title = f"Accuracy by position: {correct.sum():,} of {scored.sum():,} symbols correct"
     style.titled(axes, title, "step (only those at which symbols are scored)", "accuracy")
     return figure
 
 
 def accuracy_by_delay(correct: np.ndarray, scored: np.ndarray) -> Figure:
-    """Draw the accuracy for each delay.
-
-    Args:
-        correct: (D,) int, how many symbols were predicted correctly at a delay of 0, 1, ...
-        scored: (D,) int, of how many.
-
-    """
+    """Draw the accuracy for each delay from 0 on: `correct` (D,) of `scored` (D,) symbols, int."""
     figure, ((axes,),) = style.canvas(width=WIDTH, height=3.8)
     delays = np.flatnonzero(scored)
-    accuracies = correct[delays] / scored[delays]
-    bars = axes.bar(delays, accuracies, color=style.BLUE)
-    axes.bar_label(bars, [f"{value:.4f}" for value in accuracies], padding=2, fontsize=9)
-    axes.set_xticks(delays)
-    _from_zero_to_one(axes)
+    bars = axes.bar(delays, correct[delays] / scored[delays], color=style.BLUE)
+    axes.bar_label(bars, fmt="{:.4f}", padding=2, fontsize=9)
+    axes.set(xticks=delays, **FRACTIONS)
     style.titled(axes, "Accuracy by delay", "delay (steps)", "accuracy")
     return figure
 
@@ -108,75 +84,49 @@ def reach(norms: Mapping[str, np.ndarray], delay: int | None = None) -> Figure:
 
 
 def memory(hidden: np.ndarray, inputs: str, predicted: str) -> Figure:
-    """Draw the hidden units over time, beside inputs and predictions.
-
-    Args:
-        hidden: (T, H) float.
-        inputs: T characters.
-        predicted: T characters.
-
-    """
+    """Draw the hidden units (T, H) over time, beside T input and T predicted characters."""
     steps, units = hidden.shape
     figure, ((axes,),) = style.canvas(width=WIDTH, height=5.6)
     image = draw_units(axes, hidden, alike(hidden))
     figure.colorbar(image, label="activation", pad=0.02)
-    style.titled(
-        axes, "Hidden units over time", "step", f"{units} hidden units, similar ones together"
-    )
+    x, y = "step", f"{units} hidden units, similar ones together"
     if steps <= MAX_STEPS:
-        pairs = zip(inputs, predicted, strict=True)
-        axes.set_xticks(range(steps), [f"{read}\n{written}" for read, written in pairs])
+        x = "input (above) and prediction (below) at each step"
+        axes.set_xticks(range(steps), [f"{a}\n{b}" for a, b in zip(inputs, predicted, strict=True)])
         axes.tick_params(axis="x", length=0)
-        axes.set_xlabel("input (above) and prediction (below) at each step")
+    style.titled(axes, "Hidden units over time", x, y)
     return figure
 
 
 def predictions(rows: Sequence[tuple[str, str, str]]) -> Figure:
-    """Draw sequences, their targets and predictions one below the other, and mark the errors.
+    """Draw sequences one below the other, each as input, target and prediction of equal length.
 
-    Args:
-        rows: input, target and prediction of each sequence, as texts of equal length.
-
+    Errors are marked. Of a long sequence, only the steps that are not all blank are shown.
     """
     shown = [_eventful_steps(row) for row in rows]
     longest = max(len(steps) for steps in shown)
     figure, ((axes,),) = style.canvas(width=WIDTH, height=0.9 + 0.78 * len(rows))
-    size = min(11, 330 / max(longest, 1))
+    look: dict[str, Any] = {"ha": "center", "va": "center", "family": "monospace"}
+    look["fontsize"] = min(11, 330 / max(longest, 1))
+    marked = {"color": "white", "backgroundcolor": style.VERMILION}
     for number, (row, steps) in enumerate(zip(rows, shown, strict=True)):
         for line, name in enumerate(("input", "target", "predicted")):
             y = 4 * number + line
             axes.text(-1, y, name, ha="right", va="center", fontsize=9, color=style.GREY)
             for x, step in enumerate(steps):
                 is_error = line == 2 and row[1][step] != row[2][step]
-                axes.text(
-                    x,
-                    y,
-                    row[line][step],
-                    ha="center",
-                    va="center",
-                    family="monospace",
-                    fontsize=size,
-                    color="white" if is_error else "black",
-                    backgroundcolor=style.VERMILION if is_error else "none",
-                )
-    axes.set_xlim(-1, longest)
-    axes.set_ylim(4 * len(rows) - 1, -1)
+                axes.text(x, y, row[line][step], **look, **(marked if is_error else {}))
+    axes.set(xlim=(-1, longest), ylim=(4 * len(rows) - 1, -1))
     axes.set_axis_off()
     errors = sum(a != b for _, *pair in rows for a, b in zip(*pair, strict=True))
-    is_cut = any(len(steps) < len(row[0]) for steps, row in zip(shown, rows, strict=True))
-    title = f"Predictions: {errors} errors, marked in red{', blanks left out' if is_cut else ''}"
-    figure.suptitle(title, fontsize=12)
+    note = ", blanks left out" if any(len(row[0]) > MAX_STEPS for row in rows) else ""
+    figure.suptitle(f"Predictions: {errors} errors, marked in red{note}", fontsize=12)
     return figure
 
 
-def _eventful_steps(row: tuple[str, str, str]) -> list[int]:
+def _eventful_steps(row: tuple[str, str, str]) -> Sequence[int]:
     """Return all steps of a short sequence, and those of a long one that are not all blank."""
     steps = range(len(row[0]))
     if len(steps) <= MAX_STEPS:
-        return list(steps)
+        return steps
     return [step for step in steps if any(text[step] != BLANK for text in row)][:MAX_STEPS]
-
-
-def _from_zero_to_one(axes: Axes) -> None:
-    axes.set_ylim(0, 1.06)
-    axes.set_yticks(np.linspace(0, 1, 6))

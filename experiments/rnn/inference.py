@@ -1,8 +1,4 @@
-"""Texts in, echoes or copies out, as the network was trained.
-
-A network that echoes repeats the letters of a text after its delay; one that copies repeats the ten
-letters that it is given.
-"""
+"""Texts in, echoes of their letters or copies of ten letters out, as the network was trained."""
 
 from collections.abc import Iterator
 from typing import cast
@@ -13,7 +9,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 import experiments
-from datasets.characters import BLANK, FIRST_LETTER, Vocabulary
+from datasets.characters import ALPHABET, BLANK, FIRST_LETTER, Vocabulary
 from datasets.errors import DataError
 from datasets.memory_tasks import Copy, echo
 from experiments.rnn.config import RNNConfig
@@ -47,27 +43,21 @@ def predict(request: EchoRequest, model: LoadedModel) -> Iterator[Row]:
     delay = delay_of(request, config)
     for text in request.inputs:
         symbols = encode(text)
+        inputs = symbols.unsqueeze(0)
         if config.task == "copy":
             task = copy_task(config, text, symbols)
-            inputs = task.build_inputs(symbols.unsqueeze(0))
-            predicted = model(inputs)[0, -task.num_symbols :].argmax(-1)
+            predicted = model(task.build_inputs(inputs))[0, -task.num_symbols :].argmax(-1)
         else:
-            inputs = symbols.unsqueeze(0)
+            targets = echo(inputs, torch.tensor([delay]))[0]
             if config.task == "variable_echo":
                 inputs = torch.cat([torch.tensor([[delay]]), inputs], dim=1)
             predicted = model(inputs)[0].argmax(-1)
-            targets = echo(symbols.unsqueeze(0), torch.tensor([delay]))[0]
             predicted[targets == BLANK] = BLANK  # not scored in training, so of no meaning
         yield {"input": text, "prediction": Vocabulary().decode(predicted)}
 
 
 def delay_of(request: EchoRequest, config: RNNConfig) -> int:
-    """Return the delay of the echoes.
-
-    Raises:
-        UserError: the model was not trained with it.
-
-    """
+    """Return the delay of the echoes; a UserError if the model was not trained with it."""
     given = request.delay
     if config.task == "variable_echo":
         if given > config.max_delay:
@@ -81,28 +71,17 @@ def delay_of(request: EchoRequest, config: RNNConfig) -> int:
 
 
 def copy_task(config: RNNConfig, text: str, symbols: Tensor) -> Copy:
-    """Return the task in which symbols (T,) are to be copied.
-
-    Raises:
-        UserError: it is not defined for them.
-
-    """
+    """Return the task of copying symbols (T,); a UserError if it is not defined for them."""
     task = Copy(config.blank_length)
-    last = FIRST_LETTER + task.alphabet_size - 1
-    in_alphabet = (symbols >= FIRST_LETTER) & (symbols <= last)
-    if len(symbols) != task.num_symbols or not in_alphabet.all():
-        letters = f"a to {Vocabulary().decode(torch.tensor([last]))}"
+    alphabet = range(FIRST_LETTER, FIRST_LETTER + task.alphabet_size)
+    if len(symbols) != task.num_symbols or not set(symbols.tolist()) <= set(alphabet):
+        letters = f"a to {ALPHABET[alphabet[-1]]}"
         raise UserError(f"inputs={text}: {task.num_symbols} letters from {letters} can be copied")
     return task
 
 
 def encode(text: str) -> Tensor:
-    """Return the integers of a text, (T,).
-
-    Raises:
-        UserError: it is empty, or has a character outside the alphabet.
-
-    """
+    """Return a text as integers (T,); a UserError if it is empty or has another character."""
     if not text:
         raise UserError("inputs: an empty text; at least one character is needed")
     try:

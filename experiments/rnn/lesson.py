@@ -19,11 +19,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from datasets.characters import BLANK, Vocabulary
+from datasets.characters import BLANK
 from datasets.memory_tasks import Copy, Echo, Sequences
 from experiments.rnn import figures, tasks
 from experiments.rnn.config import RNNConfig
-from experiments.rnn.network import build_network, gradient_norms, hidden_units
+from experiments.rnn.network import NUM_LAGS, VISIBLE, build_network, gradient_norms, hidden_units
 from harness.experiment import Evaluation, Experiment, NamedFigure, Splits, Trained
 from harness.figures import training
 from harness.training.batches import GeneratedSamples
@@ -32,8 +32,6 @@ from models.recurrent import RecurrentNetwork
 
 FACTORS = (1, 2, 4, 8, 16)
 """How many times as long as in training the sequences of the last evaluation are."""
-NUM_LAGS = 100
-"""Steps over which gradients are followed back."""
 
 
 class Predictions(NamedTuple):
@@ -70,13 +68,15 @@ def predict(network: RecurrentNetwork, sequences: Sequences) -> Predictions:
     return Predictions(sequences, logits.argmax(-1), loss)
 
 
-def as_texts(predictions: Predictions) -> list[tuple[str, str, str]]:
-    """Return input, target and prediction of each sequence, with dots where nothing is scored."""
+def as_texts(predictions: Predictions) -> dict[str, list[str]]:
+    """Return the sequences as texts, with dots where nothing is scored."""
     inputs, targets, mask, _ = predictions.sequences
-    columns = (inputs, targets.where(mask, BLANK), predictions.symbols.where(mask, BLANK))
-    vocabulary = Vocabulary()
-    texts = [[figures.visible(vocabulary.decode(row)) for row in column] for column in columns]
-    return list(zip(*texts, strict=True))
+    columns = {
+        "input": inputs,
+        "target": targets.where(mask, BLANK),
+        "prediction": predictions.symbols.where(mask, BLANK),
+    }
+    return {name: [VISIBLE.decode(row) for row in rows] for name, rows in columns.items()}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -123,8 +123,8 @@ class MemoryTasks(Experiment[RNNConfig]):
     def build_model(self, config: RNNConfig, data: object) -> nn.Module:
         """Return a network, which is given the delay of a sequence where delays vary."""
         num_delays = config.max_delay + 1 if config.task == "variable_echo" else 0
-        longest = tasks.for_validation(config).max_length
-        return build_network(config, horizon=longest, num_conditions=num_delays)
+        horizon = tasks.for_validation(config).max_length
+        return build_network(config, horizon=horizon, num_conditions=num_delays)
 
     # 3 Training: only symbols that have to be remembered are scored; blanks would be too easy.
 
@@ -154,7 +154,7 @@ class MemoryTasks(Experiment[RNNConfig]):
         predictions = predict(trained.model, test)
         by_factor = {}
         for factor in FACTORS:
-            task = tasks.longer(config, factor)
+            task = tasks.for_validation(config, factor)
             longer = task.generate(config.num_test, config.seed, "test", batch=factor)
             by_factor[factor] = predict(trained.model, longer)
         metrics = {
@@ -169,12 +169,11 @@ class MemoryTasks(Experiment[RNNConfig]):
             f"{predictions.accuracy:.5f}, {predictions.sequence_accuracy:.4f} of whole sequences; "
             f"{by_factor[FACTORS[-1]].accuracy:.5f} at {FACTORS[-1]} times the length."
         )
-        texts = as_texts(predictions)
-        columns = zip(("input", "target", "prediction"), zip(*texts, strict=True), strict=True)
+        table = {"delay": test.delays.tolist(), **as_texts(predictions)}
         return MemoryEvaluation(
             metrics=metrics,
             headline=headline,
-            tables={"test_predictions": {"delay": test.delays.tolist(), **dict(columns)}},
+            tables={"test_predictions": table},
             predictions=predictions,
             by_factor=by_factor,
         )
@@ -211,10 +210,10 @@ class MemoryTasks(Experiment[RNNConfig]):
         delay = config.delay if config.task == "echo" else None
         yield "reach", figures.reach(norms, delay)
 
-        hidden, predicted = hidden_units(trained.model, test.inputs[:1], test.delays[:1])
-        texts = [figures.visible(Vocabulary().decode(row)) for row in (test.inputs[0], predicted)]
-        yield "memory", figures.memory(hidden.numpy(), *texts)
-        yield "predictions", figures.predictions(as_texts(evaluation.predictions)[:8])
+        first = hidden_units(trained.model, test.inputs[:1], test.delays[:1])
+        yield "memory", figures.memory(*first)
+        rows = zip(*as_texts(evaluation.predictions).values(), strict=True)
+        yield "predictions", figures.predictions(list(rows)[:8])
         curves = training.curves(**trained.history.as_curves(), loss_unit="nats per symbol")
         yield "curves", curves
 

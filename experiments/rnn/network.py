@@ -4,24 +4,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datasets.characters import ALPHABET, VOCABULARY_SIZE
+from datasets.characters import ALPHABET, VOCABULARY_SIZE, Vocabulary
 from experiments.rnn.config import RecurrentConfig
+from experiments.rnn.figures import BLANK
 from harness.experiment import ModelExport, Trained
 from models.inspection.sequential import gradient_by_lag
 from models.recurrent import ExportableRNN, RecurrentNetwork
+
+NUM_LAGS = 100
+"""Steps over which gradients are followed back."""
+VISIBLE = Vocabulary(ALPHABET.replace(" ", BLANK))
+"""The 27 characters as figures show them."""
 
 
 def build_network(
     config: RecurrentConfig, *, horizon: int, num_conditions: int = 0
 ) -> RecurrentNetwork:
-    """Return a network over the 27 characters, freshly initialised.
-
-    Args:
-        config: its cell and sizes.
-        horizon: steps that the chrono initialisation is to remember.
-        num_conditions: of a sequence, such as possible delays (0: none).
-
-    """
+    """Return a network over the 27 characters, freshly initialised; see `RecurrentNetwork`."""
     return RecurrentNetwork(
         num_symbols=VOCABULARY_SIZE,
         cell=config.cell,
@@ -38,18 +37,7 @@ def build_network(
 def gradient_norms(
     trained: Trained, symbols: Tensor, targets: Tensor, conditions: Tensor | None = None
 ) -> dict[str, np.ndarray]:
-    """Return the gradient of the last step's loss at each input, before and after training.
-
-    Args:
-        trained: both networks.
-        symbols: (B, T) int64.
-        targets: (B,) int64, of the last step.
-        conditions: (B,) int64, where the networks have conditions.
-
-    Returns:
-        By network, (T,): the norm at each lag from 0 on, averaged over the sequences.
-
-    """
+    """Return `gradient_by_lag`, (T,), of the network before and after training."""
     networks = {"untrained": trained.untrained, "trained": trained.model}
     return {
         name: gradient_by_lag(network, symbols, targets, conditions).numpy()
@@ -60,17 +48,16 @@ def gradient_norms(
 @torch.inference_mode()
 def hidden_units(
     network: RecurrentNetwork, symbols: Tensor, conditions: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Return the hidden units (T, H) of the last layer over one sequence, and predictions (T,).
+) -> tuple[np.ndarray, str, str]:
+    """Read one sequence: symbols (1, T) int64, and its condition (1,) where there are any.
 
-    Args:
-        network: in evaluation mode.
-        symbols: (1, T) int64.
-        conditions: (1,) int64, where the network has conditions.
+    Returns:
+        The hidden units (T, H) of the last layer, the sequence and the predictions as texts.
 
     """
     hidden, _ = network.recurrence(network.encode(symbols, conditions))
-    return hidden[0], network.decode(hidden, conditions)[0].argmax(-1)
+    predicted = network.decode(hidden, conditions).argmax(-1)
+    return hidden[0].numpy(), VISIBLE.decode(symbols[0]), VISIBLE.decode(predicted[0])
 
 
 def export_network(network: RecurrentNetwork, example_input: Tensor) -> ModelExport:

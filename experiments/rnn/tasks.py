@@ -3,34 +3,12 @@
 from datasets.memory_tasks import Copy, Echo
 from experiments.rnn.config import RNNConfig
 
-MemoryTask = Echo | Copy
 
-
-def for_training(config: RNNConfig, epoch: int) -> MemoryTask:
+def for_training(config: RNNConfig, epoch: int) -> Echo | Copy:
     """Return the task of an epoch, counted from 1."""
     if config.task == "copy":
         return Copy(blank_length_in(config, epoch))
     return for_validation(config)
-
-
-def for_validation(config: RNNConfig) -> MemoryTask:
-    """Return the task that is to be solved in the end."""
-    return longer(config, factor=1)
-
-
-def for_test(config: RNNConfig) -> MemoryTask:
-    """Return the same task with the lengths of the test."""
-    if config.task == "copy":
-        return for_validation(config)
-    return _echo(config, config.length, config.test_length or config.length)
-
-
-def longer(config: RNNConfig, factor: int) -> MemoryTask:
-    """Return the task with sequences that are `factor` times as long as in training."""
-    if config.task == "copy":
-        return Copy(factor * config.blank_length)
-    shortest = config.min_length if factor == 1 else 0
-    return _echo(config, shortest or factor * config.length, factor * config.length)
 
 
 def blank_length_in(config: RNNConfig, epoch: int) -> int:
@@ -46,6 +24,21 @@ def blank_length_in(config: RNNConfig, epoch: int) -> int:
     grown = min(max(0.0, (progress - 0.4) / 0.5), 1.0)
     factor: float = (config.blank_length / initial) ** grown
     return round(initial * factor)
+
+
+def for_validation(config: RNNConfig, factor: int = 1) -> Echo | Copy:
+    """Return the task to be solved in the end, or one of sequences `factor` times as long."""
+    if config.task == "copy":
+        return Copy(factor * config.blank_length)
+    shortest = config.min_length if factor == 1 else 0
+    return _echo(config, shortest or factor * config.length, factor * config.length)
+
+
+def for_test(config: RNNConfig) -> Echo | Copy:
+    """Return the same task with the lengths of the test."""
+    if config.task == "copy":
+        return for_validation(config)
+    return _echo(config, config.length, config.test_length or config.length)
 
 
 def _echo(config: RNNConfig, min_length: int, max_length: int) -> Echo:

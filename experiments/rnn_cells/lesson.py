@@ -35,35 +35,26 @@ class CellComparison(MemoryTasks):
 
     config_class = RNNCellsConfig
 
-    # 4 Evaluation
+    # 4 Evaluation: cells are compared on the validation split; the test split has been read.
 
     def evaluate(self, config: RNNConfig, trained: Trained, test: Sequences) -> CellEvaluation:
-        """Evaluate the one network, then train several of each cell.
-
-        They are compared on the validation split: the test split has been read.
-        """
+        """Evaluate the one network, then train several of each cell."""
         evaluation = super().evaluate(config, trained, test)
-        val_accuracies: dict[str, np.ndarray] = {
-            cell: self.val_accuracies(config, cell, count=trained.config.seeds_of_each)
-            for cell in COMPARED
-        }
-        metrics = dict(evaluation.metrics)
-        for cell, values in val_accuracies.items():
-            metrics[f"by_cell/{cell}_val_accuracy_mean"] = float(values[:, -1].mean())
-            metrics[f"by_cell/{cell}_val_accuracy_std"] = sample_std(values[:, -1].tolist())
+        metrics, val_accuracies = dict(evaluation.metrics), {}
+        for cell in COMPARED:
+            usable = suits(cell, config.initialisation)
+            of_cell = config.replace(
+                cell=cell,
+                initialisation=config.initialisation if usable else "default",
+                early_stopping_epochs=0,  # curves of one length
+            )
+            networks = train_with_seeds(self, of_cell, trained.config.seeds_of_each)
+            curves = np.stack([each.history.column("val/accuracy") for each in networks])
+            metrics[f"by_cell/{cell}_val_accuracy_mean"] = float(curves[:, -1].mean())
+            metrics[f"by_cell/{cell}_val_accuracy_std"] = sample_std(curves[:, -1].tolist())
+            val_accuracies[cell] = curves
         changed = {"metrics": metrics, "val_accuracies": val_accuracies}
         return CellEvaluation(**{**vars(evaluation), **changed})
-
-    def val_accuracies(self, config: RNNConfig, cell: CellName, count: int) -> np.ndarray:
-        """Return the validation accuracy for each seed and epoch, (count, epochs)."""
-        usable = suits(cell, config.initialisation)
-        config = config.replace(
-            cell=cell,
-            initialisation=config.initialisation if usable else "default",
-            early_stopping_epochs=0,  # curves of one length
-        )
-        results = train_with_seeds(self, config, count)
-        return np.stack([trained.history.column("val/accuracy") for trained in results])
 
     # 5 Figures
 

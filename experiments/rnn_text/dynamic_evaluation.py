@@ -18,18 +18,16 @@ LEARNING_RATE, CHUNK_LENGTH = 0.3, 32
 """Of dynamic evaluation, in characters per step; chosen on the validation third."""
 
 
+def one_stream(symbols: Tensor, length: int) -> Streams:
+    """Return a text as one stream in which every character is a target: a blank is read first."""
+    return Streams(F.pad(symbols, (1, 0), value=BLANK), batch_size=1, length=length)
+
+
 @torch.inference_mode()
 def online_logits(network: RecurrentNetwork, symbols: Tensor, length: int = 1000) -> Tensor:
-    """Return the logits of every character of a text, given all those before it.
+    """Return the logits (N, S) of each character of a text (N,), given all those before it.
 
-    Args:
-        network: in evaluation mode.
-        symbols: (N,) integers.
-        length: characters to read at a time, which changes nothing but memory and time.
-
-    Returns:
-        (N, S).
-
+    So many characters are read at a time as `length` says; it changes only memory and time.
     """
     logits = []
     for inputs, _, carry in one_stream(symbols, length):
@@ -40,20 +38,12 @@ def online_logits(network: RecurrentNetwork, symbols: Tensor, length: int = 1000
 
 
 def dynamic_evaluation(network: RecurrentNetwork, symbols: Tensor) -> Tensor:
-    """Return the logits of every character of a text, from weights that adapt to it.
+    """Return the logits (N, S) of each character of a text (N,), from weights that adapt to it.
 
     Dynamic evaluation (Mikolov et al. 2010; Krause et al. 2018): a few characters are predicted,
     then one step of gradient descent is taken on their loss, before the next are predicted. No
     character is trained on before it was predicted, so the result is a fair one, as that of a
-    compressor.
-
-    Args:
-        network: in evaluation mode; a copy of it adapts.
-        symbols: (N,) integers.
-
-    Returns:
-        (N, S).
-
+    compressor. The network, in evaluation mode, stays as it is: a copy adapts.
     """
     network = copy.deepcopy(network)
     optimizer = torch.optim.SGD(network.parameters(), lr=LEARNING_RATE)
@@ -68,8 +58,3 @@ def dynamic_evaluation(network: RecurrentNetwork, symbols: Tensor) -> Tensor:
         optimizer.step()
         logits.append(outputs.squeeze(0).detach())
     return torch.cat(logits)
-
-
-def one_stream(symbols: Tensor, length: int) -> Streams:
-    """Return a text as one stream in which every character is a target: a blank is read first."""
-    return Streams(F.pad(symbols, (1, 0), value=BLANK), batch_size=1, length=length)

@@ -24,9 +24,9 @@ def bits(
     Args:
         curves: (epochs,) of training and validation.
         steps_per_epoch: optimiser steps.
-        baselines: bits per character of each compressor on the test third.
+        baselines: of each compressor on the test third.
         best_epoch: whose weights were kept.
-        tested: bits per character of those on the test third, by the kind of evaluation.
+        tested: of those weights on the test third, by the kind of evaluation.
 
     """
     figure, ((axes,),) = style.canvas(width=WIDTH, height=4.8)
@@ -42,10 +42,10 @@ def bits(
     for (name, value), colour in zip(baselines.items(), colours, strict=False):
         label = f"{name} {value:.3f}"
         axes.axhline(value, color=colour, linestyle="-.", linewidth=1.4, label=label)
-    shown = [*tested.values(), *baselines.values(), *np.concatenate(list(curves.values()))]
+    reached = [*tested.values(), *baselines.values()]
+    shown = [*reached, *np.concatenate(list(curves.values()))]
     # The first epochs may lie above; what was reached, and the baselines, never do.
-    reached = 1.1 * max([*tested.values(), *baselines.values()])
-    highest = min(max(shown), max(reached, 2.2 * min(baselines.values(), default=2.0)))
+    highest = min(max(shown), max(1.1 * max(reached), 2.2 * min(baselines.values())))
     axes.set_ylim(min(shown) - 0.1, highest + 0.1)
     title = "Bits per character (horizontal lines: on the test third)"
     style.titled(axes, title, "optimiser steps", "bits per character")
@@ -54,18 +54,12 @@ def bits(
 
 
 def letters(matrix: np.ndarray, names: Sequence[str]) -> Figure:
-    """Draw the confusion matrix of the most probable next characters.
-
-    Args:
-        matrix: (S, S) int, actual characters in rows, predicted ones in columns.
-        names: S characters.
-
-    """
+    """Draw the confusion matrix (S, S) int of actual (rows) and most probable next characters."""
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     figure, ((axes,),) = style.canvas(width=6.8, height=6.6)
     image = axes.imshow(shares, "Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(names)), names, family="monospace")
-    axes.set_yticks(range(len(names)), names, family="monospace")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_ticks(range(len(names)), names, family="monospace")
     axes.tick_params(length=0)
     axes.spines[["top", "right"]].set_visible(True)
     bar = figure.colorbar(image, shrink=0.7, label="share of the actual character")

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
-from typing import Annotated, cast
+from typing import Annotated
 
 import torch
 from annotated_types import Ge, Le
@@ -18,7 +18,7 @@ from harness.config import STRICT
 from harness.experiment import ModelExport, Trained
 from harness.inference.inference import Inference, PredictRequest, Row, config_of
 from harness.tracking.models import LoadedModel
-from models.recurrent import RecurrentNetwork, continuation
+from models.recurrent import continuation
 
 
 def export(config: RNNTextConfig, trained: Trained) -> ModelExport:
@@ -54,8 +54,7 @@ def generate(request: ContinuationRequest, model: LoadedModel) -> Iterator[str]:
 
 def characters(request: ContinuationRequest, model: LoadedModel, prompt: str) -> Iterator[str]:
     """Yield the characters that continue a prompt."""
-    config = cast("RNNTextConfig", config_of(model, EXPERIMENT))
-    network = cast("RecurrentNetwork", EXPERIMENT.restore_model(config, None, model.weights))
+    network = EXPERIMENT.restore_model(config_of(model, EXPERIMENT), None, model.weights)
     generator = torch.Generator().manual_seed(request.seed)
     temperatures = torch.tensor([request.temperature])
     samples = continuation(network, encode(prompt), temperatures, generator)

@@ -20,12 +20,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from datasets.characters import ALPHABET, VOCABULARY_SIZE, Vocabulary
+from datasets.characters import VOCABULARY_SIZE, Vocabulary
 from datasets.corpus import load_corpus
 from datasets.errors import DataError
 from datasets.generated import seeded_generator
-from experiments.rnn.figures import memory, reach, visible
-from experiments.rnn.network import build_network, gradient_norms, hidden_units
+from experiments.rnn.figures import memory, reach
+from experiments.rnn.network import NUM_LAGS, VISIBLE, build_network, gradient_norms, hidden_units
 from experiments.rnn_text import baselines, figures
 from experiments.rnn_text.config import RNNTextConfig
 from experiments.rnn_text.dynamic_evaluation import dynamic_evaluation, online_logits
@@ -40,8 +40,6 @@ from models.recurrent import RecurrentNetwork, generate
 TEMPERATURES = (0.5, 0.8, 1.1)
 PROMPT, NUM_GENERATED = "the ", 300
 """How generated texts begin, and how many characters are added."""
-NUM_LAGS = 100
-"""Steps over which gradients are followed back."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -165,36 +163,31 @@ class NextCharacter(Experiment[RNNTextConfig]):
         confusion = confusion_matrix(
             symbols.numpy(), evaluation.predictions.numpy(), VOCABULARY_SIZE
         )
-        yield "letters", figures.letters(confusion, list(visible(ALPHABET)))
+        yield "letters", figures.letters(confusion, VISIBLE.symbols)
         yield "generated_text", figures.generated_text(evaluation.generated)
 
         ngram = f"{baselines.NGRAM_ORDER}-gram"
-        yield (
-            "bits",
-            figures.bits(
-                curves=history.by_split("bits_per_character"),
-                steps_per_epoch=len(self.training_batches(config, trained.data, epoch=1)),
-                baselines={
-                    ngram: metrics["test/ngram_bits_per_character"],
-                    f"{ngram}, dynamic": metrics["test/dynamic_ngram_bits_per_character"],
-                    "xz": metrics["test/xz_bits_per_character"],
-                    "xz after training third": metrics["test/xz_after_training_bits_per_character"],
-                },
-                best_epoch=history.best_epoch,
-                tested={
-                    "test": metrics["test/bits_per_character"],
-                    "test, dynamic": metrics["test/dynamic_bits_per_character"],
-                },
-            ),
+        bits = figures.bits(
+            curves=history.by_split("bits_per_character"),
+            steps_per_epoch=len(self.training_batches(config, trained.data, epoch=1)),
+            baselines={
+                ngram: metrics["test/ngram_bits_per_character"],
+                f"{ngram}, dynamic": metrics["test/dynamic_ngram_bits_per_character"],
+                "xz": metrics["test/xz_bits_per_character"],
+                "xz after training third": metrics["test/xz_after_training_bits_per_character"],
+            },
+            best_epoch=history.best_epoch,
+            tested={
+                "test": metrics["test/bits_per_character"],
+                "test, dynamic": metrics["test/dynamic_bits_per_character"],
+            },
         )
+        yield "bits", bits
 
         steps = min(NUM_LAGS, len(symbols) - 1)
         windows = symbols.long().unfold(0, steps + 1, steps)[:64]  # (B, T + 1)
         yield "reach", reach(gradient_norms(trained, windows[:, :-1], windows[:, -1]))
-        first = symbols[:60].long()
-        hidden, predicted = hidden_units(trained.model, first.unsqueeze(0))
-        texts = [visible(Vocabulary().decode(row)) for row in (first, predicted)]
-        yield "memory", memory(hidden.numpy(), *texts)
+        yield "memory", memory(*hidden_units(trained.model, symbols[None, :60].long()))
         yield "curves", training.curves(**history.as_curves(), loss_unit="nats per character")
 
 

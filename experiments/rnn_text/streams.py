@@ -37,24 +37,15 @@ class Carry:
 
 
 class Chunk(NamedTuple):
-    """Some consecutive characters of every stream."""
+    """Consecutive characters (B, T) int64 of every stream, those that follow, and the state."""
 
     inputs: Tensor
-    """(B, T) int64."""
     targets: Tensor
-    """(B, T) int64, the characters that follow."""
     carry: Carry
 
 
 class Streams:
-    """The chunks of a text in order; each pass begins with no state.
-
-    Args:
-        symbols: (N,) integers.
-        batch_size: streams, B.
-        length: steps of a chunk, T; the last may be shorter.
-
-    """
+    """The chunks of a text in order, as `contiguous_chunks` cuts it; each pass has a new state."""
 
     def __init__(self, symbols: Tensor, batch_size: int, length: int):
         self.chunks = contiguous_chunks(symbols, batch_size, length)

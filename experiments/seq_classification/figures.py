@@ -50,41 +50,26 @@ def accuracy_by_length(lengths: np.ndarray, correct: np.ndarray, bins: int = 8) 
     """
     figure, ((axes,),) = style.canvas(width=WIDTH, height=3.8)
     edges = np.unique(np.quantile(lengths, np.linspace(0, 1, bins + 1)).round().astype(int))
-    groups = np.searchsorted(edges[1:-1], lengths, side="left") if len(edges) > 2 else 0 * lengths
-    numbers = np.unique(groups)
-    shares = [correct[groups == group].mean() for group in numbers]
-    bars = axes.bar(range(len(numbers)), shares, color=style.BLUE)
-    counts = [f"{(groups == group).sum():,}" for group in numbers]
-    axes.bar_label(
-        bars, [f"{s:.3f}\nof {n}" for s, n in zip(shares, counts, strict=True)], fontsize=9
-    )
-    names = [_span(lengths[groups == group]) for group in numbers]
-    axes.set_xticks(range(len(numbers)), names)
-    axes.set_ylim(0, 1.2)
-    axes.set_yticks(np.linspace(0, 1, 6))
+    group_of = np.searchsorted(edges[1:-1], lengths, side="left")
+    groups = [group_of == group for group in np.unique(group_of)]
+    bars = axes.bar(range(len(groups)), [correct[g].mean() for g in groups], color=style.BLUE)
+    labels = [f"{correct[group].mean():.3f}\nof {group.sum():,}" for group in groups]
+    axes.bar_label(bars, labels, fontsize=9)
+    ends = [sorted({lengths[group].min(), lengths[group].max()}) for group in groups]
+    axes.set_xticks(range(len(groups)), ["-".join(f"{end:,}" for end in pair) for pair in ends])
+    axes.set(ylim=(0, 1.2), yticks=np.linspace(0, 1, 6))
     title = f"Accuracy {correct.mean():.4f} on {len(correct):,} test sequences"
     style.titled(axes, title, "length of the sequence (steps)", "accuracy")
     return figure
-
-
-def _span(values: np.ndarray) -> str:
-    low, high = values.min(), values.max()
-    return f"{low:,}" if low == high else f"{low:,}-{high:,}"
 
 
 def predictions(targets: np.ndarray, predicted: np.ndarray, *, tolerance: float) -> Figure:
     """Draw predicted numbers against targets, (N,) each."""
     figure, ((axes,),) = style.canvas(width=5.8, height=5.8)
     ends = np.array([targets.min(), targets.max()])
-    axes.fill_between(
-        ends,
-        ends - tolerance,
-        ends + tolerance,
-        color=style.GREY,
-        alpha=0.3,
-        linewidth=0,
-        label=f"correct: within {tolerance:g}",
-    )
+    band: dict[str, Any] = {"color": style.GREY, "alpha": 0.3, "linewidth": 0}
+    label = f"correct: within {tolerance:g}"
+    axes.fill_between(ends, ends - tolerance, ends + tolerance, label=label, **band)
     look: dict[str, Any] = {"s": 10, "color": style.BLUE, "alpha": 0.6, "linewidths": 0}
     axes.scatter(targets, predicted, label="test sequences", **look)
     error = np.square(targets - predicted).mean()
@@ -94,12 +79,9 @@ def predictions(targets: np.ndarray, predicted: np.ndarray, *, tolerance: float)
 
 
 def sequences_to_solve(counts: Mapping[str, np.ndarray], total: int) -> Figure:
-    """Draw after how many training sequences each encoder solved the task.
+    """Draw after how many of `total` training sequences each encoder solved the task.
 
-    Args:
-        counts: (seeds,), by encoder; infinite where it was not solved.
-        total: sequences that each was trained on.
-
+    `counts` are (seeds,) by encoder, infinite where it was not solved.
     """
     figure, ((axes,),) = style.canvas(width=WIDTH, height=4.0)
     for row, values in enumerate(counts.values()):
@@ -114,23 +96,13 @@ def sequences_to_solve(counts: Mapping[str, np.ndarray], total: int) -> Figure:
     axes.set_yticks(range(len(counts)), list(counts))
     axes.invert_yaxis()
     axes.set_xlim(0, 1.03 * total)
-    style.titled(
-        axes,
-        "Training sequences needed to solve the task",
-        "training sequences until validation accuracy was 1; one dot per seed",
-        "",
-    )
+    x = "training sequences until validation accuracy was 1; one dot per seed"
+    style.titled(axes, "Training sequences needed to solve the task", x, "")
     return figure
 
 
 def time_by_length(lengths: Sequence[int], milliseconds: Mapping[str, np.ndarray]) -> Figure:
-    """Draw the time that each encoder needs for a sequence.
-
-    Args:
-        lengths: (M,), steps.
-        milliseconds: (M,) for each sequence, by encoder.
-
-    """
+    """Draw the milliseconds (M,) that each encoder needs for a sequence of M lengths in steps."""
     figure, ((axes,),) = style.canvas(width=WIDTH, height=4.6)
     for (encoder, values), colour in zip(milliseconds.items(), style.SERIES, strict=False):
         axes.plot(lengths, values, "o-", color=colour, label=encoder)
@@ -146,36 +118,25 @@ def time_by_length(lengths: Sequence[int], milliseconds: Mapping[str, np.ndarray
 
 def states(inspections: Sequence[Inspection]) -> Figure:
     """Draw the features of the encoder over the steps, one sequence below the other."""
-    has_cells = inspections[0].cells is not None
-    figure, axes = style.canvas(
-        len(inspections),
-        2 if has_cells else 1,
-        width=WIDTH,
-        height=0.8 + 1.35 * max(len(inspections), 2),
-    )
+    rows, columns = len(inspections), 1 if inspections[0].cells is None else 2
+    height = 0.8 + 1.35 * max(rows, 2)
+    figure, axes = style.canvas(rows, columns, width=WIDTH, height=height)
     order = alike(np.concatenate([each.features for each in inspections]))
     for row, each in zip(axes, inspections, strict=True):
-        kinds = [("hidden state" if has_cells else "features", each.features)]
+        kinds = {"features": each.features}
         if each.cells is not None:
-            kinds.append(("cell state", each.cells))
-        for place, (name, values) in zip(row, kinds, strict=True):
+            kinds = {"hidden state": each.features, "cell state": each.cells}
+        for place, (name, values) in zip(row, kinds.items(), strict=True):
             image = draw_units(place, values, order)
             figure.colorbar(image, ax=place, pad=0.02)
-            place.set_title(f"{each.title}: {name}", fontsize=10)
-            _label_steps(place, each)
+            _label(place, each, f"{each.title}: {name}")
     num_features = inspections[0].features.shape[1]
     figure.suptitle(f"The {num_features} features of the encoder at each step", fontsize=12)
     return figure
 
 
 def prediction_by_step(inspections: Sequence[Inspection], classes: Sequence[str]) -> Figure:
-    """Draw the prediction for each prefix of the sequences.
-
-    Args:
-        inspections: at least one.
-        classes: names of the K classes; empty in regression.
-
-    """
+    """Draw the prediction for each prefix of the sequences; `classes` are empty in regression."""
     columns = min(2, len(inspections))
     rows = -(-len(inspections) // columns)
     figure, axes = style.canvas(rows, columns, width=WIDTH, height=1.4 + 1.7 * rows)
@@ -186,8 +147,7 @@ def prediction_by_step(inspections: Sequence[Inspection], classes: Sequence[str]
             place.plot(each.steps - 1, values, dashes, color=colour, linewidth=1.6, label=name)
         if classes:
             place.set_ylim(-0.03, 1.03)
-        place.set_title(f"actual {each.title}", fontsize=10)
-        _label_steps(place, each)
+        _label(place, each, f"actual {each.title}")
     for place in axes.flat[len(inspections) :]:
         place.set_axis_off()
     if classes:
@@ -212,18 +172,17 @@ def importance(inspections: Sequence[Inspection]) -> Figure:
             twin.plot(steps, each.attention, color=style.VERMILION, linewidth=1.4)
             twin.set_ylim(0, None)
         place.set_xlim(-0.5, len(steps) - 0.5)
-        place.set_title(each.title, fontsize=10)
-        _label_steps(place, each)
-    attention = ", line: attention weight" if inspections[0].attention is not None else ""
-    figure.suptitle(
-        f"Contribution of each step to the output (bars: gradient times input{attention})",
-        fontsize=12,
-    )
+        _label(place, each, each.title)
+    shown = "bars: gradient times input"
+    if inspections[0].attention is not None:
+        shown += ", line: attention weight"
+    figure.suptitle(f"Contribution of each step to the output ({shown})", fontsize=12)
     return figure
 
 
-def _label_steps(axes: Axes, inspection: Inspection) -> None:
+def _label(axes: Axes, inspection: Inspection, title: str) -> None:
     """Write symbols below their steps: all of a short sequence, the rare ones of a long one."""
+    axes.set_title(title, fontsize=10)
     text = inspection.text
     if not text:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

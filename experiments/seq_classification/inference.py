@@ -9,7 +9,6 @@ import csv
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -18,11 +17,10 @@ from datasets.characters import Vocabulary
 from datasets.errors import DataError
 from datasets.sequence_tasks import LabelledSequences
 from experiments.seq_classification.config import SequenceConfig
-from experiments.seq_classification.lesson import EXPERIMENT
 from harness.errors import UserError
 from harness.experiment import ModelExport, Trained
 from harness.inference.files import lines_of
-from harness.inference.inference import Inference, PredictRequest, Row, config_of
+from harness.inference.inference import Inference, PredictRequest, Row
 from harness.tracking.models import LoadedModel
 from models.sequence_classifier import ExportableSequenceClassifier
 
@@ -57,53 +55,31 @@ def padded(sequences: Sequence[Tensor]) -> Tensor:
     return torch.nn.utils.rnn.pad_sequence(list(sequences), batch_first=True, padding_value=padding)
 
 
-class NamedSequence(NamedTuple):
-    """A sequence to predict, and what it is called."""
-
-    name: str
-    steps: Tensor
-    """Symbols (T,) int64, or channels (T, C) float32."""
-    actual: str | None = None
-    """Its class, where it is known."""
-
-
 def predict(request: PredictRequest, model: LoadedModel) -> Iterator[Row]:
     """Yield class and probability for each sequence, or the predicted number."""
-    sequences = [sequence for text in request.inputs for sequence in sequences_of(text, model)]
-    for start in range(0, len(sequences), BATCH_SIZE):
-        batch = sequences[start : start + BATCH_SIZE]
-        outputs = model(padded([sequence.steps for sequence in batch]))  # (B, K)
-        for sequence, output in zip(batch, outputs, strict=True):
-            row: Row = {"input": sequence.name}
-            if sequence.actual is not None:
-                row["actual"] = sequence.actual
-            yield row | prediction(output, model.metadata["classes"])
+    named = [pair for text in request.inputs for pair in sequences_of(text, model)]
+    classes = model.metadata["classes"]
+    for start in range(0, len(named), BATCH_SIZE):
+        rows, sequences = zip(*named[start : start + BATCH_SIZE], strict=True)
+        for row, output in zip(rows, model(padded(sequences)), strict=True):  # output: (K,)
+            if classes:
+                probability, label = output.softmax(-1).max(-1)
+                yield row | {"class": classes[label], "probability": probability.item()}
+            else:
+                yield row | {"prediction": output.item()}
 
 
-def prediction(output: Tensor, classes: Sequence[str]) -> Row:
-    """Return the columns of one output (K,)."""
-    if not classes:
-        return {"prediction": output.item()}
-    probabilities = output.softmax(-1)
-    label = int(probabilities.argmax())
-    return {"class": classes[label], "probability": probabilities[label].item()}
-
-
-def sequences_of(text: str, model: LoadedModel) -> Iterator[NamedSequence]:
-    """Yield the sequences that an input names.
+def sequences_of(text: str, model: LoadedModel) -> Iterator[tuple[Row, Tensor]]:
+    """Yield the sequences of an input, each after `input`, and `actual` where the class is known.
 
     Raises:
         UserError: it is none for this model, or a file with an invalid line.
 
     """
-    is_file = Path(text).suffix == ".csv"
-    count = model.metadata["channels"]
-    if count and not is_file:
-        raise UserError(f"inputs={text}: this model reads CSV files, {count} numbers in a line")
-    if count:
-        yield NamedSequence(text, read_channels(text, model))
-    elif not is_file:
-        yield NamedSequence(text, encode(text, model, f"inputs={text}"))
+    if model.metadata["channels"]:
+        yield {"input": text}, read_channels(text, model)
+    elif Path(text).suffix != ".csv":
+        yield {"input": text}, encode(text, model, f"inputs={text}")
     else:
         for number, row in enumerate(csv.reader(lines_of(text)), start=1):
             where = f"inputs={text}: line {number}"
@@ -112,17 +88,29 @@ def sequences_of(text: str, model: LoadedModel) -> Iterator[NamedSequence]:
                     f"{where}: {len(row)} fields; symbols, or a class and symbols, are needed"
                 )
             *actual, symbols = (field.strip() for field in row)
-            yield NamedSequence(symbols, encode(symbols, model, where), *actual)
+            names = ("input", "actual")[: len(row)]
+            yield dict(zip(names, (symbols, *actual), strict=True)), encode(symbols, model, where)
+
+
+def read_channels(text: str, model: LoadedModel) -> Tensor:
+    """Read one sequence from a file, (T, C); a UserError if it has none."""
+    count, steps = model.metadata["channels"], []
+    if Path(text).suffix != ".csv":
+        raise UserError(f"inputs={text}: this model reads CSV files, {count} numbers in a line")
+    for number, row in enumerate(csv.reader(lines_of(text)), start=1):
+        where = f"inputs={text}: line {number}"
+        try:
+            steps.append([float(field) for field in row])
+        except ValueError as error:
+            raise UserError(f"{where}: {error}") from None
+        if len(row) != count:
+            raise UserError(f"{where}: {len(row)} numbers; {count} are needed")
+    check_length(len(steps), model, f"inputs={text}")
+    return torch.tensor(steps)
 
 
 def encode(text: str, model: LoadedModel, where: str) -> Tensor:
-    """Return the symbols of a sequence as integers, (T,).
-
-    Raises:
-        UserError: a symbol was not in the training data, or the sequence is empty or too long; the
-            message begins with `where`.
-
-    """
+    """Return symbols as integers (T,); a UserError, which begins with `where`, if they are none."""
     try:
         symbols = Vocabulary(model.metadata["symbols"]).encode(text)
     except DataError as error:
@@ -131,37 +119,12 @@ def encode(text: str, model: LoadedModel, where: str) -> Tensor:
     return symbols
 
 
-def read_channels(text: str, model: LoadedModel) -> Tensor:
-    """Read one sequence from a file, (T, C).
-
-    Raises:
-        UserError: a line is no step.
-
-    """
-    count, steps = model.metadata["channels"], []
-    for number, row in enumerate(csv.reader(lines_of(text)), start=1):
-        try:
-            steps.append([float(field) for field in row])
-        except ValueError as error:
-            raise UserError(f"inputs={text}: line {number}: {error}") from None
-        if len(row) != count:
-            raise UserError(f"inputs={text}: line {number}: {len(row)} numbers; {count} are needed")
-    check_length(len(steps), model, f"inputs={text}")
-    return torch.tensor(steps)
-
-
 def check_length(steps: int, model: LoadedModel, where: str) -> None:
-    """Check that the model can read a sequence of this length.
-
-    Raises:
-        UserError: it is empty, or longer than the positions of a transformer.
-
-    """
+    """Raise a UserError if a sequence is empty, or longer than the positions of a transformer."""
     if not steps:
         raise UserError(f"{where}: an empty sequence; at least one step is needed")
-    config = cast("SequenceConfig", config_of(model, EXPERIMENT))
     max_length = model.metadata["max_length"]
-    if config.encoder == "transformer" and steps > max_length:
+    if model.metadata["configuration"]["encoder"] == "transformer" and steps > max_length:
         raise UserError(f"{where}: {steps} steps; this transformer has positions for {max_length}")
 
 

@@ -20,10 +20,9 @@ def inspect(
     index: int,
 ) -> Inspection:
     """Return features, predictions and contributions at each step of one of the sequences."""
-    length = int(sequences.lengths[index])
-    one = slice(index, index + 1)
-    inputs = sequences.inputs[one, :length]  # (1, T) or (1, T, C)
-    lengths, labels = sequences.lengths[one], sequences.labels[one]  # (1,)
+    inputs, lengths, labels = (part[index : index + 1] for part in sequences)
+    length = int(lengths)
+    inputs = inputs[:, :length]  # (1, T) or (1, T, C)
     steps = torch.linspace(1, length, min(length, MAX_PREFIXES)).round().long()
     with torch.inference_mode():
         features = model.encode(inputs, lengths)  # (1, T, F)

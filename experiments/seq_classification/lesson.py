@@ -11,6 +11,7 @@ Letters: N sequences of a split, B of a batch, T steps, C channels, K outputs.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -18,11 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from datasets.sequence_datasets import random_affine
 from datasets.sequence_tasks import LabelledSequences
 from experiments.seq_classification import figures
 from experiments.seq_classification.config import SequenceConfig
 from experiments.seq_classification.inspection import inspect
-from experiments.seq_classification.tasks import SequenceData, task_of
+from experiments.seq_classification.tasks import TASKS, SequenceData
 from harness.experiment import Evaluation, Experiment, NamedFigure, Trained
 from harness.figures import training
 from harness.training.batches import Batches, MappedBatches, TensorBatches
@@ -41,19 +43,16 @@ class SequenceEvaluation(Evaluation):
     """(N, K)."""
 
 
-def matching_width(build: Callable[..., nn.Module], count: int) -> int:
-    """Return the width with which a network comes nearest to a number of parameters."""
-
-    def distance(width: int) -> int:
-        with torch.device("meta"):  # shapes without numbers
-            return abs(num_parameters(build(width=width)) - count)
-
-    return min(range(4, 513, 4), key=distance)
-
-
 def num_parameters(model: nn.Module) -> int:
     """Count the parameters."""
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def matching_width(build: Callable[..., nn.Module], count: int) -> int:
+    """Return the width with which a network comes nearest to a number of parameters."""
+    with torch.device("meta"):  # shapes without numbers
+        counts = {width: num_parameters(build(width=width)) for width in range(4, 513, 4)}
+    return min(counts, key=lambda width: abs(counts[width] - count))
 
 
 @torch.inference_mode()
@@ -63,20 +62,20 @@ def predict(model: nn.Module, sequences: LabelledSequences) -> Tensor:
     return torch.cat([model(inputs, lengths) for inputs, lengths, _ in batches])
 
 
-def sequences_to_solve(config: SequenceConfig, history: History) -> int | None:
-    """Return how many sequences were trained on when validation accuracy first was 1, if ever."""
+def sequences_to_solve(config: SequenceConfig, history: History) -> float:
+    """Return how many sequences were trained on when validation accuracy first was 1, or inf."""
     solved = np.flatnonzero(history.column("val/accuracy") == 1)
-    count = task_of(config).new_sequences_per_epoch
-    return int(solved[0] + 1) * count if count and len(solved) else None
+    count = TASKS[config.task].new_sequences_per_epoch(config)
+    return float(solved[0] + 1) * count if count and len(solved) else math.inf
 
 
 class SequenceClassification(Experiment[SequenceConfig]):
     """Predict from whole sequences, in which the steps that matter lie far apart.
 
-    The task is one object, which `task_of` makes from the configuration: the temporal order of
-    marks, the adding problem, scikit-learn's digits read as sequences, Japanese vowels, or a CSV
-    file (tasks.py). It knows where its sequences come from and how outputs are measured: classes by
-    cross-entropy, the sums of the adding problem by squared error (correct within 0.04).
+    There are five tasks: the temporal order of marks, the adding problem, scikit-learn's digits
+    read as sequences, Japanese vowels, and a CSV file. Each is one object (tasks.py) that loads its
+    sequences and measures outputs: classes by cross-entropy, the sums of the adding problem by
+    squared error (correct within 0.04).
     """
 
     config_class = SequenceConfig
@@ -85,7 +84,7 @@ class SequenceClassification(Experiment[SequenceConfig]):
 
     def load_data(self, config: SequenceConfig) -> SequenceData:
         """Return symbols (N, T) or channels (N, T, C), lengths (N,) and labels (N,) by split."""
-        return task_of(config).load()
+        return TASKS[config.task].load(config)
 
     # 2 Model: encoder, pooling, linear layer.
 
@@ -101,7 +100,7 @@ class SequenceClassification(Experiment[SequenceConfig]):
             encoder=config.encoder,
             pooling=config.pooling,
             num_layers=config.num_layers,
-            num_outputs=data.num_outputs,
+            num_outputs=len(data.classes) or 1,
             dropout_rate=config.dropout_rate,
             initialisation=initialisation,
             horizon=max(3, data.horizon),
@@ -113,17 +112,18 @@ class SequenceClassification(Experiment[SequenceConfig]):
         if config.match_parameters:
             width = matching_width(build, config.match_parameters)
         model = build(width=width)
-        if data.recorded_channels is not None:
-            model.standardize.fit(*data.recorded_channels)
+        if isinstance(data.train, LabelledSequences) and not data.symbols:
+            # Recorded channels have units of their own.
+            model.standardize.fit(data.train.inputs, data.train.lengths)
         return model
 
-    # 3 Training: the loss of the task, on batches that it may augment.
+    # 3 Training: the loss of the task, on batches in which digits may be distorted.
 
     def loss(
         self, config: SequenceConfig, model: nn.Module, batch: tuple[Tensor, Tensor, Tensor]
     ) -> StepOutput:
         """Return loss and accuracy: inputs (B, T) or (B, T, C), lengths (B,), labels (B,)."""
-        task = task_of(config)
+        task = TASKS[config.task]
         inputs, lengths, labels = batch
         outputs = model(inputs, lengths)  # (B, K)
         loss = task.loss(outputs, labels)
@@ -131,9 +131,13 @@ class SequenceClassification(Experiment[SequenceConfig]):
         return StepOutput(loss, {"loss": loss, "accuracy": accuracy}, len(labels))
 
     def training_batches(self, config: SequenceConfig, data: SequenceData, epoch: int) -> Batches:
-        """Return the batches of an epoch, augmented."""
+        """Return the batches of an epoch; each digit may be distorted by a map of its own."""
+
+        def distort(inputs: Tensor, lengths: Tensor, labels: Tensor) -> LabelledSequences:
+            return LabelledSequences(random_affine(inputs, config.distortion), lengths, labels)
+
         batches = super().training_batches(config, data, epoch)
-        return MappedBatches(batches, task_of(config).augment)
+        return MappedBatches(batches, distort) if config.distortion else batches
 
     def validation_batches(self, config: SequenceConfig, data: SequenceData) -> TensorBatches:
         """Return the validation split, 100 sequences at a time."""
@@ -145,7 +149,7 @@ class SequenceClassification(Experiment[SequenceConfig]):
         self, config: SequenceConfig, trained: Trained, test: LabelledSequences
     ) -> SequenceEvaluation:
         """Evaluate the network on the test split."""
-        task, outputs = task_of(config), predict(trained.model, test)
+        task, outputs = TASKS[config.task], predict(trained.model, test)
         metrics = {
             "test/accuracy": fraction(task.correct(outputs, test.labels)).item(),
             "test/loss": task.loss(outputs, test.labels).item(),
@@ -155,12 +159,11 @@ class SequenceClassification(Experiment[SequenceConfig]):
             f"test accuracy {metrics['test/accuracy']:.4f} on {len(test.labels):,} sequences"
         )
         solved = sequences_to_solve(config, trained.history)
-        if solved is not None:
+        if solved < math.inf:
             metrics["best/sequences_to_solve"] = solved
-            headline += f", solved after {solved:,}"
-        return SequenceEvaluation(
-            metrics=metrics, headline=f"{headline}.", test=test, outputs=outputs
-        )
+            headline += f", solved after {solved:,.0f}"
+        headline += "."
+        return SequenceEvaluation(metrics=metrics, headline=headline, test=test, outputs=outputs)
 
     # 5 Figures: how training went, what is predicted, and what the network does step by step.
 
@@ -168,7 +171,7 @@ class SequenceClassification(Experiment[SequenceConfig]):
         self, config: SequenceConfig, trained: Trained, evaluation: SequenceEvaluation
     ) -> Iterator[NamedFigure]:
         """Draw predictions on the test split, and look closely at up to eight sequences."""
-        task, data = task_of(config), trained.data
+        task, data = TASKS[config.task], trained.data
         test, outputs = evaluation.test, evaluation.outputs
         correct = task.correct(outputs, test.labels)
 

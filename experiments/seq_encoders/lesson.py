@@ -24,7 +24,7 @@ from experiments.seq_classification.lesson import (
     num_parameters,
     sequences_to_solve,
 )
-from experiments.seq_classification.tasks import SequenceData, task_of
+from experiments.seq_classification.tasks import TASKS, SequenceData
 from experiments.seq_encoders.config import EncodersConfig
 from harness.evaluation import sample_std
 from harness.experiment import NamedFigure, Trained
@@ -37,108 +37,15 @@ LENGTHS = (32, 64, 128, 256, 512, 1024)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EncoderResult:
-    """What the networks with one encoder have reached."""
-
-    num_parameters: int
-    accuracies: np.ndarray
-    """(seeds, epochs), on validation."""
-    solved: np.ndarray
-    """(seeds,): training sequences until the task was solved, infinite where it never was."""
-    milliseconds: np.ndarray
-    """(len(LENGTHS),): time of prediction for a sequence of each length."""
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        """What is logged of an encoder."""
-        last = self.accuracies[:, -1]
-        metrics = {
-            "num_parameters": float(self.num_parameters),
-            "val_accuracy_mean": float(last.mean()),
-            "val_accuracy_std": sample_std(last.tolist()),
-            "seeds_solved": float(np.isfinite(self.solved).sum()),
-        }
-        if np.isfinite(self.solved).all():
-            metrics["sequences_to_solve_mean"] = float(self.solved.mean())
-        return metrics
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class EncodersEvaluation(SequenceEvaluation):
-    """The evaluation of the one network, and the comparison."""
+    """The evaluation of the one network, and the comparison, by encoder."""
 
-    by_encoder: dict[str, EncoderResult]
-
-
-class EncoderComparison(SequenceClassification):
-    """Which encoder solves a task from the fewest sequences, and which is fastest."""
-
-    config_class = EncodersConfig
-
-    # 4 Evaluation: encoders are compared on validation; the test split is for the one network.
-
-    def evaluate(
-        self, config: Any, trained: Trained, test: LabelledSequences
-    ) -> EncodersEvaluation:
-        """Evaluate the network, and train and compare those with each encoder."""
-        evaluation = super().evaluate(config, trained, test)
-        by_encoder: dict[str, EncoderResult] = {
-            encoder: train_and_measure(recipe(config, encoder, trained.data), trained.data)
-            for encoder in ENCODERS
-        }
-        compared = {
-            f"by_encoder/{encoder}_{name}": value
-            for encoder, result in by_encoder.items()
-            for name, value in result.metrics.items()
-        }
-        return EncodersEvaluation(
-            metrics=evaluation.metrics | compared,
-            headline=evaluation.headline,
-            test=test,
-            outputs=evaluation.outputs,
-            by_encoder=by_encoder,
-        )
-
-    # 5 Figures: those of the one network, then the comparison.
-
-    def figures(
-        self, config: SequenceConfig, trained: Trained, evaluation: Any
-    ) -> Iterator[NamedFigure]:
-        """Draw the network, and how the encoders compare."""
-        yield from super().figures(config, trained, evaluation)
-        by_encoder: dict[str, EncoderResult] = evaluation.by_encoder
-        x, per_epoch = "epoch", 1
-        if task_of(config).new_sequences_per_epoch:
-            x, per_epoch = "training sequences", task_of(config).new_sequences_per_epoch
-            solved = {encoder: result.solved for encoder, result in by_encoder.items()}
-            total = per_epoch * config.num_epochs
-            yield "sequences_to_solve", figures.sequences_to_solve(solved, total)
-        accuracies = {encoder: result.accuracies for encoder, result in by_encoder.items()}
-        y = f"validation accuracy, {config.task}"
-        yield "encoders", training.compared(accuracies, y, x=x, step=per_epoch)
-        times = {encoder: result.milliseconds for encoder, result in by_encoder.items()}
-        yield "time_by_length", figures.time_by_length(LENGTHS, times)
-
-
-class OneEncoder(SequenceClassification):
-    """Sequence classification whose progress bar names the encoder."""
-
-    def title(self, config: SequenceConfig) -> str:
-        """Return what the progress bar says."""
-        return f"{config.encoder}, seed {config.seed}"
-
-
-def train_and_measure(config: EncodersConfig, data: SequenceData) -> EncoderResult:
-    """Train networks with one encoder over seeds, and time the first of them."""
-    networks = train_with_seeds(OneEncoder(), config, config.seeds_of_each)
-    counts = [sequences_to_solve(config, network.history) for network in networks]
-    model, inputs = networks[0].model, data.validation.inputs[:20]
-    return EncoderResult(
-        num_parameters=num_parameters(model),
-        accuracies=np.stack([network.history.column("val/accuracy") for network in networks]),
-        solved=np.array([math.inf if count is None else count for count in counts]),
-        milliseconds=np.array([milliseconds(model, inputs, length) for length in LENGTHS]),
-    )
+    accuracies: dict[str, np.ndarray]
+    """(seeds, epochs), on validation."""
+    solved: dict[str, np.ndarray]
+    """(seeds,): training sequences until the task was solved, infinite where it never was."""
+    milliseconds: dict[str, np.ndarray]
+    """(len(LENGTHS),): time of prediction for a sequence of each length."""
 
 
 def recipe(config: EncodersConfig, encoder: EncoderName, data: SequenceData) -> EncodersConfig:
@@ -164,13 +71,9 @@ def recipe(config: EncodersConfig, encoder: EncoderName, data: SequenceData) -> 
 
 @torch.inference_mode()
 def milliseconds(model: nn.Module, inputs: Tensor, length: int) -> float:
-    """Return the time of prediction for a sequence, the median of five measurements.
+    """Return the time of prediction for a sequence, the median of five measurements on the CPU.
 
-    Args:
-        model: on the CPU, in evaluation mode.
-        inputs: a batch of sequences (B, T, ...), repeated or cut to `length`.
-        length: in steps.
-
+    The inputs (B, T, ...) are repeated or cut to `length` steps.
     """
     inputs = inputs[:, torch.arange(length) % inputs.shape[1]]
     lengths = torch.full((len(inputs),), length)
@@ -180,6 +83,68 @@ def milliseconds(model: nn.Module, inputs: Tensor, length: int) -> float:
         model(inputs, lengths)
         seconds.append(time.perf_counter() - start)
     return 1000 * float(np.median(seconds[1:])) / len(inputs)  # the first one warms up
+
+
+def encoder_metrics(accuracies: np.ndarray, solved: np.ndarray) -> dict[str, float]:
+    """Return what is logged of an encoder: see `EncodersEvaluation`."""
+    last = accuracies[:, -1]
+    metrics = {
+        "val_accuracy_mean": float(last.mean()),
+        "val_accuracy_std": sample_std(last.tolist()),
+        "seeds_solved": float(np.isfinite(solved).sum()),
+    }
+    if np.isfinite(solved).all():
+        metrics["sequences_to_solve_mean"] = float(solved.mean())
+    return metrics
+
+
+class EncoderComparison(SequenceClassification):
+    """Which encoder solves a task from the fewest sequences, and which is fastest."""
+
+    config_class = EncodersConfig
+
+    def title(self, config: SequenceConfig) -> str:
+        """Return what the progress bar says."""
+        return f"{self.name}, {config.encoder}, seed {config.seed}"
+
+    # 4 Evaluation: encoders are compared on validation; the test split is for the one network.
+
+    def evaluate(
+        self, config: Any, trained: Trained, test: LabelledSequences
+    ) -> EncodersEvaluation:
+        """Evaluate the network, and train and compare those with each encoder."""
+        evaluation = super().evaluate(config, trained, test)
+        data, metrics = trained.data, dict(evaluation.metrics)
+        accuracies, solved, times = {}, {}, {}
+        for encoder in ENCODERS:
+            networks = train_with_seeds(self, recipe(config, encoder, data), config.seeds_of_each)
+            histories = [network.history for network in networks]
+            accuracies[encoder] = np.stack([each.column("val/accuracy") for each in histories])
+            solved[encoder] = np.array([sequences_to_solve(config, each) for each in histories])
+            model, inputs = networks[0].model, data.validation.inputs[:20]
+            times[encoder] = np.array([milliseconds(model, inputs, steps) for steps in LENGTHS])
+            measured = encoder_metrics(accuracies[encoder], solved[encoder])
+            measured["num_parameters"] = num_parameters(model)
+            metrics |= {f"by_encoder/{encoder}_{name}": v for name, v in measured.items()}
+        compared = {"accuracies": accuracies, "solved": solved, "milliseconds": times}
+        return EncodersEvaluation(**{**vars(evaluation), **compared, "metrics": metrics})
+
+    # 5 Figures: those of the one network, then the comparison.
+
+    def figures(
+        self, config: SequenceConfig, trained: Trained, evaluation: Any
+    ) -> Iterator[NamedFigure]:
+        """Draw the network, and how the encoders compare."""
+        yield from super().figures(config, trained, evaluation)
+        x, per_epoch = "epoch", 1
+        new_sequences = TASKS[config.task].new_sequences_per_epoch(config)
+        if new_sequences:
+            x, per_epoch = "training sequences", new_sequences
+            total = per_epoch * config.num_epochs
+            yield "sequences_to_solve", figures.sequences_to_solve(evaluation.solved, total)
+        y = f"validation accuracy, {config.task}"
+        yield "encoders", training.compared(evaluation.accuracies, y, x=x, step=per_epoch)
+        yield "time_by_length", figures.time_by_length(LENGTHS, evaluation.milliseconds)
 
 
 EXPERIMENT = EncoderComparison()

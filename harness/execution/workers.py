@@ -7,7 +7,6 @@ behind but the task that it had.
 import contextlib
 import ctypes
 import gc
-import io
 import math
 import os
 import signal
@@ -17,6 +16,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -41,7 +41,6 @@ EXPECTED_ERRORS = (
 )
 """What some values of the parameters lead to, and is no fault of the code."""
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
-
 
 ErrorKind = Literal["expected", "user", "bug"]
 """What the values led to, what the user can correct, and what only a change of the code can."""
@@ -105,15 +104,15 @@ class Worker:
     def submit(self, task: Task) -> None:
         """Give an idle worker a task; a dead one is noticed when messages are received."""
         self.task = task
-        try:
-            self.connection.send(task)
-        except OSError:
-            self.process.kill()
+        self._send(task)
 
     def reply(self, *, prune: bool) -> None:
         """Answer the report of an epoch: whether it was the last that is wanted."""
+        self._send(prune)
+
+    def _send(self, content: Task | bool) -> None:
         try:
-            self.connection.send(prune)
+            self.connection.send(content)
         except OSError:
             self.process.kill()
 
@@ -139,10 +138,8 @@ class Pool:
         gpu: bool = False,
         initializer: Callable[[], object] | None = None,
     ):
-        self.size = size
-        self.gpu = gpu
-        self.threads = threads_per_worker(size, threads)
-        self.initializer = initializer
+        threads = threads_per_worker(size, threads)
+        self._set_up = partial(_set_up, size, threads, gpu, initializer)
         self._context = forkserver.context()
         self.workers = [self._start(number) for number in range(size)]
 
@@ -194,10 +191,8 @@ class Pool:
 
     def _start(self, number: int) -> Worker:
         here, there = self._context.Pipe()
-        settings = _Settings(
-            number, self.size, self.threads, self.gpu, str(Path.cwd()), self.initializer
-        )
-        process = self._context.Process(target=_work, args=(there, settings), daemon=True)
+        set_up = partial(self._set_up, number, Path.cwd())
+        process = self._context.Process(target=_work, args=(there, set_up), daemon=True)
         process.start()
         there.close()
         return Worker(number, process, here)
@@ -218,27 +213,13 @@ def threads_per_worker(workers: int, threads: int = 0) -> int:
     return max(1, min(cores // workers, most))
 
 
-class _Settings(NamedTuple):
-    """What of the machine a worker may use, and how it begins.
-
-    The server that it is forked from may have started in another folder.
-    """
-
-    number: int
-    size: int
-    threads: int
-    gpu: bool
-    folder: str
-    initializer: Callable[[], object] | None
-
-
 class _ParentGoneError(Exception):
     """The process that gives the tasks is gone."""
 
 
-def _work(connection: Connection, settings: _Settings) -> None:
+def _work(connection: Connection, set_up: Callable[[], None]) -> None:
     """Carry out one task after the other, until the parent process is gone."""
-    _set_up(settings)
+    set_up()
 
     def report(epoch: int, metrics: dict[str, float]) -> None:
         try:
@@ -263,19 +244,30 @@ def _work(connection: Connection, settings: _Settings) -> None:
             return  # its context is lost; another process takes its place
 
 
-def _set_up(settings: _Settings) -> None:
+def _set_up(
+    size: int,
+    threads: int,
+    gpu: bool,
+    initializer: Callable[[], object] | None,
+    number: int,
+    folder: Path,
+) -> None:
+    """Make this process the worker of a number, in a pool of a size."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
     if sys.platform == "linux":
         set_parent_death_signal = 1
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
-    os.chdir(settings.folder)
+    os.chdir(folder)  # the server that it is forked from may have started in another one
     tqdm.set_lock(threading.RLock())  # its own is shared between processes: one killed leaks it
-    sys.stderr = _NoTerminal(sys.stderr.buffer, line_buffering=True)
-    torch.set_num_threads(settings.threads)
-    if settings.gpu:
-        _assign_gpu(settings.number, settings.size)
-    if settings.initializer is not None:
-        settings.initializer()
+    sys.stderr.isatty = lambda: False  # type: ignore[method-assign]  # bars are the parent's
+    torch.set_num_threads(threads)
+    if gpu:  # one of its own, or an equal part of the memory of a shared one
+        count = torch.cuda.device_count()
+        torch.cuda.set_device(number % count)
+        if (sharing := math.ceil(size / count)) > 1:
+            torch.cuda.set_per_process_memory_fraction(0.9 / sharing)
+    if initializer is not None:
+        initializer()
 
 
 def _attempt(task: Task, report: Report) -> Message:
@@ -302,19 +294,3 @@ def _kind(error: Exception) -> ErrorKind:
         return "user"
     out_of_memory = any(words in str(error).lower() for words in OUT_OF_MEMORY)
     return "expected" if isinstance(error, EXPECTED_ERRORS) or out_of_memory else "bug"
-
-
-class _NoTerminal(io.TextIOWrapper):
-    """Standard error, on which progress bars stay silent: they belong to the parent."""
-
-    def isatty(self) -> bool:
-        return False
-
-
-def _assign_gpu(number: int, size: int) -> None:
-    """Use a GPU of its own, or an equal part of the memory of a shared one."""
-    count = torch.cuda.device_count()
-    torch.cuda.set_device(number % count)
-    sharing = math.ceil(size / count)
-    if sharing > 1:
-        torch.cuda.set_per_process_memory_fraction(0.9 / sharing)

@@ -1,6 +1,7 @@
 """Figures of any classifier: confusion matrix, ROC curve, reliability diagram, feature map."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -28,22 +29,14 @@ def confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
     side = 7.2 if crowded else 5.2
     figure, ((axes,),) = style.canvas(width=side, height=side)
     axes.imshow(shares, "Blues", vmin=0, vmax=1)
+    look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8 if crowded else 13}
     for (row, column), count in np.ndenumerate(matrix):
         share = shares[row, column]
-        axes.text(
-            column,
-            row,
-            f"{count:,}\n{share:.0%}",
-            ha="center",
-            va="center",
-            fontsize=8 if crowded else 13,
-            color="white" if share > 0.5 else "black",
-        )
-    axes.set_xticks(range(num_classes), names)
+        colour = "white" if share > 0.5 else "black"
+        axes.text(column, row, f"{count:,}\n{share:.0%}", color=colour, **look)
+    slanted: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+    axes.set_xticks(range(num_classes), names, **(slanted if crowded else {}))
     axes.set_yticks(range(num_classes), names)
-    if crowded:
-        for name in axes.get_xticklabels():
-            name.set(rotation=45, ha="right", rotation_mode="anchor")
     axes.tick_params(length=0)
     title = f"Accuracy {correct / max(total, 1):.3f}: {correct:,} of {total:,} correct"
     style.titled(axes, f"{title}\n(percentages are of each actual class)", "predicted", "actual")
@@ -64,22 +57,16 @@ def roc(labels: np.ndarray, scores: np.ndarray, positive: str) -> Figure:
     false_positives, true_positives, _ = metrics.roc_curve(labels, scores)
     area = metrics.auc(false_positives, true_positives)
     figure, ((axes,),) = style.canvas(width=5.8, height=5.8)
-    axes.plot(
-        false_positives,
-        true_positives,
-        color=style.BLUE,
-        clip_on=False,
-        label=f"classifier: AUC {area:.3f}",
-    )
+    curve = {"color": style.BLUE, "clip_on": False, "label": f"classifier: AUC {area:.3f}"}
+    axes.plot(false_positives, true_positives, **curve)
     _draw_diagonal(axes, "chance: AUC 0.5")
-    axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1)
-    axes.set_aspect("equal")
-    style.titled(
-        axes,
-        f"ROC curve, positive class: {positive}",
-        f"false positive rate (others predicted as {positive})",
-        f"true positive rate ({positive} predicted as {positive})",
+    axes.set(
+        title=f"ROC curve, positive class: {positive}",
+        xlabel=f"false positive rate (others predicted as {positive})",
+        ylabel=f"true positive rate ({positive} predicted as {positive})",
+        xlim=(0, 1),
+        ylim=(0, 1),
+        aspect="equal",
     )
     axes.legend(frameon=False, loc="lower right")
     return figure
@@ -111,21 +98,18 @@ def reliability(
     _draw_diagonal(upper, "perfectly calibrated")
     upper.vlines(x, x, y, color=style.VERMILION, linewidth=3, label="gap", zorder=1)
     lowest = edges[filled[0]]
+    upper.set(title=f"Expected calibration error {calibration_error:.3f}", ylabel="accuracy")
     upper.set_ylim(min(lowest, 0.95 * y.min()), 1)
-    title = f"Expected calibration error {calibration_error:.3f}"
-    style.titled(upper, title, "", "accuracy")
     upper.tick_params(labelbottom=False)
     style.legend(upper)
 
-    bars = lower.bar(
-        edges[:-1], samples, np.diff(edges), align="edge", color=style.BLUE, ec="white"
-    )
+    look: dict[str, Any] = {"align": "edge", "color": style.BLUE, "ec": "white"}
+    bars = lower.bar(edges[:-1], samples, np.diff(edges), **look)
     lower.bar_label(bars, [f"{n:,}" if n else "" for n in samples], padding=2, fontsize=9)
     lower.set_ylim(0, 1.2 * samples.max())
     style.titled(lower, "", "confidence: probability of the predicted class", "samples")
     for axes in (upper, lower):
-        axes.set_xlim(lowest, 1)
-        axes.set_xticks(edges[filled[0] :])
+        axes.set(xlim=(lowest, 1), xticks=edges[filled[0] :])
     return figure
 
 

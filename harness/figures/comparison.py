@@ -1,7 +1,7 @@
 """Groups of runs compared: by epoch, against training time, against number of parameters."""
 
 from collections.abc import Mapping, Sequence, Sized
-from itertools import cycle
+from itertools import cycle, zip_longest
 from typing import TypeVar
 
 import numpy as np
@@ -47,44 +47,23 @@ def curves(values: Mapping[str, Sequence[np.ndarray]], y: str) -> Figure:
 def mean_and_std(runs: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and sample standard deviation of each epoch, over the runs that reached it.
 
-    Args:
-        runs: (epochs,) each, not all empty.
-
-    Returns:
-        Two arrays (E,) for E epochs of the longest run; the deviation of a single run is 0.
-
+    Of runs (epochs,) each, not all empty, two arrays (E,) for the E epochs of the longest one;
+    the deviation of a single run is 0.
     """
-    by_epoch = [
-        np.array([run[epoch] for run in runs if epoch < len(run)])
-        for epoch in range(max(map(len, runs)))
-    ]
-    mean = np.array([values.mean() for values in by_epoch])
-    deviation = np.array([values.std(ddof=1) if len(values) > 1 else 0.0 for values in by_epoch])
-    return mean, deviation
+    by_epoch = np.ma.masked_invalid(list(zip_longest(*runs, fillvalue=np.nan)))
+    return by_epoch.mean(1).filled(np.nan), by_epoch.std(1, ddof=1).filled(0)
 
 
-def against_time(
-    seconds: Mapping[str, np.ndarray], values: Mapping[str, np.ndarray], y: str
-) -> Figure:
-    """Draw a metric of each run against its training time.
+def against(xs: Mapping[str, np.ndarray], ys: Mapping[str, np.ndarray], x: str, y: str) -> Figure:
+    """Draw a metric of each run against what it costs, such as training time.
 
     Args:
-        seconds: (runs,) by the group's name, positive; some groups may have none.
-        values: (runs,) likewise.
+        xs: (runs,) costs by the group's name, positive; some groups may have none.
+        ys: (runs,) values of the metric, likewise.
+        x: name of the costs' axis.
         y: name of the values' axis.
 
     """
-    return _against(seconds, values, "training time (s)", y)
-
-
-def against_parameters(
-    parameters: Mapping[str, np.ndarray], values: Mapping[str, np.ndarray], y: str
-) -> Figure:
-    """Draw a metric of each run against the number of its parameters; see `against_time`."""
-    return _against(parameters, values, "number of parameters", y)
-
-
-def _against(xs: Mapping[str, np.ndarray], ys: Mapping[str, np.ndarray], x: str, y: str) -> Figure:
     figure, ((axes,),) = style.canvas(width=8.0, height=4.4)
     several = False
     for (name, values), colour, marker in _looks(ys):
@@ -101,10 +80,9 @@ def _against(xs: Mapping[str, np.ndarray], ys: Mapping[str, np.ndarray], x: str,
     everywhere = np.concatenate(list(xs.values()))
     low, high = everywhere.min(), everywhere.max()
     edge = max(3.0, high / low) ** 0.1 if low < high else 3.0
-    axes.set_xlim(low / edge, high * edge)
-    axes.set_xscale("log")
+    axes.set(xlim=(low / edge, high * edge), xscale="log")
     axes.margins(y=0.1)
-    _label_ticks(axes)
+    label_ticks(axes)
     axes.grid(alpha=0.3, linewidth=0.6)
     title = "Runs, and the mean of each group ±1 standard deviation" if several else "One run each"
     style.titled(axes, title, x, y)
@@ -112,11 +90,11 @@ def _against(xs: Mapping[str, np.ndarray], ys: Mapping[str, np.ndarray], x: str,
     return figure
 
 
-def _label_ticks(axes: Axes) -> None:
+def label_ticks(axes: Axes) -> None:
     """Label at least two ticks of a logarithmic axis, without exponents; more within a decade."""
     low, high = axes.get_xlim()
-    few, some, all_of_them = [1.0], [1.0, 2.0, 5.0], [float(digit) for digit in range(1, 10)]
-    subs = few if high / low > 100 else some if high / low > 4 else all_of_them
+    digits = [1] if high / low > 100 else [1, 2, 5] if high / low > 4 else range(1, 10)
+    subs = [float(digit) for digit in digits]
     axes.xaxis.set_major_locator(LogLocator(subs=subs))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.9g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
@@ -136,9 +114,8 @@ def label(name: str) -> str:
     name = name or "(empty)"
     short = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
     plain = short.replace("$", r"\$").replace("\n", " ")
-    return (
-        f" {plain}" if plain.startswith("_") else plain
-    )  # matplotlib leaves such names out of legends
+    # matplotlib leaves names that begin with an underscore out of legends.
+    return f" {plain}" if plain.startswith("_") else plain
 
 
 def _legend(figure: Figure) -> None:

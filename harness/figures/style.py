@@ -20,17 +20,18 @@ EXPERTS = (GREEN, PURPLE, VERMILION, SKY, YELLOW, BLACK, ORANGE, BLUE)
 """Begin with other colours than those of the classes, which appear in the same figures."""
 
 # For every figure of the process: matplotlib reads these when it draws, not when a figure is made.
-_SETTINGS: dict[Any, Any] = {
-    "font.size": 11,
-    "axes.titlesize": 12,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": False,
-    "lines.linewidth": 2,
-    "figure.dpi": 110,
-    "savefig.dpi": 110,
-}
-mpl.rcParams.update(_SETTINGS)
+mpl.rcParams.update(
+    {
+        "font.size": 11,
+        "axes.titlesize": 12,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": False,
+        "lines.linewidth": 2,
+        "figure.dpi": 110,
+        "savefig.dpi": 110,
+    }
+)
 
 
 def canvas(
@@ -46,9 +47,7 @@ def canvas(
 
 def titled(axes: Axes, title: str, x: str, y: str) -> None:
     """Set the title of axes and the names of x and y."""
-    axes.set_title(title)
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
+    axes.set(title=title, xlabel=x, ylabel=y)
 
 
 def legend(axes: Axes, handles: list[Line2D] | None = None, *, below: bool = False) -> None:

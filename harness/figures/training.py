@@ -83,8 +83,7 @@ def compared(
         mean, low, high = values.mean(0), values.min(0), values.max(0)
         axes.plot(epochs, mean, color=colour, label=f"{name}: {mean[-1]:.4f}")
         axes.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
-    axes.set_ylim(0, 1.06)
-    axes.set_yticks(np.linspace(0, 1, 6))
+    axes.set(yticks=np.linspace(0, 1, 6), ylim=(0, 1.06))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     seeds = next(iter(accuracies.values())).shape[0]
     style.titled(axes, f"Mean of {seeds} seeds, with a band from the lowest to the highest", x, y)

@@ -1,5 +1,7 @@
 """Heat maps of hidden units over the steps of a sequence."""
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
@@ -18,11 +20,5 @@ def draw_units(axes: Axes, values: np.ndarray, order: np.ndarray) -> AxesImage:
     """Draw values (T, F) of units in this order, from step to step; zero is white."""
     limit = np.abs(values).max() or 1.0
     axes.set_yticks([])
-    return axes.imshow(
-        values[:, order].T,
-        "RdBu_r",
-        aspect="auto",
-        vmin=-limit,
-        vmax=limit,
-        interpolation="nearest",
-    )
+    look: dict[str, Any] = {"aspect": "auto", "interpolation": "nearest"}
+    return axes.imshow(values[:, order].T, "RdBu_r", vmin=-limit, vmax=limit, **look)

@@ -11,13 +11,7 @@ from harness.tracking.models import LoadedModel
 
 Row = dict[str, Any]
 """A prediction, by the names of its columns. The first is `input`; `error` stands for failure."""
-
-
 R = TypeVar("R", bound=PredictRequest)
-
-
-def generate_nothing(request: PredictRequest, model: LoadedModel) -> None:
-    """Generate no text: for models that predict rows alone."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +22,7 @@ class Inference(Generic[R]):
     """The request, with the options of this architecture."""
     predict: Callable[[R, LoadedModel], Iterator[Row]]
     """Yields a row for each input, in order; a UserError if the inputs cannot be used."""
-    generate: Callable[[R, LoadedModel], Iterator[str] | None] = generate_nothing
+    generate: Callable[[R, LoadedModel], Iterator[str] | None] = lambda request, model: None
     """Yields a text piece by piece, for models that generate text."""
 
 

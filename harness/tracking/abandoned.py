@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlparse
-from urllib.request import url2pathname
 
 import mlflow
 from mlflow.entities import Run, ViewType
@@ -21,6 +19,7 @@ from mlflow.tracking import MlflowClient
 from harness.errors import UserError
 from harness.tracking.processes import process_gone
 from harness.tracking.run import CHECKPOINT
+from harness.tracking.store import local_folder
 
 SECONDS_UNTOUCHED = 24 * 3600
 """Least age of a checkpoint that is deleted. Where two stores share a folder, it may be a run of
@@ -38,31 +37,27 @@ class Finding(NamedTuple):
 def abandoned_runs() -> Iterator[Finding]:
     """Yield the runs that say RUNNING although their process has ended."""
     for run in runs_that_are("RUNNING"):
-        tags = run.data.tags
-        if process_gone(tags):
-            name = f"run {run.info.run_id} ({run.info.run_name})"
-            yield Finding(
-                f"{name} says RUNNING, but its process {tags.get('process_id')} has ended",
-                partial(close, run),
+        if process_gone(run.data.tags):
+            name, process = run.info.run_name, run.data.tags.get("process_id")
+            text = (
+                f"run {run.info.run_id} ({name}) says RUNNING, but its process {process} has ended"
             )
+            yield Finding(text, partial(close, run))
 
 
 def close(run: Run) -> None:
     """End a run as KILLED, with the reason; unless somebody has resumed it meanwhile."""
-    client = MlflowClient()
-    # On a server there is no lock: ask once more.
-    if not process_gone(client.get_run(run.info.run_id).data.tags):
-        return
-    client.set_tag(run.info.run_id, "failure", "its process ended without ending the run")
-    client.set_terminated(run.info.run_id, "KILLED")
+    client, run_id = MlflowClient(), run.info.run_id
+    if process_gone(client.get_run(run_id).data.tags):  # on a server there is no lock: ask again
+        client.set_tag(run_id, "failure", "its process ended without ending the run")
+        client.set_terminated(run_id, "KILLED")
 
 
 def runs_that_are(status: str) -> list[Run]:
     """Return every run of a status, of all experiments."""
+    query = f"attributes.status = '{status}'"
     return mlflow.search_runs(  # type: ignore[no-any-return]
-        search_all_experiments=True,
-        filter_string=f"attributes.status = '{status}'",
-        output_format="list",
+        filter_string=query, search_all_experiments=True, output_format="list"
     )
 
 
@@ -76,20 +71,13 @@ def orphaned_checkpoints() -> Iterator[Finding]:
                 continue  # no folder that MLflow has made: somebody's copy
             untouched = time.time() - checkpoint.stat().st_mtime
             if untouched > SECONDS_UNTOUCHED and not is_known(run_id):
-                size = checkpoint.stat().st_size / 1e6
-                yield Finding(
-                    f"checkpoint {checkpoint} ({size:,.1f} MB) belongs to no run of this store",
-                    partial(delete, checkpoint),
-                )
+                size = f"{checkpoint.stat().st_size / 1e6:,.1f} MB"
+                text = f"checkpoint {checkpoint} ({size}) belongs to no run of this store"
+                yield Finding(text, partial(delete, checkpoint))
 
 
 def delete(checkpoint: Path) -> None:
-    """Delete a checkpoint.
-
-    Raises:
-        UserError: the file system refuses.
-
-    """
+    """Delete a checkpoint; a `UserError` if the file system refuses."""
     try:
         checkpoint.unlink(missing_ok=True)
     except OSError as error:
@@ -102,12 +90,6 @@ def checkpoints_of_finished_runs() -> Iterator[Path]:
         folder = local_folder(run.info.artifact_uri)
         if folder:
             yield (folder / CHECKPOINT).parent
-
-
-def local_folder(uri: str) -> Path | None:
-    """Return the folder of a location of artifacts, and None if it is on a server."""
-    location = urlparse(uri)
-    return Path(url2pathname(location.path)) if location.scheme in ("", "file") else None
 
 
 def is_known(run_id: str) -> bool:

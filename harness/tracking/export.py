@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,13 @@ from mlflow.types.schema import Schema, TensorSpec
 
 from harness.experiment import ModelExport
 
+NEEDED = ("mlflow", "torch", "numpy")
+
 
 def log_model(exported: ModelExport, metadata: Mapping[str, Any]) -> None:
-    """Log a model to the active run, as `model`.
+    """Log a model to the active run, as `model`, with JSON-serialisable metadata in MLmodel.
 
-    Args:
-        exported: its module may be on any device and in any mode: it is exported from the CPU in
-            evaluation mode. The example has at least two samples.
-        metadata: what the file MLmodel says of it; JSON-serialisable.
-
+    It may be on any device and in any mode: it is exported from the CPU in evaluation mode.
     """
     example, dims = exported.example_input, exported.dynamic_dims
     # In any other memory layout torch would not take a weight for a whole one.
@@ -39,7 +38,8 @@ def log_model(exported: ModelExport, metadata: Mapping[str, Any]) -> None:
         pytorch_model=model,
         signature=ModelSignature(_schema(example, dims), _schema(output, dims)),
         input_example=example,
-        pip_requirements=_requirements(),
+        # To infer what loading needs, MLflow would load the model in another process.
+        pip_requirements=[f"{package}=={version(package).split('+')[0]}" for package in NEEDED],
         metadata=json.loads(json.dumps(metadata)),  # YAML would give tuples a tag of Python
     )
 
@@ -63,9 +63,3 @@ class _PortableFlavor:
 def _schema(array: np.ndarray, dynamic_dims: Sequence[int]) -> Schema:
     shape = (-1 if dim in dynamic_dims else size for dim, size in enumerate(array.shape))
     return Schema([TensorSpec(array.dtype, tuple(shape))])
-
-
-def _requirements() -> list[str]:
-    """Name what loading a model needs; to infer it, MLflow would load it in another process."""
-    torch_version = torch.__version__.split("+")[0]
-    return [f"mlflow=={mlflow.__version__}", f"torch=={torch_version}", f"numpy=={np.__version__}"]

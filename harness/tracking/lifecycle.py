@@ -36,13 +36,9 @@ def track(
     in the tag `failure`. A new run that ends for a `UserError` is deleted: nothing was computed.
     """
     with final_status(delete_failed_starts=not config.resume):
-        active = _start(config, parent_id, name or _name(config, parent_id), tags)
-        known = {
-            "architecture": config.family,
-            "entry_point": config.entry_point,
-            "seed": str(config.seed),
-            "device": device_name,
-        }
+        active = _start(config, parent_id, name, tags)
+        known = {"architecture": config.family, "entry_point": config.entry_point}
+        known |= {"seed": str(config.seed), "device": device_name}
         record(active, config.as_parameters(), known)
         run = Run(active.info.run_id, config)
         try:
@@ -81,7 +77,7 @@ def reopen(run_id: str, config: TrainingConfig) -> Iterator[Run]:
 @contextlib.contextmanager
 def final_status(*, delete_failed_starts: bool) -> Iterator[None]:
     """End the run that is started within with its final status; see `track`."""
-    inside_mlflow_run = "MLFLOW_RUN_ID" in os.environ
+    deletable = delete_failed_starts and "MLFLOW_RUN_ID" not in os.environ
     outer = mlflow.active_run()
     try:
         yield
@@ -90,11 +86,10 @@ def final_status(*, delete_failed_starts: bool) -> Iterator[None]:
         if active is not None and (outer is None or active.info.run_id != outer.info.run_id):
             interrupted = isinstance(error, KeyboardInterrupt | Terminated)
             mlflow.end_run("KILLED" if interrupted else "FAILED")
-            failed_start = isinstance(error, UserError) and delete_failed_starts
             with contextlib.suppress(MlflowException):  # the error itself is what matters
                 reason = f"{type(error).__name__}: {error}".split("\n")[0]
                 MlflowClient().set_tag(active.info.run_id, "failure", reason)
-                if failed_start and not inside_mlflow_run:
+                if deletable and isinstance(error, UserError):
                     MlflowClient().delete_run(active.info.run_id)
         raise
     mlflow.end_run("FINISHED")
@@ -116,18 +111,13 @@ def record(
 
 def detach_from_parent_run(run_id: str) -> None:
     """Leave a note in the run that `mlflow run` has made, where another one is resumed instead."""
-    wrapper = os.environ.pop("MLFLOW_RUN_ID", None)
-    if wrapper is not None:
+    if wrapper := os.environ.pop("MLFLOW_RUN_ID", None):
         note = f"Resumed run {run_id}; see there."
         MlflowClient().set_tag(wrapper, "mlflow.note.content", note)
 
 
-def _name(config: TrainingConfig, parent_id: str | None) -> str:
-    return config.as_name() if parent_id is None else f"seed {config.seed}"
-
-
 def _start(
-    config: TrainingConfig, parent_id: str | None, name: str, tags: Mapping[str, str]
+    config: TrainingConfig, parent_id: str | None, name: str | None, tags: Mapping[str, str]
 ) -> mlflow.ActiveRun:
     """Start the run: a new one, the one that `mlflow run` made, or the one to be resumed."""
     with store_errors(), store_lock():
@@ -147,5 +137,7 @@ def _start(
             log_system_metrics=True,
             tags={"seed": str(config.seed), **process_tags(), **tags},
         )
-        mlflow.set_tag("mlflow.runName", name)  # also in place of the one that `mlflow run` drew
+        # Also in place of the one that `mlflow run` drew.
+        name = name or (f"seed {config.seed}" if parent_id else config.as_name())
+        mlflow.set_tag("mlflow.runName", name)
         return active

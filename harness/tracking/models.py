@@ -2,7 +2,7 @@
 
 import contextlib
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,22 +36,19 @@ class LoadedModel(NamedTuple):
     @torch.inference_mode()
     def __call__(self, inputs: Tensor) -> Tensor:
         """Return the model's outputs."""
-        outputs: Tensor = self.module(inputs)
-        return outputs
+        return self.module(inputs)  # type: ignore[no-any-return]
 
 
 def load(uri: str) -> LoadedModel:
-    """Load a model that this suite has logged.
-
-    Args:
-        uri: any that MLflow knows, such as models:/cnn@champion, runs:/RUN_ID/model or a folder.
+    """Load a model by a URI such as models:/cnn@champion, runs:/RUN_ID/model or a folder.
 
     Raises:
         UserError: there is none, or it is none of this suite's.
 
     """
     try:
-        with store_lock(), _quiet():
+        # Without the progress bars of copying a few small files from one folder to another.
+        with store_lock(), contextlib.redirect_stderr(io.StringIO()):
             folder = mlflow.artifacts.download_artifacts(artifact_uri=uri)
             metadata = Model.load(folder).metadata
     except (MlflowException, OSError, ValueError) as error:
@@ -67,18 +64,8 @@ def _hint(uri: str) -> str:
     """Name the models that the user may have meant."""
     if not uri.startswith("models:/"):
         return "" if ":" in uri or Path(uri).exists() else "; there is no such folder"
-    known = [
-        f"models:/{model.name}@{alias}"
-        for model in MlflowClient().search_registered_models()
-        for alias in model.aliases
-    ]
+    models = MlflowClient().search_registered_models()
+    known = [f"models:/{model.name}@{alias}" for model in models for alias in model.aliases]
     if not known:
         return "; no model is registered yet, but those of runs are runs:/RUN_ID/model"
     return nearest(uri, known, otherwise=f"; there are {', '.join(sorted(known))}")
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Leave out the progress bars of copying a few small files from one folder to another."""
-    with contextlib.redirect_stderr(io.StringIO()):
-        yield

@@ -14,9 +14,7 @@ from harness.tracking.store import store_lock
 def resumed(config: C) -> C:
     """Return the configuration of the run that `config.resume` names.
 
-    A resumed run keeps its configuration; only the device and the time between checkpoints may
-    be others. Another value on the command line that is neither the default nor what the run has
-    is refused.
+    Only the device and the time between checkpoints may be others.
 
     Raises:
         UserError: no such run, a run of another experiment, one that has ended or still runs,
@@ -42,7 +40,7 @@ def resumed(config: C) -> C:
     if run.info.status == "RUNNING" and process_lives(tags):
         raise UserError(f"resume={run_id}: process {tags['process_id']} still works on that run")
     for name, asked in config.changes().items():
-        if name not in ("device", "resume", "checkpoint_seconds") and asked != stored.get(name):
-            has = stored.get(name)
+        has = stored.get(name)
+        if name not in ("device", "resume", "checkpoint_seconds") and asked != has:
             raise UserError(f"{name}={asked}: run {run_id} has {has}, and resuming keeps it")
     return construct(type(config), stored | config.changes())

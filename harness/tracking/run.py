@@ -1,15 +1,12 @@
 """One MLflow run: what an experiment's training, evaluation and figures are written to."""
 
 import shutil
-import statistics
 import tempfile
 import time
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
-from urllib.request import url2pathname
 
 import mlflow
 import numpy as np
@@ -21,12 +18,11 @@ from mlflow.tracking import MlflowClient
 
 from harness.config import TrainingConfig
 from harness.errors import UserError
-from harness.evaluation import sample_std
 from harness.experiment import Animation, ModelExport
 from harness.tracking import export
-from harness.training.checkpoint import Checkpoint, State
+from harness.tracking.store import local_folder
+from harness.training.checkpoint import Checkpoint
 from harness.training.history import History
-from harness.training.loop import Recorder
 
 SECONDS_BETWEEN_CALLS = 1.0
 CHECKPOINT = "checkpoint/last.pt"
@@ -34,25 +30,17 @@ HISTORY = "history.pt"
 CONFIGURATION = "config.json"
 
 
-class Run(Recorder):
+class Run:
     """One MLflow run, as the harness writes to it."""
 
     def __init__(self, run_id: str, config: TrainingConfig):
         self.run_id = run_id
-        self._checkpoint = checkpoint_of(run_id, config.checkpoint_seconds)
+        self.checkpoint = checkpoint_of(run_id, config.checkpoint_seconds)
         self._config = config
-        self._last_epoch = _last_epoch(run_id) if config.resume else 0
+        logged = MlflowClient().get_metric_history(run_id, "val/loss") if config.resume else []
+        self._last_epoch = max((metric.step for metric in logged), default=0)
         self._unsent: list[Metric] = []
         self._sent = time.monotonic()
-
-    def load_checkpoint(self) -> State | None:  # noqa: D102
-        return self._checkpoint.load()
-
-    def offer_checkpoint(self, state: State) -> None:  # noqa: D102
-        self._checkpoint.offer(state)
-
-    def flush_checkpoint(self) -> None:  # noqa: D102
-        self._checkpoint.flush()
 
     def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Log the metrics of an epoch, counted from 1; once only per epoch.
@@ -88,8 +76,8 @@ class Run(Recorder):
             return
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"{name}.gif"
-            # The last frame, which shows the trained model, stays for longer.
             first, *others = figure.frames
+            # The last frame, which shows the trained model, stays for longer.
             durations = [figure.milliseconds] * len(others) + [20 * figure.milliseconds]
             first.save(path, save_all=True, append_images=others, duration=durations, loop=0)
             mlflow.log_artifact(str(path), "figures")
@@ -103,76 +91,43 @@ class Run(Recorder):
             mlflow.log_table(content, path, run_id=self.run_id)
 
     def log_dataset(
-        self,
-        name: str,
-        split: str,
-        features: np.ndarray,
-        targets: np.ndarray,
-        fingerprint: str | None = None,
+        self, name: str, split: str, arrays: tuple[np.ndarray, np.ndarray], digest: str | None
     ) -> None:
-        """Log the data of a split, with the fingerprint that identifies it.
-
-        Without one, MLflow computes it from the first values.
-        """
+        """Log inputs and targets of a split; without a digest, MLflow computes one of its own."""
         from mlflow.data import from_numpy
 
-        data = from_numpy(features, targets=targets, name=name, digest=fingerprint)
+        inputs, targets = arrays
+        data = from_numpy(inputs, targets=targets, name=name, digest=digest)
         mlflow.log_input(data, context=split)
 
     def log_model(self, exported: ModelExport) -> None:
-        """Log the model as `model`, if the run has none yet; see `export.log_model`.
-
-        Its metadata say what it was trained as, and what its inputs and outputs stand for.
-        """
+        """Log the model, if the run has none yet, with what it was trained as."""
         if model_of(self.run_id) is None:
             metadata = {
                 "architecture": self._config.family,
                 "entry_point": self._config.entry_point,
                 "configuration": self._config.as_parameters(),
                 "weights_prefix": exported.weights_prefix,
-                **exported.metadata,
             }
-            export.log_model(exported, metadata)
+            export.log_model(exported, {**metadata, **exported.metadata})
 
     def log_history(self, history: History) -> None:
         """Log what was measured in every epoch, so that figures can be drawn of it again."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / HISTORY
-            torch.save(history.state_dict(), path)
+            torch.save(vars(history), path)
             mlflow.log_artifact(str(path))
 
     def load_history(self) -> History:
-        """Return what `log_history` has logged.
-
-        Raises:
-            UserError: the run has none.
-
-        """
+        """Return what `log_history` has logged; a `UserError` where the run has none."""
         try:
             path = mlflow.artifacts.download_artifacts(run_id=self.run_id, artifact_path=HISTORY)
         except (MlflowException, OSError):
             raise UserError(f"run {self.run_id} has no {HISTORY}: train it again") from None
         return History(**torch.load(path, weights_only=True))
 
-    def log_seeds(self, results: Mapping[int, Mapping[str, float]]) -> None:
-        """Log mean and standard deviation of metrics over seeds, and each value with its seed."""
-        for name in sorted(set.intersection(*(set(metrics) for metrics in results.values()))):
-            values = {seed: metrics[name] for seed, metrics in results.items()}
-            mean = statistics.fmean(values.values())
-            self.log_metrics({f"{name}_mean": mean, f"{name}_std": sample_std(values.values())})
-            self.log_series(f"seeds/{name}", values)
-
-    def finished_children(self) -> dict[int, dict[str, float]]:
-        """Return the metrics of this run's finished children, by seed."""
-        children = self._children().items()
-        return {s: run.data.metrics for s, run in children if run.info.status == "FINISHED"}
-
-    def interrupted_children(self) -> dict[int, str]:
-        """Return the ids of this run's children that have not finished, by seed."""
-        children = self._children().items()
-        return {seed: run.info.run_id for seed, run in children if run.info.status != "FINISHED"}
-
-    def _children(self) -> dict[int, Any]:
+    def children(self) -> dict[int, Any]:
+        """Return this run's children, by seed."""
         client = MlflowClient()
         experiment = client.get_run(self.run_id).info.experiment_id
         query = f"tags.mlflow.parentRunId = '{self.run_id}'"
@@ -187,9 +142,7 @@ class Run(Recorder):
 
 def _printable(value: Any) -> Any:
     """Return text without what no text file holds, such as bytes of a strange file name."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()
-    return value
+    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
 def model_of(run_id: str) -> str | None:
@@ -215,23 +168,17 @@ def in_batches(metrics: list[Metric], size: int = 1000) -> Iterator[list[Metric]
 
 def checkpoint_of(run_id: str, seconds: float) -> Checkpoint:
     """Return the run's checkpoint: among its artifacts, written in place where they are local."""
-    uri = urlparse(MlflowClient().get_run(run_id).info.artifact_uri)
-    if uri.scheme in ("", "file"):
-        return Checkpoint(Path(url2pathname(uri.path)) / CHECKPOINT, seconds)
+    client = MlflowClient()
+    artifacts = local_folder(client.get_run(run_id).info.artifact_uri)
+    if artifacts:
+        return Checkpoint(artifacts / CHECKPOINT, seconds)
     temporary, folder = tempfile.mkdtemp(prefix="checkpoint-"), str(Path(CHECKPOINT).parent)
-    if any(file.path == CHECKPOINT for file in MlflowClient().list_artifacts(run_id, folder)):
-        mlflow.artifacts.download_artifacts(
-            run_id=run_id, artifact_path=CHECKPOINT, dst_path=temporary
-        )
-    checkpoint = Checkpoint(
-        Path(temporary) / CHECKPOINT,
-        seconds,
-        lambda file: MlflowClient().log_artifact(run_id, str(file), folder),
-    )
+    if any(file.path == CHECKPOINT for file in client.list_artifacts(run_id, folder)):
+        client.download_artifacts(run_id, CHECKPOINT, temporary)
+
+    def send(file: Path) -> None:
+        MlflowClient().log_artifact(run_id, str(file), folder)
+
+    checkpoint = Checkpoint(Path(temporary) / CHECKPOINT, seconds, after_save=send)
     weakref.finalize(checkpoint, shutil.rmtree, temporary, ignore_errors=True)
     return checkpoint
-
-
-def _last_epoch(run_id: str) -> int:
-    history = MlflowClient().get_metric_history(run_id, "val/loss")
-    return max((metric.step for metric in history), default=0)

@@ -5,6 +5,8 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlparse
+from urllib.request import url2pathname
 
 import filelock
 import mlflow
@@ -21,12 +23,7 @@ logging.getLogger("alembic").setLevel(logging.WARNING)
 
 @contextlib.contextmanager
 def store_errors() -> Iterator[None]:
-    """Say in one line that the tracking store cannot be used.
-
-    Raises:
-        UserError: in place of MLflow's own error.
-
-    """
+    """Raise a `UserError` of one line where MLflow's own says that the store cannot be used."""
     try:
         yield
     except MlflowException as error:
@@ -55,3 +52,9 @@ def set_mlflow_experiment(architecture: str, parent_id: str | None = None) -> No
         mlflow.set_experiment(experiment_id=MlflowClient().get_run(parent_id).info.experiment_id)
     elif "MLFLOW_RUN_ID" not in os.environ:
         mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", architecture))
+
+
+def local_folder(uri: str) -> Path | None:
+    """Return the folder of a location of artifacts, and None if it is on a server."""
+    location = urlparse(uri)
+    return Path(url2pathname(location.path)) if location.scheme in ("", "file") else None

@@ -10,13 +10,8 @@ Tensors = tuple[Tensor, ...] | list[Tensor]
 def exponential_moving_average(model: nn.Module, decay: float) -> AveragedModel:
     """Return torch's `AveragedModel` of weights and buffers, with a decay that grows.
 
-    After n steps the decay is the smaller of `decay` and (1 + n) / (10 + n), so that an average is
-    worth something from the first epoch on (Tan & Le 2019 train so).
-
-    Args:
-        model: what is averaged while it trains, on its device.
-        decay: what the average keeps of itself at each step, in (0, 1).
-
+    After n steps the average keeps of itself the smaller of `decay`, in (0, 1), and
+    (1 + n) / (10 + n): it is worth something from the first epoch on (Tan & Le 2019 train so).
     """
     averaged = AveragedModel(model, use_buffers=True).requires_grad_(False)
     averaged.n_averaged.fill_(1)  # at 0 it would begin with a copy of the first step's weights

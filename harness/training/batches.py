@@ -1,7 +1,6 @@
 """Batches of tensors that already lie where the arithmetic is."""
 
 import dataclasses
-import functools
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
@@ -22,10 +21,8 @@ class TensorBatches:
     """Iterate over rows of tensors that share their first dimension, shuffled or in order.
 
     A last batch of one row, of which batch norm can measure no variance, joins the one before.
-
-    A batch is one indexing operation per tensor; nothing is loaded, copied between devices or
-    looped over by sample. Each pass shuffles anew with torch's global generator, which a
-    checkpoint holds, so a resumed run sees the very same batches.
+    Each pass shuffles anew with torch's global generator, which a checkpoint holds, so a resumed
+    run sees the very same batches.
 
     Args:
         tensors: each (N, ...), all on one device; anything else among them is left out.
@@ -56,18 +53,12 @@ class TensorBatches:
             yield tuple(tensor[rows] for tensor in self.tensors)
 
 
+@dataclasses.dataclass(frozen=True)
 class MappedBatches:
-    """Batches that pass through a function on their way, on the device they lie on.
+    """Batches that pass through a function, which takes the parts of a batch, on their way."""
 
-    Args:
-        batches: where they come from.
-        function: takes the tensors of a batch and returns what the loss is given.
-
-    """
-
-    def __init__(self, batches: Batches, function: Callable[..., Any]):
-        self.batches = batches
-        self.function = function
+    batches: Batches
+    function: Callable[..., Any]
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -77,34 +68,13 @@ class MappedBatches:
             yield self.function(*batch)
 
 
-class GeneratedBatches:
-    """The batches of an epoch, each generated when its turn comes, and never again.
-
-    Args:
-        generate: returns the batch of a number, from 0 on; the same number gives the same batch.
-        epoch: which one, counted from 1.
-        num_batches: of each epoch.
-
-    """
-
-    def __init__(self, generate: Callable[[int], Any], epoch: int, num_batches: int):
-        self.generate = generate
-        self.numbers = range((epoch - 1) * num_batches, epoch * num_batches)
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def __iter__(self) -> Iterator[Any]:
-        return map(self.generate, self.numbers)
-
-
 @dataclasses.dataclass(frozen=True)
 class GeneratedSamples:
-    """A training split without end: new samples in every epoch.
+    """A training split without end: new samples in every epoch, generated when they are needed.
 
     Args:
         generate: returns a batch, given the epoch, counted from 1, the number of the batch, from
-            0 on over all epochs, and the device that it is to lie on.
+            0 on over all epochs, and the device that it is to lie on; the same batch each time.
         num_batches: of each epoch.
         device: where batches are generated.
 
@@ -114,18 +84,14 @@ class GeneratedSamples:
     num_batches: int
     device: torch.device = CPU
 
-    def batches(self, epoch: int) -> GeneratedBatches:
+    def batches(self, epoch: int) -> MappedBatches:
         """Return the batches of an epoch, counted from 1."""
-        generate = functools.partial(self._batch, epoch)
-        return GeneratedBatches(generate, epoch, self.num_batches)
-
-    def _batch(self, epoch: int, number: int) -> Any:
-        return self.generate(epoch, number, self.device)
+        numbers = range((epoch - 1) * self.num_batches, epoch * self.num_batches)
+        return MappedBatches([(epoch, n, self.device) for n in numbers], self.generate)
 
 
 def to_device(split: Any, device: torch.device) -> Any:
     """Return a split with its tensors on a device: a named tuple, or `GeneratedSamples`."""
     if isinstance(split, GeneratedSamples):
         return dataclasses.replace(split, device=device)
-    moved = [part.to(device) if isinstance(part, Tensor) else part for part in split]
-    return type(split)(*moved)
+    return type(split)(*(p.to(device) if isinstance(p, Tensor) else p for p in split))

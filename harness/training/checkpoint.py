@@ -4,6 +4,7 @@ import os
 import random
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ State = dict[str, Any]
 
 
 def save(path: Path, state: State) -> None:
-    """Write `state` so that `path` holds the old checkpoint or the new one, never a part of it."""
+    """Write `state` so that `path` holds the old checkpoint or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".partial")
     with temporary.open("wb") as file:
@@ -48,11 +49,10 @@ def load(path: Path) -> State:
 
 def random_state() -> State:
     """Return the state of Python's generator, NumPy's, and torch's on CPU and GPU in use."""
-    version, internal, gauss = random.getstate()
-    _, keys, position, has_gauss, cached_gaussian = np.random.get_state()  # noqa: NPY002
+    _, keys, *rest = np.random.get_state()  # noqa: NPY002
     return {
-        "python": (version, internal, gauss),
-        "numpy": (torch.from_numpy(np.asarray(keys)), position, has_gauss, cached_gaussian),
+        "python": random.getstate(),
+        "numpy": (torch.from_numpy(np.asarray(keys)), *rest),
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
     }
@@ -79,49 +79,32 @@ def _copy(state: Any) -> Any:
     return state
 
 
+@dataclass(eq=False)
 class Checkpoint:
-    """The checkpoint of one run.
+    """The checkpoint of one run: an interrupted one loses only the epoch it was in."""
 
-    Every epoch hands its final state to `offer`; a file is written when the last one is older than
-    `seconds`. `flush` writes the state of the last whole epoch, so that an interrupted run loses
-    only the epoch it was in.
-
-    Args:
-        path: the file.
-        seconds: least time between two writes.
-        after_save: called with the path after each write, to send it elsewhere.
-
-    """
-
-    def __init__(
-        self, path: Path, seconds: float, after_save: Callable[[Path], None] | None = None
-    ):
-        self.path = path
-        self.seconds = seconds
-        self.after_save = after_save
-        self._pending: State | None = None
-        self._written = time.monotonic()
+    path: Path
+    seconds: float
+    """Least time between two writes."""
+    after_save: Callable[[Path], None] | None = None
+    """Called with the path after each write, to send it elsewhere."""
+    _pending: State | None = field(default=None, init=False)
+    _written: float = field(default_factory=time.monotonic, init=False)
 
     def load(self) -> State | None:
-        """Return the saved state, or None where there is none yet.
-
-        Raises:
-            UserError: the file is damaged.
-
-        """
+        """Return the saved state, or None where there is none yet; see `load`."""
         return load(self.path) if self.path.exists() else None
 
     def offer(self, state: State) -> None:
-        """Keep a copy of `state` as the newest, and write it if it is time to."""
+        """Keep a copy of an epoch's final state as the newest, and write it if it is time to."""
         self._pending = _copy(state)
         if time.monotonic() - self._written >= self.seconds:
             self.flush()
 
     def flush(self) -> None:
         """Write the newest state now, if it is not written yet."""
-        if self._pending is None:
-            return
-        save(self.path, self._pending)
-        self._pending, self._written = None, time.monotonic()
-        if self.after_save is not None:
-            self.after_save(self.path)
+        if self._pending is not None:
+            save(self.path, self._pending)
+            self._pending, self._written = None, time.monotonic()
+            if self.after_save is not None:
+                self.after_save(self.path)

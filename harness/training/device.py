@@ -78,25 +78,18 @@ class Hardware:
 
 
 def _device_name(asked: str) -> str:
-    available = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    if asked == "auto":
-        return "cuda" if available["cuda"] else "cpu"
-    if not available[asked]:
-        allowed = ", ".join(["auto", *(name for name, is_here in available.items() if is_here)])
-        raise UserError(f"device={asked}: not on this machine; allowed are {allowed}")
-    return asked
+    gpus = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    allowed = ["auto", "cpu", *(name for name, is_here in gpus.items() if is_here)]
+    if asked not in allowed:
+        raise UserError(f"device={asked}: not on this machine; allowed are {', '.join(allowed)}")
+    return ("cuda" if gpus["cuda"] else "cpu") if asked == "auto" else asked
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep the memory of tensors that are gone, for those that come next.
+    """Let glibc keep the memory of tensors that are gone, for those that come next.
 
-    By default glibc returns large blocks to the kernel, and each new batch waits for empty pages
-    again: a tenth of the time of a convolutional network on a CPU. Libraries without this setting
-    are left alone.
+    By default it returns large blocks to the kernel, and each new batch waits for empty pages
+    again: a tenth of the time of a convolutional network on a CPU.
     """
     if platform.system() != "Linux":
         return

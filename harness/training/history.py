@@ -31,8 +31,8 @@ class History:
 
     def by_split(self, name: str) -> dict[str, np.ndarray]:
         """Return one scalar over the epochs in training and in validation, (epochs,) each."""
-        splits = {"training": "train", "validation": "val"}
-        return {split: self.column(f"{prefix}/{name}") for split, prefix in splits.items()}
+        names = {"training": f"train/{name}", "validation": f"val/{name}"}
+        return {split: self.column(column) for split, column in names.items()}
 
     def as_curves(self) -> dict[str, Any]:
         """Return what `harness.figures.training.curves` draws of any training."""
@@ -49,17 +49,8 @@ class History:
 
     def best_metrics(self) -> dict[str, float]:
         """Return what is logged of the best epoch: `best/val_...` and `best/epoch`."""
-        kept = {name: value for name, value in self.best.items() if name.startswith("val/")}
-        return {**{best_name(name): v for name, v in kept.items()}, "best/epoch": self.best_epoch}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps."""
-        return {
-            "rows": self.rows,
-            "raw": self.raw,
-            "best_epoch": self.best_epoch,
-            "snapshots": self.snapshots,
-        }
+        kept = {best_name(k): v for k, v in self.best.items() if k.startswith("val/")}
+        return {**kept, "best/epoch": self.best_epoch}
 
 
 def best_name(metric: str) -> str:

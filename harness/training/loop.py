@@ -1,11 +1,12 @@
-"""The only training loop. It knows batches, a loss and a schedule, and no task."""
+"""The only training loop. It knows an experiment's batches and loss, and no task."""
 
 import copy
+import functools
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,49 +15,37 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from harness import signals
-from harness.config import TrainingConfig
+from harness.config import C, TrainingConfig
+from harness.experiment import AnyExperiment, Experiment
 from harness.training import checkpoint
 from harness.training.averaging import exponential_moving_average
 from harness.training.batches import Batches
 from harness.training.device import Hardware
 from harness.training.history import History
-from harness.training.metrics import (
-    FiniteLossCheck,
-    MetricAverager,
-    StepOutput,
-    check_finite,
-    decimal,
-    scalars,
-)
+from harness.training.metrics import MetricAverager, StepOutput, check_finite, check_losses, decimal
 from harness.training.schedules import Schedule
 
+Row = dict[str, float]
+"""The scalars that are logged of an epoch."""
 SHOWN_IN_BAR = ("train/loss", "val/loss", "val/accuracy")
 
-LossFunction = Callable[[Any, Any], StepOutput]
-Summary = Callable[[dict[str, Tensor]], dict[str, float]]
-ClipFunction = Callable[[nn.Module, float], Any]
 
+class Recorder(Protocol):
+    """Where epochs are logged and checkpoints kept: a run."""
 
-class Recorder:
-    """Where epochs are logged and checkpoints kept. This one records nothing; a run does."""
+    checkpoint: checkpoint.Checkpoint
 
-    def log_epoch(self, epoch: int, metrics: dict[str, float]) -> None:
-        """Log the metrics of an epoch, counted from 1."""
-
-    def load_checkpoint(self) -> checkpoint.State | None:
-        """Return the state to resume from, or None where there is none."""
-
-    def offer_checkpoint(self, state: checkpoint.State) -> None:
-        """Take the state after an epoch, and keep it if it is time to."""
-
-    def flush_checkpoint(self) -> None:
-        """Keep the newest state that was offered."""
+    def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Log the metrics of an epoch, counted from 1; once only per epoch."""
 
 
 @dataclass
 class Progress:
-    """The state of a training run, as callbacks see it at the end of an epoch."""
+    """A training run and its state, as callbacks see it at the end of an epoch."""
 
+    experiment: AnyExperiment
+    config: TrainingConfig
+    hardware: Hardware
     model: nn.Module
     optimizer: Optimizer
     schedule: Schedule
@@ -73,30 +62,20 @@ class Progress:
         """The model that is validated: with averaged weights if there are any."""
         return self.model if self.average is None else self.average.module
 
-    def step(self) -> None:
-        """Let the optimiser take its step, and all that follows it theirs."""
-        self.optimizer.step()
-        self.schedule.step()
-        if self.average is not None:
-            self.average.update_parameters(self.model)
-
-    def close_epoch(
-        self, metrics: dict[str, Tensor], row: dict[str, float], monitor: str, maximise: bool
-    ) -> None:
+    def close_epoch(self, metrics: dict[str, Tensor], row: Row) -> None:
         """Record an epoch, and keep the weights if it is the best so far."""
         self.epoch += 1
         self.history.raw.append(metrics)
         self.history.rows.append(row)
         self.schedule.end_epoch(row["val/loss"])
-        value = (-row[monitor] if maximise else row[monitor], row["val/loss"])
+        sign = -1 if self.experiment.maximise else 1
+        value = (sign * row[self.experiment.monitor], row["val/loss"])
         if value < self.best_value or self.epoch == 1:
             self.best_value, self.history.best_epoch = value, self.epoch
             self.best_weights = copy.deepcopy(self.eval_model.state_dict())
-
-    def take_snapshot(self) -> None:
-        """Keep a copy of the weights of this epoch in the history."""
-        state = self.model.state_dict()
-        self.history.snapshots[self.epoch] = {k: v.detach().cpu().clone() for k, v in state.items()}
+        if self.epoch in self.experiment.snapshot_epochs(self.config):
+            weights = self.model.state_dict()
+            self.history.snapshots[self.epoch] = {k: v.cpu().clone() for k, v in weights.items()}
 
     def state_dict(self) -> checkpoint.State:
         """Return everything that resuming needs."""
@@ -105,7 +84,7 @@ class Progress:
             "average": None if self.average is None else self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
-            "history": self.history.state_dict(),
+            "history": vars(self.history),
             "epoch": self.epoch,
             "best_value": self.best_value,
             "best_weights": self.best_weights,
@@ -130,149 +109,119 @@ Callback = Callable[[Progress], None]
 
 
 def fit(
+    experiment: Experiment[C],
+    config: C,
     model: nn.Module,
-    config: TrainingConfig,
-    *,
-    train: Callable[[int], Batches],
-    validation: Batches,
-    loss_function: LossFunction,
-    optimizer: Optimizer,
+    data: Any,
     hardware: Hardware,
-    monitor: str = "val/loss",
-    maximise: bool = False,
-    summarise: Summary = scalars,
-    clip: ClipFunction | None = None,
-    snapshot_epochs: Sequence[int] | set[int] = (),
     callbacks: Sequence[Callback] = (),
     recorder: Recorder | None = None,
-    title: str = "training",
 ) -> History:
     """Train `model`, and leave it with its best weights by validation.
 
-    Args:
-        model: trained in place.
-        config: number of epochs, schedule, clipping, early stopping.
-        train: returns the batches of an epoch, counted from 1: on the device, and equally many
-            in each.
-        validation: batches of the validation split, on the device.
-        loss_function: maps model and batch to a `StepOutput`, in training and in evaluation.
-        optimizer: holds the highest learning rate in its parameter groups.
-        hardware: device and precision.
-        monitor: the scalar that decides which epoch is best.
-        maximise: whether more of it is better.
-        summarise: turns an epoch's metrics into the scalars that are logged.
-        clip: clips the gradients to a norm; by default over all parameters together.
-        snapshot_epochs: after these the weights are kept in the history.
-        callbacks: called at the end of each epoch.
-        recorder: where epochs are logged and checkpoints kept.
-        title: what the progress bar says.
+    Model and data are on the device; the experiment has equally many batches in each epoch.
 
     Raises:
         DivergedError: the loss is NaN or infinite.
         UserError: the run to be resumed has a damaged checkpoint.
 
     """
-    clip = clip or (lambda model, norm: nn.utils.clip_grad_norm_(model.parameters(), norm))
-    recorder = recorder or Recorder()
-    num_steps = len(train(1))
+    validation = experiment.validation_batches(config, data)
+    optimizer = experiment.optimizer(config, model)
+    num_steps = len(experiment.training_batches(config, data, epoch=1))
     schedule = Schedule(optimizer, config, num_steps)
     average = exponential_moving_average(model, config.ema_decay) if config.ema_decay else None
-    progress = Progress(model, optimizer, schedule, History(), average)
-    _resume(progress, recorder)
+    progress = Progress(
+        experiment, config, hardware, model, optimizer, schedule, History(), average
+    )
+    saved = recorder.checkpoint.load() if recorder else None
+    if recorder and saved:
+        progress.load_state_dict(saved)
+        # The process may have died after the checkpoint and before the epoch was logged.
+        for epoch, row in enumerate(progress.history.rows, start=1):
+            recorder.log_epoch(epoch, row)
+    patience = config.early_stopping_epochs or config.num_epochs
     total, done = config.num_epochs * num_steps, progress.epoch * num_steps
+    title = experiment.title(config)
     try:
         # disable=None: silent where stderr is no terminal.
         with tqdm(desc=title, total=total, initial=done, unit="step", disable=None) as bar:
-            while progress.epoch < config.num_epochs and not _stalled(progress, config):
-                began, rate = time.perf_counter(), progress.schedule.learning_rate
-                trained = _train_epoch(
-                    progress, config, train(progress.epoch + 1), loss_function, hardware, clip, bar
-                )
-                train_seconds = time.perf_counter() - began
-                validated = evaluate(progress.eval_model, validation, loss_function, hardware)
-                metrics = _named("train/", trained.means()) | _named("val/", validated.means())
-                row = summarise(metrics) | {
-                    "learning_rate": rate,
-                    "epoch_seconds": time.perf_counter() - began,
-                    "samples_per_second": trained.num_samples / train_seconds,
-                }
-                check_finite(row["val/loss"], progress.epoch + 1, "after its last step", rate)
-                progress.close_epoch(metrics, row, monitor, maximise)
-                if progress.epoch in snapshot_epochs:
-                    progress.take_snapshot()
+            while progress.epoch < min(config.num_epochs, progress.history.best_epoch + patience):
+                row = _epoch(progress, data, validation, bar)
                 for callback in callbacks:
                     callback(progress)
-                recorder.offer_checkpoint(progress.state_dict())
-                # Last, so that an interrupted run can resume from every epoch it has logged.
-                recorder.log_epoch(progress.epoch, row)
+                if recorder:
+                    recorder.checkpoint.offer(progress.state_dict())
+                    # Last, so that an interrupted run can resume from every epoch it has logged.
+                    recorder.log_epoch(progress.epoch, row)
                 bar.set_postfix({name: decimal(row[name]) for name in SHOWN_IN_BAR if name in row})
     finally:
-        recorder.flush_checkpoint()
+        if recorder:
+            recorder.checkpoint.flush()
     model.load_state_dict(progress.best_weights)
     return progress.history
 
 
+def _epoch(progress: Progress, data: Any, validation: Batches, bar: "tqdm[Any]") -> Row:
+    """Train and validate for one epoch, and return what is logged of it."""
+    experiment, config = progress.experiment, progress.config
+    began, rate = time.perf_counter(), progress.schedule.learning_rate
+    batches = experiment.training_batches(config, data, progress.epoch + 1)
+    trained = _train_epoch(progress, batches, bar)
+    train_seconds = time.perf_counter() - began
+    loss = functools.partial(experiment.loss, config)
+    validated = evaluate(progress.eval_model, validation, loss, progress.hardware)
+    metrics = trained.means("train/") | validated.means("val/")
+    row = experiment.summarise(metrics) | {
+        "learning_rate": rate,
+        "epoch_seconds": time.perf_counter() - began,
+        "samples_per_second": int(trained.num_samples) / train_seconds,
+    }
+    check_finite(row["val/loss"], progress.epoch + 1, "after its last step", rate)
+    progress.close_epoch(metrics, row)
+    return row
+
+
 @torch.inference_mode()
 def evaluate(
-    model: nn.Module, batches: Batches, loss_function: LossFunction, hardware: Hardware
+    model: nn.Module, batches: Batches, loss: Callable[[Any, Any], StepOutput], hardware: Hardware
 ) -> MetricAverager:
-    """Run `loss_function` over all batches in evaluation mode, and leave the mode as it was."""
+    """Average the loss's metrics over all batches in evaluation mode, and leave the mode."""
     was_training = model.training
     model.eval()
     averager = MetricAverager()
     for batch in batches:
         with hardware.autocast():
-            averager.add(loss_function(model, batch))
+            averager.add(loss(model, batch))
     model.train(was_training)
     return averager
 
 
-def _train_epoch(
-    progress: Progress,
-    config: TrainingConfig,
-    batches: Batches,
-    loss_function: LossFunction,
-    hardware: Hardware,
-    clip: ClipFunction,
-    bar: "tqdm[Any]",
-) -> MetricAverager:
+def _train_epoch(progress: Progress, batches: Batches, bar: "tqdm[Any]") -> MetricAverager:
     """Zero, forward, backward, clip, step: here and nowhere else."""
-    model, optimizer, schedule = progress.model, progress.optimizer, progress.schedule
+    experiment, config, model = progress.experiment, progress.config, progress.model
+    optimizer, schedule = progress.optimizer, progress.schedule
     model.train()
     averager = MetricAverager()
-    interval = 1 if hardware.device.type == "cpu" else 50
-    check = FiniteLossCheck(progress.epoch + 1, interval)
+    # To read a loss is to wait for the GPU: several are read together.
+    interval = 1 if progress.hardware.device.type == "cpu" else 50
+    unchecked: list[tuple[int, float, Tensor]] = []
     for step, batch in enumerate(batches, start=1):
         signals.check()
         optimizer.zero_grad(set_to_none=True)
-        with hardware.autocast():
-            output = loss_function(model, batch)
-        check.add(step, schedule.learning_rate, output.loss)
+        with progress.hardware.autocast():
+            output = experiment.loss(config, model, batch)
+        unchecked.append((step, schedule.learning_rate, output.loss.detach()))
+        if len(unchecked) == interval:
+            check_losses(unchecked, progress.epoch + 1)
         output.loss.backward()
         if config.gradient_clip_norm > 0:
-            clip(model, config.gradient_clip_norm)
-        progress.step()
+            experiment.clip_gradients(model, config.gradient_clip_norm)
+        optimizer.step()
+        schedule.step()
+        if progress.average is not None:
+            progress.average.update_parameters(model)
         averager.add(output)
         bar.update()
-    check.finish()
+    check_losses(unchecked, progress.epoch + 1)
     return averager
-
-
-def _stalled(progress: Progress, config: TrainingConfig) -> bool:
-    waited = progress.epoch - progress.history.best_epoch
-    return 0 < config.early_stopping_epochs <= waited
-
-
-def _named(prefix: str, metrics: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {prefix + name: value for name, value in metrics.items()}
-
-
-def _resume(progress: Progress, recorder: Recorder) -> None:
-    """Take up the checkpoint, if there is one."""
-    saved = recorder.load_checkpoint()
-    if saved is None:
-        return
-    progress.load_state_dict(saved)
-    # The process may have died after the checkpoint and before the epoch was logged.
-    for epoch, row in enumerate(progress.history.rows, start=1):
-        recorder.log_epoch(epoch, row)

@@ -24,57 +24,19 @@ class MetricAverager:
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
-        self._num_samples: int | Tensor = 0
+        self.num_samples: int | Tensor = 0
 
     def add(self, output: StepOutput) -> None:
         """Add one batch."""
-        self._num_samples = self._num_samples + output.num_samples
+        self.num_samples = self.num_samples + output.num_samples
         for name, mean in output.metrics.items():
             weighted = mean.detach().to(wide_dtype(mean.device)) * output.num_samples
             self._sums[name] = self._sums[name] + weighted if name in self._sums else weighted
 
-    @property
-    def num_samples(self) -> int:
-        """What the means are over."""
-        return int(self._num_samples)
-
-    def means(self) -> dict[str, Tensor]:
+    def means(self, prefix: str = "") -> dict[str, Tensor]:
         """Return the mean of each metric, on the CPU, float64."""
-        return {
-            name: (total / self._num_samples).cpu().double() for name, total in self._sums.items()
-        }
-
-
-class FiniteLossCheck:
-    """Finds the first loss that is not finite without waiting for the device at each step.
-
-    On the CPU, where nothing has to be waited for, each loss is checked as it comes.
-    """
-
-    def __init__(self, epoch: int, interval: int):
-        self.epoch = epoch
-        self.interval = interval
-        self._unchecked: list[tuple[int, float, Tensor]] = []
-
-    def add(self, step: int, learning_rate: float, loss: Tensor) -> None:
-        """Remember one loss, and check the remembered ones every `interval` steps."""
-        self._unchecked.append((step, learning_rate, loss.detach()))
-        if len(self._unchecked) >= self.interval:
-            self.finish()
-
-    def finish(self) -> None:
-        """Check what was not checked yet.
-
-        Raises:
-            DivergedError: a loss was NaN or infinite.
-
-        """
-        if not self._unchecked:
-            return
-        losses = torch.stack([loss for _, _, loss in self._unchecked]).tolist()
-        for (step, rate, _), loss in zip(self._unchecked, losses, strict=True):
-            check_finite(loss, self.epoch, f"step {step}", rate)
-        self._unchecked.clear()
+        sums = self._sums.items()
+        return {prefix + name: (total / self.num_samples).cpu().double() for name, total in sums}
 
 
 def wide_dtype(device: torch.device) -> torch.dtype:
@@ -98,6 +60,14 @@ def check_finite(loss: float, epoch: int, step: str, learning_rate: float) -> No
         raise DivergedError(f"the loss became {loss} at {where}")
 
 
+def check_losses(unchecked: list[tuple[int, float, Tensor]], epoch: int) -> None:
+    """Check several losses, each after its step and learning rate, and empty the list."""
+    losses = torch.stack([loss for *_, loss in unchecked]).tolist() if unchecked else []
+    for (step, rate, _), loss in zip(unchecked, losses, strict=True):
+        check_finite(loss, epoch, f"step {step}", rate)
+    unchecked.clear()
+
+
 def scalars(metrics: dict[str, Tensor]) -> dict[str, float]:
     """Turn metrics into named numbers; the entries of a vector are numbered from 1."""
     summary = {}
@@ -112,10 +82,7 @@ def scalars(metrics: dict[str, Tensor]) -> dict[str, float]:
 def decimal(value: float, beside: float | None = None) -> str:
     """Return a number as people read it: four decimals, or three digits where it is small.
 
-    Args:
-        value: of a metric.
-        beside: the number that it belongs to, such as the mean of a deviation, and is written like.
-
+    It is written like the number `beside` that it belongs to, such as the mean of a deviation.
     """
     scale = value if beside is None else beside
     return f"{value:.4f}" if scale == 0 or abs(scale) >= 0.01 else f"{value:.3g}"
@@ -125,12 +92,7 @@ def model_cost(model: nn.Module, example_input: Tensor) -> dict[str, float]:
     """Count a model's parameters, and its floating-point operations per sample in prediction.
 
     An addition and a multiplication are two operations; only products of matrices and
-    convolutions count.
-
-    Args:
-        model: in evaluation mode.
-        example_input: (N, ...), samples as the model takes them.
-
+    convolutions count. The model is in evaluation mode, and takes the (N, ...) samples given.
     """
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(example_input)

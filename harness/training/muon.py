@@ -1,6 +1,5 @@
 """Muon, an optimiser that steps equally far along all directions; torch's takes no kernels."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,23 +15,16 @@ class Muon(torch.optim.AdamW):
 
     A gradient mostly points along few directions, and a step along it learns little of the others.
     Muon steps equally far along all. Its updates have the size of AdamW's, whose learning rates
-    and weight decays fit it, too.
-
-    Args:
-        groups: parameter groups, as torch's optimisers take them. Of a kernel (O, I, H, W), each
-            of the O filters counts as one row of a matrix.
-        lr: learning rate.
-
+    and weight decays fit it, too. Of a kernel (O, I, H, W), each of the O filters counts as one
+    row of a matrix.
     """
 
     def __init__(self, groups: list[dict[str, Any]], lr: float):
         super().__init__(groups, lr=lr, fused=True)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+    def step(self) -> None:  # type: ignore[override]
         """Move on by one step."""
-        if closure is not None:
-            raise ValueError("closure: Muon takes gradients that are there already")
         for group in self.param_groups:
             for weights in group["params"]:
                 if weights.dim() > 1 and weights.grad is not None:
@@ -63,10 +55,7 @@ def orthogonal(matrix: Tensor) -> Tensor:
     same polynomials, and the product of them all is applied to the matrix once.
 
     Args:
-        matrix: (M, N), float32.
-
-    Returns:
-        (M, N).
+        matrix: (M, N), float32, as is what is returned.
 
     """
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T

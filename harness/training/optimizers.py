@@ -6,8 +6,6 @@ from torch import nn
 from harness.config import OptimizerName, TrainingConfig
 from harness.training.muon import Muon
 
-MOMENTUM = 0.9
-
 
 def build_optimizer(
     name: OptimizerName, model: nn.Module, config: TrainingConfig
@@ -15,13 +13,7 @@ def build_optimizer(
     """Return AdamW (Loshchilov & Hutter 2019), SGD with Nesterov momentum, or Muon.
 
     Matrices and kernels decay; biases and the weights of norms, which are vectors, do not: pulling
-    them to zero would not make the function smoother.
-
-    Args:
-        name: which optimiser.
-        model: its frozen parameters are left out.
-        config: learning rate and weight decay.
-
+    them to zero would not make the function smoother. Frozen parameters are left out.
     """
     trainable = [p for p in model.parameters() if p.requires_grad]
     groups = [
@@ -33,6 +25,4 @@ def build_optimizer(
         return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
     if name == "muon":
         return Muon(groups, lr=config.learning_rate)
-    return torch.optim.SGD(
-        groups, lr=config.learning_rate, momentum=MOMENTUM, nesterov=True, fused=True
-    )
+    return torch.optim.SGD(groups, lr=config.learning_rate, momentum=0.9, nesterov=True, fused=True)

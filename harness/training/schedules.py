@@ -2,22 +2,12 @@
 
 from typing import Any
 
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import (
-    CosineAnnealingLR,
-    ExponentialLR,
-    LinearLR,
-    LRScheduler,
-    OneCycleLR,
-    ReduceLROnPlateau,
-    SequentialLR,
-    StepLR,
-)
+from torch.optim import Optimizer, lr_scheduler
 
 from harness.config import TrainingConfig
 
-WARMUP_FRACTION = {"one_cycle": 0.3}
-"""What `lr_warmup_fraction=auto` stands for; 0 for the schedules that are not named."""
+ONE_CYCLE_FINAL_FRACTION = 1 / 25 / 1e4
+"""Of the highest learning rate: torch's default for the end of one cycle."""
 
 
 class Schedule:
@@ -36,40 +26,28 @@ class Schedule:
 
     def __init__(self, optimizer: Optimizer, config: TrainingConfig, steps_per_epoch: int):
         self.optimizer = optimizer
-        total = config.num_epochs * steps_per_epoch
+        kind, total = config.lr_schedule, config.num_epochs * steps_per_epoch
         fraction = config.lr_warmup_fraction
         if fraction == "auto":
-            fraction = WARMUP_FRACTION.get(config.lr_schedule, 0.0)
-        is_cycle = config.lr_schedule == "one_cycle"
-        warmup = 0 if is_cycle else round(fraction * total)
-        self._plateau: ReduceLROnPlateau | None = None
-        self._per_step: list[LRScheduler] = []
-        if config.lr_schedule == "plateau":
-            self._plateau = ReduceLROnPlateau(
-                optimizer,
-                factor=config.lr_decay_factor,
-                # torch decays at the first epoch beyond its patience.
-                patience=config.lr_decay_epochs - 1,
-            )
-        if config.lr_schedule == "plateau" and warmup:
-            self._per_step = [_warm_up(optimizer, warmup)]
-        elif is_cycle and fraction > 0:
-            self._per_step = [_one_cycle(optimizer, max(total, 2), fraction)]
-        elif config.lr_schedule not in ("constant", "plateau") or warmup:
-            decay = _decay(optimizer, config, total - warmup, steps_per_epoch)
-            if warmup:
-                decay = SequentialLR(
-                    optimizer, [_warm_up(optimizer, warmup), decay], milestones=[warmup]
-                )
-            self._per_step = [decay]
+            fraction = 0.3 if kind == "one_cycle" else 0.0
+        warmup = 0 if kind == "one_cycle" else round(fraction * total)
         self._steps_left = total
+        self._plateau: lr_scheduler.ReduceLROnPlateau | None = None
+        if kind == "plateau":
+            patience = config.lr_decay_epochs - 1  # torch decays at the first epoch beyond it
+            factor = config.lr_decay_factor
+            self._plateau = lr_scheduler.ReduceLROnPlateau(optimizer, "min", factor, patience)
+        decay = _decay(optimizer, config, total - warmup, steps_per_epoch, fraction)
+        if warmup:
+            rise = lr_scheduler.LinearLR(optimizer, 1 / (warmup + 1), total_iters=warmup)
+            decay = lr_scheduler.SequentialLR(optimizer, [rise, decay], [warmup]) if decay else rise
+        self._per_step = decay
 
     def step(self) -> None:
         """Move on by one optimiser step."""
         self._steps_left -= 1
-        if self._steps_left > 0:  # the rate after the last step would be used by nobody
-            for scheduler in self._per_step:
-                scheduler.step()
+        if self._per_step and self._steps_left > 0:  # nobody uses the rate after the last step
+            self._per_step.step()
 
     def end_epoch(self, validation_loss: float) -> None:
         """Tell the plateau schedule how the epoch went."""
@@ -92,44 +70,33 @@ class Schedule:
             part.load_state_dict(saved)
 
     @property
-    def _parts(self) -> list[LRScheduler | ReduceLROnPlateau]:
-        return [*self._per_step, *([self._plateau] if self._plateau else [])]
-
-
-def _warm_up(optimizer: Optimizer, steps: int) -> LRScheduler:
-    return LinearLR(optimizer, start_factor=1 / (steps + 1), total_iters=steps)
-
-
-def _one_cycle(optimizer: Optimizer, steps: int, rising_fraction: float) -> LRScheduler:
-    return OneCycleLR(
-        optimizer,
-        max_lr=[group["lr"] for group in optimizer.param_groups],
-        total_steps=steps,
-        # torch divides by zero where the rise is one step long.
-        pct_start=max(rising_fraction, 2 / steps),
-        cycle_momentum=False,
-    )
-
-
-ONE_CYCLE_FINAL_FRACTION = 1 / 25 / 1e4
-"""Of the highest learning rate: torch's default for the end of one cycle."""
+    def _parts(self) -> list[Any]:
+        return [part for part in (self._per_step, self._plateau) if part is not None]
 
 
 def _decay(
-    optimizer: Optimizer, config: TrainingConfig, steps: int, steps_per_epoch: int
-) -> LRScheduler:
+    optimizer: Optimizer, config: TrainingConfig, steps: int, steps_per_epoch: int, rise: float
+) -> lr_scheduler.LRScheduler | None:
+    """Return what changes the rate at each of `steps` steps, of which one cycle rises for some."""
     last = max(steps - 1, 1)  # the last of `steps` steps has the final rate
-    highest = optimizer.param_groups[0]["lr"]
+    highest, final = optimizer.param_groups[0]["lr"], config.lr_final_fraction
     match config.lr_schedule:
         case "step":
-            return StepLR(
-                optimizer, config.lr_decay_epochs * steps_per_epoch, config.lr_decay_factor
-            )
+            num_steps = config.lr_decay_epochs * steps_per_epoch
+            return lr_scheduler.StepLR(optimizer, num_steps, config.lr_decay_factor)
         case "exponential":
-            return ExponentialLR(optimizer, config.lr_final_fraction ** (1 / last))
+            return lr_scheduler.ExponentialLR(optimizer, final ** (1 / last))
         case "cosine":
-            return CosineAnnealingLR(optimizer, last, eta_min=config.lr_final_fraction * highest)
+            return lr_scheduler.CosineAnnealingLR(optimizer, last, final * highest)
+        case "one_cycle" if rise > 0:
+            rates, steps = [group["lr"] for group in optimizer.param_groups], max(steps, 2)
+            rise = max(rise, 2 / steps)  # torch divides by zero where the rise is one step long
+            return lr_scheduler.OneCycleLR(
+                optimizer, rates, steps, pct_start=rise, cycle_momentum=False
+            )
         case "one_cycle":
-            return CosineAnnealingLR(optimizer, last, eta_min=ONE_CYCLE_FINAL_FRACTION * highest)
-        case _:
-            return ExponentialLR(optimizer, gamma=1.0)
+            final = ONE_CYCLE_FINAL_FRACTION
+            return lr_scheduler.CosineAnnealingLR(optimizer, last, final * highest)
+        case "constant":
+            return lr_scheduler.ExponentialLR(optimizer, gamma=1.0)
+    return None  # plateau: it changes from epoch to epoch

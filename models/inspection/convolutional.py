@@ -5,6 +5,7 @@ Letters: B samples, C channels, H x W pixels.
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,18 +15,14 @@ from torch import Tensor, nn
 def record_outputs(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
     """Record the outputs of modules, by name, in the latest forward pass within the context."""
     outputs: dict[str, Tensor] = {}
-    handles = [
-        # A hook that returns nothing leaves the output unchanged.
-        module.register_forward_hook(
-            lambda _, __, output, name=name: outputs.update({name: output})
-        )
-        for name, module in modules.items()
-    ]
-    try:
+    with contextlib.ExitStack() as hooks:
+        for name, module in modules.items():
+
+            def record(_: nn.Module, __: Any, output: Tensor, name: str = name) -> None:
+                outputs[name] = output
+
+            hooks.enter_context(module.register_forward_hook(record))
         yield outputs
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @contextlib.contextmanager
@@ -43,14 +40,7 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
 def activations(
     model: nn.Module, inputs: Tensor, modules: Mapping[str, nn.Module]
 ) -> dict[str, Tensor]:
-    """Return the outputs of modules of `model` for `inputs`, by name.
-
-    Args:
-        model: applied in evaluation mode.
-        inputs: (B, ...), a batch as the model takes it.
-        modules: parts of the model, under names of the caller's choice.
-
-    """
+    """Return the outputs of parts of `model`, in evaluation mode, for a batch (B, ...), by name."""
     with eval_mode(model), record_outputs(modules) as outputs:
         model(inputs)
     return outputs
@@ -63,10 +53,9 @@ def grad_cam(model: nn.Module, images: Tensor, layer: nn.Module, classes: Tensor
     the class with respect to it; negative values are set to zero.
 
     Args:
-        model: maps images to logits (B, num_classes); applied in evaluation mode.
+        model: maps images to logits (B, K); applied in evaluation mode.
         images: (B, C, H, W), a batch as the model takes it.
-        layer: the part of the model whose output (B, C', H', W') is weighted: usually the last
-            with spatial dimensions.
+        layer: usually the last part of the model whose output (B, C', H', W') is spatial.
         classes: (B,) int64, the class to be explained for each image.
 
     Returns:
@@ -76,8 +65,7 @@ def grad_cam(model: nn.Module, images: Tensor, layer: nn.Module, classes: Tensor
     with eval_mode(model), record_outputs({"layer": layer}) as outputs, torch.enable_grad():
         # The images require a gradient because the weights of a frozen network do not.
         logits = model(images.detach().requires_grad_())
-        explained = logits.gather(1, classes.unsqueeze(1)).sum()
-        maps = outputs["layer"]
+        explained, maps = logits.gather(1, classes.unsqueeze(1)).sum(), outputs["layer"]
         (gradients,) = torch.autograd.grad(explained, maps)
     weights = gradients.mean((2, 3), keepdim=True)  # (B, C', 1, 1)
     return torch.relu((weights * maps).sum(1)).detach()
@@ -86,21 +74,7 @@ def grad_cam(model: nn.Module, images: Tensor, layer: nn.Module, classes: Tensor
 def class_activation_maps(
     model: nn.Module, images: Tensor, layer: nn.Module, num_classes: int
 ) -> Tensor:
-    """Return the Grad-CAM of every class, relative to the largest value of all for an image.
-
-    Args:
-        model: maps images to logits (B, K); applied in evaluation mode.
-        images: (B, C, H, W), a batch as the model takes it.
-        layer: the part of the model whose output is weighted.
-        num_classes: K.
-
-    Returns:
-        (B, K, H', W') float32 in [0, 1].
-
-    """
-    maps = [
-        grad_cam(model, images, layer, torch.full((len(images),), label))
-        for label in range(num_classes)
-    ]
-    stacked = torch.stack(maps, dim=1)
-    return stacked / stacked.amax((1, 2, 3), keepdim=True).clamp(min=1e-12)
+    """Return `grad_cam` of every class, (B, K, H', W') in [0, 1], relative to the largest value."""
+    labels = torch.arange(num_classes).unsqueeze(1).expand(-1, len(images))
+    maps = torch.stack([grad_cam(model, images, layer, label) for label in labels], dim=1)
+    return maps / maps.amax((1, 2, 3), keepdim=True).clamp(min=1e-12)

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from models.recurrent import RecurrentNetwork
 from models.sequence_classifier import SequenceClassifier
-from models.sequence_encoders import RecurrentEncoder
 
 
 def gradient_by_lag(
@@ -21,7 +20,7 @@ def gradient_by_lag(
         network: its weights are not changed.
         symbols: (B, T) int64.
         targets: (B,) int64, the target of the last step.
-        conditions: (B,) int64; required if the network has conditions.
+        conditions: (B,) int64, if the network has conditions.
 
     Returns:
         (T,): the norm of d(loss at the last step) / d(input at each lag before it), averaged over
@@ -42,15 +41,8 @@ def gradient_times_input(
 ) -> Tensor:
     """Return the contribution of each step to an output, to first order (Shrikumar et al. 2016).
 
-    Args:
-        network: its weights are not changed.
-        inputs: symbols (B, T) or channels (B, T, C).
-        lengths: (B,) int64.
-        labels: (B,) int64, the class whose logit is explained; ignored in regression.
-
-    Returns:
-        (B, T): the input at each step times the gradient of the output, summed over channels.
-
+    It is the input at each step times the gradient of the output, summed over channels: (B, T). In
+    classification the output is the logit of `labels` (B,) int64.
     """
     channels = network.to_channels(inputs).detach().requires_grad_()
     outputs = network.head(network.pool(network.encoder(channels, lengths), lengths))  # (B, K)
@@ -62,16 +54,11 @@ def gradient_times_input(
 
 
 def lstm_cell_states(network: SequenceClassifier, inputs: Tensor) -> Tensor | None:
-    """Return the cell states of the last layer at each step of one sequence, (T, F).
+    """Return the cell states of the last layer of an LSTM after each step of one sequence, (T, F).
 
-    Args:
-        network: the result is None unless its encoder is an LSTM.
-        inputs: symbols (1, T) or channels (1, T, C).
-
+    The inputs are symbols (1, T) or channels (1, T, C); other encoders give None.
     """
-    if not isinstance(network.encoder, RecurrentEncoder):
-        return None
-    layers = network.encoder.layers
+    layers = getattr(network.encoder, "layers", None)
     if not isinstance(layers, nn.LSTM):
         return None
     state, cells = None, []

@@ -172,7 +172,7 @@ def test_an_archive_is_unpacked_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert found == PICTURES
     assert (target / "folder").is_dir()
     assert visible(target.parent) == ["target"]
-    monkeypatch.delattr(archives, "_check")  # which would be called for each entry
+    monkeypatch.delattr(archives, "_check")  # which would be called
     extract(archive, target)
 
 
@@ -289,7 +289,7 @@ def test_files_of_a_killed_process_are_removed_and_damaged_ones_replaced(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "folder"
-    for leftover in (tmp_path / ".folder.partial", path):
+    for leftover in (tmp_path / "folder.partial", path):
         leftover.mkdir()
         (leftover / "old").touch()
 

@@ -285,8 +285,8 @@ def test_synthetic_photographs_are_made_once_for_each_version(
 ) -> None:
     calls = []
 
-    def write(folder: Path, *, train_per_class: int, validation_per_class: int, seed: int) -> None:
-        calls.append(seed)
+    def write(folder: Path, *, train_per_class: int, validation_per_class: int) -> None:
+        calls.append(folder)
         write_folder(folder, train_per_class, validation_per_class)
 
     monkeypatch.setattr(cats_and_dogs, "SYNTHETIC_TRAIN_PER_CLASS", 2)

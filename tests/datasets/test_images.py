@@ -16,9 +16,16 @@ from PIL import Image
 
 from datasets import images
 from datasets.errors import DataError
-from datasets.images import Decoded, UnreadableImage, decode, read
+from datasets.images import Decoded, UnreadableImage, decode, read_all
 
 ORIENTATION = 0x0112
+
+
+def read(path: Path, size: int) -> np.ndarray:
+    (image,) = read_all(path.parent, [path.name], size)
+    if isinstance(image, UnreadableImage):
+        raise image
+    return image
 
 
 def slope(width: int, height: int) -> np.ndarray:

@@ -6,6 +6,7 @@ from typing import get_args
 import pytest
 import torch
 
+from datasets.characters import Vocabulary
 from datasets.choices import LevelName
 from datasets.errors import DataError
 from datasets.sequence_tasks import (
@@ -16,8 +17,6 @@ from datasets.sequence_tasks import (
     Adding,
     Level,
     TemporalOrder,
-    from_text,
-    to_text,
 )
 
 LEVELS: tuple[LevelName, ...] = get_args(LevelName)
@@ -29,7 +28,7 @@ def test_the_class_is_the_order_of_the_marks(num_marks: int, level: LevelName) -
     task = TemporalOrder(num_marks, level)
     batch = task.generate(200, seed=0, split="train")
     for row, length, label in zip(*batch, strict=True):
-        text = to_text(row, int(length))
+        text = Vocabulary(SYMBOLS).decode(row[: int(length)])
         assert text[0] == "B"
         assert text[-1] == "E"
         assert (row[int(length) :] == 0).all(), "padding is at the end"
@@ -37,14 +36,14 @@ def test_the_class_is_the_order_of_the_marks(num_marks: int, level: LevelName) -
         assert task.classes[label] == "".join(text[position] for position in positions)
         assert set(text[1:-1]) - set("XY") <= set("abcd")
         if level == "abyss":
-            assert ABYSS.low <= len(text) < ABYSS.high == task.max_length + 1
+            assert ABYSS.start <= len(text) < ABYSS.stop == task.max_length + 1
             thirds = [3 * position // len(text) for position in positions]
             assert thirds == list(range(num_marks))
         else:
             limits = (TWO_MARKS if num_marks == 2 else THREE_MARKS)[level]
-            assert limits.length.low <= len(text) < limits.length.high == task.max_length + 1
+            assert limits.length.start <= len(text) < limits.length.stop == task.max_length + 1
             assert all(
-                mark.low <= position < mark.high
+                mark.start <= position < mark.stop
                 for position, mark in zip(positions, limits.marks, strict=True)
             )
 
@@ -57,10 +56,9 @@ def test_classes_lengths_and_positions_take_all_values(num_marks: int, level: Le
     assert (counts - 4000 / 2**num_marks).abs().max() < 6 * (4000 / 2**num_marks) ** 0.5
     if level in TWO_MARKS:
         limits: Level = (TWO_MARKS if num_marks == 2 else THREE_MARKS)[level]
-        longest = range(*limits.length)
-        assert {longest[0], longest[-1]} <= set(batch.lengths.tolist())
+        assert {limits.length[0], limits.length[-1]} <= set(batch.lengths.tolist())
         first = (batch.inputs >= SYMBOLS.index("X")).int().argmax(1)
-        assert set(first.tolist()) == set(range(*limits.marks[0]))
+        assert set(first.tolist()) == set(limits.marks[0])
 
 
 @pytest.mark.parametrize("levels", [TWO_MARKS, THREE_MARKS])
@@ -68,9 +66,9 @@ def test_marks_never_coincide_with_each_other_or_the_ends(levels: dict[LevelName
     for level in levels.values():
         edges = [1]
         for mark in level.marks:
-            assert edges[-1] <= mark.low < mark.high
-            edges.append(mark.high)
-        assert edges[-1] <= level.length.low - 1
+            assert edges[-1] <= mark.start < mark.stop
+            edges.append(mark.stop)
+        assert edges[-1] <= level.length.start - 1
 
 
 def test_splits_and_batches_have_random_numbers_of_their_own() -> None:
@@ -97,6 +95,7 @@ def test_the_sum_is_that_of_the_marked_numbers() -> None:
 
 def test_text_round_trip() -> None:
     text = "BacXbdcYaE"
-    assert to_text(from_text(text), len(text)) == text
-    with pytest.raises(DataError, match="'Z' at position 3 is not allowed"):
-        from_text("BaZ")
+    vocabulary = Vocabulary(SYMBOLS)
+    assert vocabulary.decode(vocabulary.encode(text)) == text
+    with pytest.raises(DataError, match="'Z' at position 3 is outside the alphabet 'BEabcdXY'"):
+        vocabulary.encode("BaZ")

@@ -1,13 +1,39 @@
-"""Small trained models, for the tests that predict with them."""
+"""Small trained models, and what the tests of several experiments check alike."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 
 import experiments
-from harness.run_experiment import train_and_evaluate
+from harness.experiment import AnyExperiment
+from harness.figures import style
+from harness.run_experiment import run_experiment, train_and_evaluate
+from harness.signals import Terminated
+from harness.tracking.lifecycle import track
+from harness.training.train import train
+
+
+def drawn(figure: Figure) -> Figure:
+    """Draw a figure, which is when matplotlib warns, and check that it fits the pane."""
+    assert style.to_image(style.Canvas(figure)).width <= 830
+    return figure
+
+
+def check_resuming(experiment: AnyExperiment, config: Any) -> None:
+    """Check that a run that is interrupted and resumed ends with the numbers of another."""
+    undisturbed = run_experiment(experiment, config)
+
+    def interrupt(progress: Any) -> None:
+        if progress.epoch == 3:
+            raise Terminated
+
+    with pytest.raises(Terminated), track(config, "cpu") as run:
+        train(experiment, config, callbacks=[interrupt], recorder=run)
+    resumed = run_experiment(experiment, type(config)(resume=run.run_id))
+    assert resumed.metrics == undisturbed.metrics
 
 
 @pytest.fixture(scope="module")

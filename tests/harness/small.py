@@ -11,10 +11,9 @@ from torch import Tensor, nn
 
 from harness.config import STRICT, TrainingConfig
 from harness.experiment import Evaluation, Experiment, ModelExport, NamedFigure, Splits, Trained
-from harness.training.batches import TensorBatches
 from harness.training.device import Hardware
 from harness.training.history import History
-from harness.training.loop import Callback, Recorder, fit
+from harness.training.loop import Callback, fit
 from harness.training.metrics import StepOutput
 
 
@@ -51,28 +50,6 @@ def line(count: int = 10) -> Line:
     return Line(x, 3 * x.squeeze(1) + 0.1 * torch.sin(99 * x.squeeze(1)))
 
 
-def train_line(
-    config: SmallConfig,
-    recorder: Recorder | None = None,
-    callbacks: Sequence[Callback] = (),
-    **options: Any,
-) -> History:
-    """Fit a line with the loop's defaults unless `options` say otherwise."""
-    model = options.pop("model", None) or nn.Linear(1, 1)
-    train = options.pop("train", TensorBatches(*line(), batch_size=config.batch_size, shuffle=True))
-    settings = {
-        "train": train if callable(train) else lambda epoch: train,
-        "validation": TensorBatches(*line(), batch_size=6),
-        "loss_function": squared_error,
-        "optimizer": torch.optim.SGD(model.parameters(), lr=config.learning_rate),
-        "hardware": Hardware.choose(config),
-        "callbacks": callbacks,
-        "recorder": recorder,
-        **options,
-    }
-    return fit(model, config, **settings)
-
-
 class FitALine(Experiment[SmallConfig]):
     """Fit a line as an experiment of the suite does."""
 
@@ -101,6 +78,22 @@ class FitALine(Experiment[SmallConfig]):
 
     def export(self, config: SmallConfig, trained: Trained) -> ModelExport:
         return ModelExport(module=trained.model, example_input=np.zeros((2, 1), dtype=np.float32))
+
+
+def train_line(
+    config: SmallConfig,
+    callbacks: Sequence[Callback] = (),
+    model: nn.Module | None = None,
+    **changes: Any,
+) -> History:
+    """Fit a line; `changes` take the place of what `FitALine` has under their names."""
+    experiment = FitALine()
+    for name, change in changes.items():
+        setattr(experiment, name, change)
+    data = experiment.load_data(config)
+    return fit(
+        experiment, config, model or nn.Linear(1, 1), data, Hardware.choose(config), callbacks
+    )
 
 
 EXPERIMENT = FitALine()

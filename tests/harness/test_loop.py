@@ -8,11 +8,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from harness.training.batches import GeneratedBatches, MappedBatches, TensorBatches
+from harness.training.batches import GeneratedSamples, MappedBatches, TensorBatches
 from harness.training.device import Hardware, seed_everything
 from harness.training.loop import Progress, evaluate
 from harness.training.metrics import DivergedError, StepOutput, decimal, model_cost, scalars
-from tests.harness.small import SmallConfig, line, squared_error, train_line
+from tests.harness.small import Line, SmallConfig, line, squared_error, train_line
+
+
+def always(batches: TensorBatches) -> dict[str, Any]:
+    """Return what makes `train_line` train and validate on these batches."""
+    names = ("training_batches", "validation_batches")
+    return dict.fromkeys(names, lambda config, data, epoch=0: batches)
 
 
 def test_equals_gradient_descent_written_out() -> None:
@@ -22,7 +28,7 @@ def test_equals_gradient_descent_written_out() -> None:
     weight, bias = model.weight.item(), model.bias.item()
     x, y = (t.flatten().double().tolist() for t in line())
     in_order = TensorBatches(*line(), batch_size=4)
-    history = train_line(config, model=model, train=in_order)
+    history = train_line(config, model=model, **always(in_order))
     losses = []
     for _ in range(2):
         total = 0.0
@@ -81,26 +87,26 @@ def test_maximise_keeps_the_highest() -> None:
 def test_a_loss_that_is_not_finite_stops_at_once_and_says_where(bad: float) -> None:
     calls = 0
 
-    def fails_at_the_fifth_step(model: nn.Module, batch: Any) -> StepOutput:
+    def fails_at_the_fifth_step(config: SmallConfig, model: nn.Module, batch: Any) -> StepOutput:
         nonlocal calls
         calls += model.training
         output = squared_error(model, batch)
         return output._replace(loss=output.loss * (bad if calls == 5 else 1))
 
     with pytest.raises(DivergedError, match=r"epoch 2, step 2, learning rate 0\.1"):
-        train_line(SmallConfig(lr_schedule="constant"), loss_function=fails_at_the_fifth_step)
+        train_line(SmallConfig(lr_schedule="constant"), loss=fails_at_the_fifth_step)
     assert calls == 5
 
 
 def test_a_validation_loss_that_is_not_finite_stops_too() -> None:
-    def loses_validation(model: nn.Module, batch: Any) -> StepOutput:
+    def loses_validation(config: SmallConfig, model: nn.Module, batch: Any) -> StepOutput:
         output = squared_error(model, batch)
         return (
             output if model.training else output._replace(metrics={"loss": torch.tensor(math.nan)})
         )
 
     with pytest.raises(DivergedError, match="epoch 1, after its last step"):
-        train_line(SmallConfig(), loss_function=loses_validation)
+        train_line(SmallConfig(), loss=loses_validation)
 
 
 def test_metrics_are_weighted_by_what_they_are_over() -> None:
@@ -143,7 +149,7 @@ def test_trains_on_the_gpu_in_bf16() -> None:
     x, y = (tensor.cuda() for tensor in line())
     model = nn.Linear(1, 1).cuda()
     batches = TensorBatches(x, y, batch_size=4, shuffle=True)
-    history = train_line(config, model=model, train=batches, validation=batches)
+    history = train_line(config, model=model, **always(batches))
     assert history.best["val/loss"] < 0.1 * history.rows[0]["val/loss"]
 
 
@@ -154,7 +160,7 @@ def test_averaged_weights_are_evaluated_and_kept_while_the_others_train() -> Non
     model, twin = nn.Linear(1, 1), nn.Linear(1, 1)
     twin.load_state_dict(model.state_dict())
     in_order = TensorBatches(x, y, batch_size=10)
-    history = train_line(rates, model=model, train=in_order, validation=in_order)
+    history = train_line(rates, model=model, **always(in_order))
 
     averages = [{name: p.detach().clone() for name, p in twin.named_parameters()}]
     losses = []
@@ -187,7 +193,7 @@ def test_batch_norms_measurements_are_averaged_with_the_weights() -> None:
     shifted = (line()[0] + 5, line()[1])
     batches = TensorBatches(*shifted, batch_size=10)
     config = SmallConfig(num_epochs=3, lr_schedule="constant", ema_decay=0.15)
-    train_line(config, model=model, train=batches, validation=batches, callbacks=[remember])
+    train_line(config, [remember], model, **always(batches))
     running = [5 * (1 - 0.9**epoch) for epoch in (1, 2, 3)]  # its momentum is 0.1
     average, expected = 0.0, []
     for keep, measured in zip((1 / 10, 0.15, 0.15), running, strict=True):
@@ -220,14 +226,14 @@ def test_a_last_batch_of_one_joins_the_one_before() -> None:
 def test_of_equally_good_epochs_the_one_with_the_lower_loss_is_kept() -> None:
     model = nn.Linear(1, 1)
 
-    def as_good(model: nn.Module, batch: tuple[Tensor, Tensor]) -> StepOutput:
+    def as_good(config: SmallConfig, model: nn.Module, batch: Line) -> StepOutput:
         output = squared_error(model, batch)
         return StepOutput(output.loss, {**output.metrics, "accuracy": torch.ones(())}, 5)
 
     history = train_line(
         SmallConfig(num_epochs=3),
         model=model,
-        loss_function=as_good,
+        loss=as_good,
         monitor="val/accuracy",
         maximise=True,
     )
@@ -251,17 +257,18 @@ def test_each_epoch_may_have_batches_of_its_own() -> None:
     for parameter in model.parameters():
         nn.init.zeros_(parameter)
 
-    def batches(epoch: int) -> TensorBatches:
+    def batches(config: SmallConfig, data: Any, epoch: int) -> TensorBatches:
         return TensorBatches(x, epoch * y, batch_size=5)
 
     config = SmallConfig(num_epochs=3, lr_schedule="constant", learning_rate=1e-12)
-    history = train_line(config, model=model, train=batches)
+    history = train_line(config, model=model, training_batches=batches)
     square = y.square().mean().item()
     assert history.column("train/loss") == pytest.approx([square, 4 * square, 9 * square])
 
 
 def test_each_epoch_generates_its_own_batches() -> None:
-    epochs = [GeneratedBatches(lambda number: 10 * number, epoch, 3) for epoch in (1, 2)]
+    samples = GeneratedSamples(lambda epoch, number, device: 10 * number, num_batches=3)
+    epochs = [samples.batches(epoch) for epoch in (1, 2)]
     assert [list(epoch) for epoch in epochs] == [[0, 10, 20], [30, 40, 50]]
     assert list(epochs[0]) == [0, 10, 20]
     assert len(epochs[0]) == 3

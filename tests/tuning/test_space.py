@@ -199,7 +199,8 @@ def test_values_that_contradict_each_other_are_found_before_any_trial() -> None:
 
 def test_equal_spaces_are_equal_as_text_and_others_say_where() -> None:
     assert SPACE.difference(SPACE.as_text()) == ""
-    wider = SPACE.fix({"batch_size": 4}).with_metric("val/accuracy", maximise=True)
+    fixed = SPACE.fix({"batch_size": 4})
+    wider = dataclasses.replace(fixed, metric="val/accuracy", maximise=True)
     changed = wider.difference(SPACE.as_text())
     assert set(changed.split(", ")) == {
         "metric",

@@ -291,7 +291,7 @@ def test_every_picture_of_a_study_is_drawn(store: Path, monkeypatch: pytest.Monk
         "timeline",
     }
     assert set(pictures) == expected
-    assert figures.finalists({"trial 1": {1: 0.5}}, figures.Objective("val/loss", False))
+    assert figures.finalists({"trial 1": {1: 0.5}}, "val/loss", maximise=False)
 
 
 @pytest.mark.parametrize("count", [0, 1])

@@ -1,7 +1,5 @@
 """What `python -m tuning.registry` does: list versions, promote one, roll back."""
 
-from collections.abc import Iterable
-
 import mlflow
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
@@ -45,17 +43,15 @@ def main(config: RegistryConfig) -> None:
 
 
 def _chosen_version(config: RegistryConfig) -> ModelVersion:
+    version: ModelVersion | None
     if config.version:
         found = {int(version.version): version for version in versions(config.name)}
-        if config.version not in found:
+        version = found.get(config.version)
+        if version is None:
             allowed = ", ".join(map(str, found))
             raise UserError(f"version={config.version}: {config.name} has only {allowed}")
-        version = found[config.version]
-    else:
-        challenger = by_alias(config.name, CHALLENGER)
-        if challenger is None:
-            raise UserError(f"version=0: {config.name} has no challenger")
-        version = challenger
+    elif (version := by_alias(config.name, CHALLENGER)) is None:
+        raise UserError(f"version=0: {config.name} has no challenger")
     champion = by_alias(config.name, CHAMPION)
     if champion is not None and champion.version == version.version:
         raise UserError(f"version={version.version}: is the champion of {config.name} already")
@@ -81,14 +77,6 @@ def table(name: str) -> str:
                 tags.get("study_name", ""),
             )
         )
-    return f"{name}\n" + "\n".join(_aligned(rows))
-
-
-def _aligned(rows: Iterable[tuple[str, ...]]) -> list[str]:
-    rows = list(rows)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  "
-        + "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    return "\n  ".join([name, *lines])

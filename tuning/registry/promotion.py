@@ -16,13 +16,7 @@ from harness.experiment import AnyExperiment
 from harness.run_experiment import evaluate_artifact
 from harness.tracking import models
 from harness.training.metrics import decimal
-from tuning.registry.versions import (
-    CHAMPION,
-    PREVIOUS,
-    by_alias,
-    configuration,
-    write_card,
-)
+from tuning.registry.versions import CHAMPION, PREVIOUS, by_alias, configuration, write_card
 
 
 class Score(NamedTuple):
@@ -55,11 +49,8 @@ def decide(challenger: Score, champion: Score, *, maximise: bool) -> Decision:
     error = math.sqrt(squares / max(n1 + n2 - 2, 1) * (1 / n1 + 1 / n2))
     gain = (challenger.mean - champion.mean) * (1 if maximise else -1)
     verb = "beats" if gain > error else "does not beat"
-    reason = (
-        f"{challenger} {verb} the champion's {champion}: better by {gain:.5f}, "
-        f"pooled standard error {error:.5f}"
-    )
-    return Decision(gain > error, reason)
+    numbers = f"better by {gain:.5f}, pooled standard error {error:.5f}"
+    return Decision(gain > error, f"{challenger} {verb} the champion's {champion}: {numbers}")
 
 
 def score(version: ModelVersion) -> Score:
@@ -102,13 +93,9 @@ def record_decision(name: str, number: str, decision: Decision) -> None:
     client = MlflowClient()
     history = client.get_model_version(name, number).tags.get("promotion_history", "")
     entry = f"- {datetime.now():%Y-%m-%d %H:%M}: {decision.reason}\n"
-    tags = {
-        "promoted": str(decision.promoted),
-        "promotion": decision.reason,
-        "promotion_history": history + entry,
-    }
-    for key, value in tags.items():
-        client.set_model_version_tag(name, number, key, value)
+    client.set_model_version_tag(name, number, "promoted", str(decision.promoted))
+    client.set_model_version_tag(name, number, "promotion", decision.reason)
+    client.set_model_version_tag(name, number, "promotion_history", history + entry)
     write_card(name, number)
 
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 import mlflow
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.tracking import MlflowClient
 
 from harness.config import TrainingConfig, construct
@@ -24,6 +23,8 @@ def register(
 ) -> ModelVersion:
     """Register the model of a study's winner as a new version, the challenger.
 
+    If the study, before it was resumed, has registered it, that version is challenger again.
+
     Args:
         finalist: the winner; the model is that of its best seed.
         study: the study's `study_name`, its parent run's `parent_id`, and other tags.
@@ -35,14 +36,13 @@ def register(
     config = finalist.config
     seed, best = finalist.best(maximise)
     name = config.family
+    text = f"Winners of studies of `{name}`; the alias `champion` is the best."
     try:
-        client.create_registered_model(
-            name, description=f"Winners of studies of `{name}`; the alias `champion` is the best."
-        )
+        client.create_registered_model(name, description=text)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    run = client.get_run(best.run_id)
+    logged = client.get_run(best.run_id).data.tags
     tags = {
         **study,
         "architecture": name,
@@ -55,33 +55,17 @@ def register(
         "metric_by_seed": json.dumps(finalist.values),
         "data_fingerprint": finalist.data,
         "run_id": best.run_id,
-        "git_commit": run.data.tags.get("git_commit", "unknown"),
-        "git_dirty": run.data.tags.get("git_dirty", "unknown"),
-        "device": run.data.tags.get("device", "unknown"),
+        **{tag: logged.get(tag, "unknown") for tag in ("git_commit", "git_dirty", "device")},
     }
+    same = {tag: tags[tag] for tag in ("study_name", "run_id", "metric_by_seed")}.items()
+    known = next((each for each in versions(name) if same <= each.tags.items()), None)
+    if known is not None:
+        client.set_registered_model_alias(name, CHALLENGER, known.version)
+        return known
     with contextlib.redirect_stderr(io.StringIO()):  # it says what it does, twice
         version = mlflow.register_model(f"models:/{best.model_id}", name, tags=tags)
-    make_challenger(version)
+    client.set_registered_model_alias(name, CHALLENGER, version.version)
     return write_card(name, version.version)
-
-
-def find_version(finalist: Finalist, study_name: str, maximise: bool) -> ModelVersion | None:
-    """Return the version that this study has registered of the same results, if it has."""
-    _, best = finalist.best(maximise)
-    wanted = {
-        "study_name": study_name,
-        "run_id": best.run_id,
-        "metric_by_seed": json.dumps(finalist.values),
-    }
-    for version in versions(finalist.config.family):
-        if all(version.tags.get(name) == value for name, value in wanted.items()):
-            return version
-    return None
-
-
-def make_challenger(version: ModelVersion) -> None:
-    """Give a version the alias `challenger`."""
-    MlflowClient().set_registered_model_alias(version.name, CHALLENGER, version.version)
 
 
 def configuration(version: ModelVersion, experiment: AnyExperiment) -> TrainingConfig:
@@ -101,8 +85,7 @@ def by_alias(name: str, alias: str) -> ModelVersion | None:
     try:
         return MlflowClient().get_model_version_by_alias(name, alias)
     except MlflowException as error:
-        missing = ErrorCode.Name(RESOURCE_DOES_NOT_EXIST)
-        if error.error_code in (missing, "INVALID_PARAMETER_VALUE"):
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
         raise
 

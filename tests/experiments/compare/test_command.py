@@ -15,10 +15,9 @@ import pytest
 from matplotlib.figure import Figure
 from mlflow.tracking import MlflowClient
 
-from experiments.compare import command, figures
+from experiments.compare import command
 from experiments.compare.config import CompareConfig
-from experiments.compare.groups import Groups, grouped
-from experiments.compare.selection import select
+from experiments.compare.groups import Groups, grouped, select
 from experiments.compare.table import caveats
 from harness.errors import UserError
 
@@ -286,8 +285,8 @@ def test_of_many_groups_the_first_are_drawn(runs: dict[str, list[str]], store: P
 
 def test_a_group_has_one_colour_in_all_pictures(runs: dict[str, list[str]], store: Path) -> None:
     groups = groups_by("cell")
-    groups["lstm"] = [member._replace(parameters=np.nan) for member in groups["lstm"]]
-    pictures = figures.draw("best/val_accuracy", groups)
+    groups["lstm"] = [member._replace(num_parameters=np.nan) for member in groups["lstm"]]
+    pictures = command.figures_of("best/val_accuracy", groups)
 
     def colours(name: str) -> dict[str, Any]:
         lines: Any

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.figure import Figure
 
 from experiments.moe import figures
 from harness.figures import style
+from harness.training.history import History
 
 RANDOM = np.random.default_rng(0)
 
@@ -23,17 +25,22 @@ def pictures(scene: figures.Scene, num_experts: int) -> dict[str, Figure]:
     gate = RANDOM.dirichlet(np.ones(num_experts), size=count)
     logits = RANDOM.normal(size=(count, num_experts))
     epochs = np.linspace(1, 0.1, 6)
-    both = {"training": epochs, "validation": epochs}
-    load = RANDOM.dirichlet(np.ones(num_experts), size=6)
-    shares = RANDOM.dirichlet(np.ones(num_experts), size=2)
+    names = [f"{split}/{name}" for split in ("train", "val") for name in ("loss", "accuracy")]
+    raw = [
+        {name: torch.full((4,), value) for name in (*names, "val/gate_entropy")}
+        | {"val/expert_share": torch.from_numpy(RANDOM.dirichlet(np.ones(num_experts), size=4))}
+        for value in epochs
+    ]
+    history = History([{"learning_rate": value} for value in epochs], raw, best_epoch=6)
+    labels = RANDOM.integers(2, size=count)
     by_gate = {"linear gate": {1: 0.7, 2: 0.95}, "linear gate, hard routing": {1: 0.7, 2: 0.94}}
     return {
         "data": figures.data(scene),
         "decision_surface": figures.decision_surface(scene, gate[:, 0], "title"),
         "experts": figures.experts(scene, gate, logits, 0.9),
         "gate": figures.gate(scene, gate),
-        "expert_usage_by_class": figures.expert_usage_by_class(shares),
-        "curves": figures.curves(both, np.ones((6, 3)), both, epochs, epochs, load, best_epoch=6),
+        "expert_usage_by_class": figures.expert_usage_by_class(gate, labels),
+        "curves": figures.training_curves(history, restart=1),
         "accuracy_by_num_experts": figures.accuracy_by_num_experts(by_gate, ring=True),
     }
 

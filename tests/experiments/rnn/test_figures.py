@@ -3,18 +3,12 @@
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
 
 from experiments.rnn import figures
 from harness.figures import style
+from tests.experiments.conftest import drawn
 
 DOT = figures.BLANK
-
-
-def drawn(figure: Figure) -> Figure:
-    """Draw a figure, which is when matplotlib warns, and check that it fits the pane."""
-    assert style.to_image(style.Canvas(figure)).width <= 830
-    return figure
 
 
 def test_accuracy_by_length_starts_at_the_trained_length() -> None:

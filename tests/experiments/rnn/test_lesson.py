@@ -12,10 +12,8 @@ from datasets.memory_tasks import Sequences
 from experiments.rnn.config import RNNConfig
 from experiments.rnn.lesson import EXPERIMENT, predict
 from harness.config import construct
-from harness.run_experiment import run_experiment
-from harness.signals import Terminated
-from harness.tracking.lifecycle import track
 from harness.training.train import train
+from tests.experiments.conftest import check_resuming
 
 
 def small(**changes: Any) -> RNNConfig:
@@ -95,16 +93,7 @@ def test_interrupted_and_resumed_it_ends_with_the_same_numbers(
 ) -> None:
     monkeypatch.setattr(type(EXPERIMENT), "figures", lambda *_: iter(()))
     config = small(min_length=6, num_epochs=4, dropout_rate=0.2, num_layers=2)
-    undisturbed = run_experiment(EXPERIMENT, config)
-
-    def interrupt(progress: Any) -> None:
-        if progress.epoch == 3:
-            raise Terminated
-
-    with pytest.raises(Terminated), track(config, "cpu") as run:
-        train(EXPERIMENT, config, callbacks=[interrupt], recorder=run)
-    resumed = run_experiment(EXPERIMENT, RNNConfig(resume=run.run_id))
-    assert resumed.metrics == undisturbed.metrics
+    check_resuming(EXPERIMENT, config)
 
 
 def test_the_default_is_trained_to_echo() -> None:

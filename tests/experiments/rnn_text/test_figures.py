@@ -2,16 +2,10 @@
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 
 from experiments.rnn_text import figures
 from harness.figures import style
-
-
-def drawn(figure: Figure) -> Figure:
-    """Draw a figure, which is when matplotlib warns, and check that it fits the pane."""
-    assert style.to_image(style.Canvas(figure)).width <= 830
-    return figure
+from tests.experiments.conftest import drawn
 
 
 def test_bits_stand_beside_those_of_the_compressors() -> None:

@@ -16,11 +16,8 @@ from experiments.rnn_text.lesson import EXPERIMENT
 from experiments.rnn_text.streams import Carry, Chunk, Streams
 from harness.config import construct
 from harness.errors import UserError
-from harness.run_experiment import run_experiment
-from harness.signals import Terminated
-from harness.tracking.lifecycle import track
-from harness.training.train import train
 from models.ngram import kneser_ney
+from tests.experiments.conftest import check_resuming
 
 TEXT = "the quick brown fox jumps over the lazy dog while five boxing wizards jump quickly " * 12
 
@@ -151,16 +148,7 @@ def test_interrupted_and_resumed_it_ends_with_the_same_numbers(
 ) -> None:
     monkeypatch.setattr(type(EXPERIMENT), "figures", lambda *_: iter(()))
     config = config.replace(num_epochs=4, dropout_rate=0.2, num_layers=2)
-    undisturbed = run_experiment(EXPERIMENT, config)
-
-    def interrupt(progress: Any) -> None:
-        if progress.epoch == 3:
-            raise Terminated
-
-    with pytest.raises(Terminated), track(config, "cpu") as run:
-        train(EXPERIMENT, config, callbacks=[interrupt], recorder=run)
-    resumed = run_experiment(EXPERIMENT, RNNTextConfig(resume=run.run_id))
-    assert resumed.metrics == undisturbed.metrics
+    check_resuming(EXPERIMENT, config)
 
 
 @pytest.mark.parametrize("content", [b"", b"a few words", b"\xff\xfe" * 500])

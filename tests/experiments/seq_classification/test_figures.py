@@ -3,17 +3,10 @@
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from experiments.seq_classification import figures
 from experiments.seq_classification.figures import Inspection
-from harness.figures import style
-
-
-def rendered(figure: Figure) -> Figure:
-    """Draw a figure, which is when matplotlib warns, and check that it fits the pane."""
-    assert style.to_image(style.Canvas(figure)).width <= 830
-    return figure
+from tests.experiments.conftest import drawn
 
 
 def inspection(
@@ -39,17 +32,17 @@ def ticks(axes: Axes) -> list[tuple[int, str]]:
 
 def test_accuracy_by_length_counts_every_sequence_once() -> None:
     lengths, correct = np.repeat([5, 6, 9], [10, 20, 30]), np.arange(60) % 2 == 0
-    (axes,) = rendered(figures.accuracy_by_length(lengths, correct, bins=3)).axes
+    (axes,) = drawn(figures.accuracy_by_length(lengths, correct, bins=3)).axes
     labels = [text.get_text() for text in axes.texts]
     assert sum(int(label.split("of ")[1]) for label in labels) == 60
     assert "0.5000 on 60" in axes.get_title()
-    (axes,) = rendered(figures.accuracy_by_length(np.full(7, 4), np.ones(7, bool))).axes
+    (axes,) = drawn(figures.accuracy_by_length(np.full(7, 4), np.ones(7, bool))).axes
     assert [label.get_text() for label in axes.get_xticklabels()] == ["4"]
 
 
 def test_predictions_are_drawn_against_targets() -> None:
     targets, predicted = np.array([0.2, 1.0, 1.5]), np.array([0.2, 1.1, 1.5])
-    (axes,) = rendered(figures.predictions(targets, predicted, tolerance=0.04)).axes
+    (axes,) = drawn(figures.predictions(targets, predicted, tolerance=0.04)).axes
     points = np.asarray(axes.collections[1].get_offsets())
     assert points.tolist() == np.stack([targets, predicted], axis=1).tolist()
     assert f"{0.01 / 3:.5f}" in axes.get_title()
@@ -57,7 +50,7 @@ def test_predictions_are_drawn_against_targets() -> None:
 
 def test_states_are_shown_over_the_steps_in_one_order_of_units() -> None:
     inspections = [inspection("BaXE"), inspection("BYbbE")]
-    figure = rendered(figures.states(inspections))
+    figure = drawn(figures.states(inspections))
     pictures = [axes for axes in figure.axes if axes.images]
     orders = []
     for axes, each in zip(pictures, inspections, strict=True):
@@ -69,14 +62,14 @@ def test_states_are_shown_over_the_steps_in_one_order_of_units() -> None:
 
 
 def test_cells_stand_beside_hidden_states() -> None:
-    figure = rendered(figures.states([inspection("BaXE", cells=True)]))
+    figure = drawn(figures.states([inspection("BaXE", cells=True)]))
     titles = [axes.get_title() for axes in figure.axes if axes.images]
     assert titles == ["class XY: hidden state", "class XY: cell state"]
 
 
 def test_only_rare_symbols_of_a_long_sequence_are_labelled() -> None:
     text = "B" + "abcd" * 20 + "X" + "dcba" * 10 + "Y" + "E"
-    figure = rendered(figures.states([inspection(text)]))
+    figure = drawn(figures.states([inspection(text)]))
     (axes,) = (axes for axes in figure.axes if axes.images)
     assert ticks(axes) == [(0, "B"), (81, "X"), (122, "Y"), (123, "E")]
 
@@ -85,7 +78,7 @@ def test_only_rare_symbols_of_a_long_sequence_are_labelled() -> None:
 def test_probabilities_are_drawn_class_by_class(count: int, classes: int) -> None:
     inspections = [inspection("BaXbYE", classes=classes) for _ in range(count)]
     names = [f"class {label}" for label in range(classes)]
-    figure = rendered(figures.prediction_by_step(inspections, names))
+    figure = drawn(figures.prediction_by_step(inspections, names))
     panels = [axes for axes in figure.axes if axes.lines]
     assert len(panels) == count
     for axes, each in zip(panels, inspections, strict=True):
@@ -97,7 +90,7 @@ def test_probabilities_are_drawn_class_by_class(count: int, classes: int) -> Non
 
 def test_a_regression_has_one_line_of_predictions() -> None:
     each = inspection("abcdef")._replace(text="", predictions=np.arange(6.0)[:, None] - 3)
-    (axes,) = rendered(figures.prediction_by_step([each], ())).axes
+    (axes,) = drawn(figures.prediction_by_step([each], ())).axes
     (line,) = axes.lines
     assert np.array_equal(line.get_ydata(), each.predictions[:, 0])
     low, high = axes.get_ylim()
@@ -107,7 +100,7 @@ def test_a_regression_has_one_line_of_predictions() -> None:
 @pytest.mark.parametrize("attention", [True, False])
 def test_importance_has_a_bar_for_each_step(attention: bool) -> None:
     each = inspection("BaXbYE", attention=attention)
-    figure = rendered(figures.importance([each]))
+    figure = drawn(figures.importance([each]))
     bars = figure.axes[0].containers[0]
     heights = [bar.get_height() for bar in bars]
     assert heights == pytest.approx(each.contributions)
@@ -120,12 +113,12 @@ def test_importance_has_a_bar_for_each_step(attention: bool) -> None:
 def test_sequences_without_symbols_are_drawn_too() -> None:
     each = inspection("abcdef")._replace(text="")
     for figure in (figures.states([each]), figures.importance([each])):
-        rendered(figure)
+        drawn(figure)
 
 
 def test_sequences_to_solve_has_a_dot_for_each_seed_that_solved_the_task() -> None:
     counts = {"gru": np.array([1000, 3000]), "rnn": np.array([2000, np.inf])}
-    (axes,) = rendered(figures.sequences_to_solve(counts, 8000)).axes
+    (axes,) = drawn(figures.sequences_to_solve(counts, 8000)).axes
     gru, rnn = (np.asarray(dots.get_offsets()).tolist() for dots in axes.collections)
     assert (gru, rnn) == ([[1000, 0], [3000, 0]], [[2000, 1]])
     assert [text.get_text() for text in axes.texts] == ["mean 2,000", "1 of 2 solved"]
@@ -133,6 +126,6 @@ def test_sequences_to_solve_has_a_dot_for_each_seed_that_solved_the_task() -> No
 
 
 def test_time_is_drawn_against_length() -> None:
-    (axes,) = rendered(figures.time_by_length((32, 64), {"tcn": np.array([0.5, 1.0])})).axes
+    (axes,) = drawn(figures.time_by_length((32, 64), {"tcn": np.array([0.5, 1.0])})).axes
     assert np.ravel(axes.lines[0].get_xdata()).tolist() == [32, 64]
     assert np.ravel(axes.lines[0].get_ydata()).tolist() == [0.5, 1.0]

@@ -1,6 +1,7 @@
 """Sequence classification: tasks, losses, widths, refusals, every encoder."""
 
 import itertools
+import math
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,12 +19,11 @@ from experiments.seq_classification.lesson import EXPERIMENT
 from harness.config import construct
 from harness.errors import UserError
 from harness.run_experiment import run_experiment
-from harness.signals import Terminated
-from harness.tracking.lifecycle import track
 from harness.training.history import History
 from harness.training.train import train
 from models.choices import ENCODERS, EncoderName, PoolingName
 from models.sequence_encoders import RecurrentEncoder
+from tests.experiments.conftest import check_resuming
 
 SPLIT_SIZES = ("num_train", "num_validation", "num_test")
 
@@ -74,7 +74,8 @@ def test_every_encoder_trains_on_every_task(
     trained = train(EXPERIMENT, config)
     data, test = trained.data, trained.data.test
     outputs = lesson.predict(trained.model, test)
-    assert outputs.shape == (len(test.labels), data.num_outputs)
+    num_outputs = 1 if task["task"] == "adding" else len(data.classes)
+    assert outputs.shape == (len(test.labels), num_outputs)
     assert outputs.isfinite().all()
     exported = inference.export(config, trained).module
     served = exported(inference.mark_padding(test)[:50])
@@ -86,7 +87,7 @@ def test_every_task_has_a_name() -> None:
 
 
 def test_the_loss_is_cross_entropy_or_the_squared_error() -> None:
-    order, adding = tasks.task_of(small()), tasks.task_of(small(task="adding"))
+    order, adding = tasks.TASKS["temporal_order"], tasks.TASKS["adding"]
     logits, labels = torch.randn(5, 3), torch.tensor([0, 2, 1, 1, 0])
     assert order.loss(logits, labels) == F.cross_entropy(logits, labels)
     assert torch.equal(order.correct(logits, labels), logits.argmax(-1) == labels)
@@ -108,8 +109,8 @@ def test_the_width_can_be_chosen_by_the_number_of_parameters(
 def test_a_task_is_solved_when_all_of_validation_is_correct() -> None:
     rows = [{"val/accuracy": value} for value in (0.5, 0.99, 1.0, 0.98, 1.0)]
     assert lesson.sequences_to_solve(small(num_train=90), History(rows=rows)) == 300
-    assert lesson.sequences_to_solve(small(), History(rows=rows[:2])) is None
-    assert lesson.sequences_to_solve(small(task="digits"), History(rows=rows)) is None
+    assert lesson.sequences_to_solve(small(), History(rows=rows[:2])) == math.inf
+    assert lesson.sequences_to_solve(small(task="digits"), History(rows=rows)) == math.inf
 
 
 def test_padding_is_marked() -> None:
@@ -134,7 +135,7 @@ def test_the_last_prediction_by_step_is_that_of_the_whole_sequence(pooling: Pool
     data = EXPERIMENT.load_data(config)
     model, test = EXPERIMENT.build_model(config, data), data.test
     model.eval()
-    inspection = inspect(model, tasks.task_of(config), data, test, 3)
+    inspection = inspect(model, tasks.TASKS[config.task], data, test, 3)
     length = int(test.lengths[3])
     assert len(inspection.text) == len(inspection.features) == length
     assert len(inspection.contributions) == length
@@ -152,7 +153,7 @@ def test_the_last_prediction_by_step_is_that_of_the_whole_sequence(pooling: Pool
 def test_the_shortest_test_sequence_of_each_class_is_inspected() -> None:
     lengths, labels = torch.tensor([5, 3, 4, 2, 3]), torch.tensor([0, 0, 2, 2, 0])
     sequences = LabelledSequences(torch.zeros(5, 5).long(), lengths, labels)
-    assert tasks.task_of(small()).examples(sequences) == [1, 3]
+    assert tasks.TASKS["temporal_order"].examples(sequences) == [1, 3]
 
 
 def test_a_test_sequence_longer_than_all_others_has_positions(csv: dict[str, Any]) -> None:
@@ -189,16 +190,7 @@ def test_interrupted_and_resumed_it_ends_with_the_same_numbers(
     task: str, csv: dict[str, Any], store: Path
 ) -> None:
     config = small(**(csv if task == "csv" else {}), num_epochs=4, dropout_rate=0.2)
-    uninterrupted = run_experiment(EXPERIMENT, config).metrics
-
-    def interrupt(progress: Any) -> None:
-        if progress.epoch == 3:
-            raise Terminated
-
-    with pytest.raises(Terminated), track(config, "cpu") as run:
-        train(EXPERIMENT, config, callbacks=[interrupt], recorder=run)
-    resumed = run_experiment(EXPERIMENT, SequenceConfig(resume=run.run_id))
-    assert resumed.metrics == uninterrupted
+    check_resuming(EXPERIMENT, config)
 
 
 def test_a_regression_has_figures_too(store: Path) -> None:

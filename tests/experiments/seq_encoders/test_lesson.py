@@ -1,6 +1,7 @@
 """Comparison of encoders: comparable recipes, metrics, timing."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
@@ -8,12 +9,15 @@ import numpy as np
 import pytest
 import torch
 
+from experiments.seq_classification.inference import predict
 from experiments.seq_classification.lesson import num_parameters
 from experiments.seq_encoders import lesson
 from experiments.seq_encoders.config import EncodersConfig
-from experiments.seq_encoders.lesson import EXPERIMENT, EncoderResult
+from experiments.seq_encoders.lesson import EXPERIMENT
 from harness.config import construct
+from harness.inference.request import PredictRequest
 from harness.run_experiment import run_experiment
+from harness.tracking.models import load
 from models.choices import ENCODERS, EncoderName
 
 
@@ -33,17 +37,15 @@ def test_convolutions_reach_back_to_the_first_step_of_the_longest_sequence() -> 
     config = small(level="moderate")
     data = EXPERIMENT.load_data(config)
     model = EXPERIMENT.build_model(lesson.recipe(config, "tcn", data), data).eval()
-    channels = torch.rand(1, data.max_length, len(data.symbols), requires_grad=True)
-    features = model.encoder(channels, torch.tensor([data.max_length]))
+    channels = torch.rand(1, data.horizon, len(data.symbols), requires_grad=True)
+    features = model.encoder(channels, torch.tensor([data.horizon]))
     (gradient,) = torch.autograd.grad(features[0, -1].square().sum(), channels)
     assert gradient[0, 0].abs().sum() > 0
 
 
 def test_a_seed_that_never_solved_the_task_leaves_out_the_mean() -> None:
     accuracies, solved = np.array([[0.5, 1.0], [0.5, 0.9]]), np.array([1000.0, math.inf])
-    metrics = EncoderResult(
-        num_parameters=10, accuracies=accuracies, solved=solved, milliseconds=np.ones(6)
-    ).metrics
+    metrics = lesson.encoder_metrics(accuracies, solved)
     assert metrics["seeds_solved"] == 1
     assert metrics["val_accuracy_mean"] == pytest.approx(0.95)
     assert "sequences_to_solve_mean" not in metrics
@@ -60,6 +62,12 @@ def test_the_timed_sequences_have_the_length_asked_for(shape: tuple[int, ...]) -
 
     assert lesson.milliseconds(Network(), torch.zeros(shape), 20) > 0
     assert set(map(str, lengths_seen)) == {str((20, [20] * 4))}
+
+
+def test_a_model_of_the_comparison_predicts(trained: Callable[..., str]) -> None:
+    uri = trained("seq_encoders")
+    (row,) = predict(PredictRequest(model=uri, inputs=("BacXbYE",)), load(uri))
+    assert row["class"] in ("XX", "XY", "YX", "YY")
 
 
 def test_every_encoder_has_its_metrics_and_the_comparison_its_figures(store: Path) -> None:

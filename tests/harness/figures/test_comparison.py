@@ -26,7 +26,7 @@ def test_curves_have_a_band_of_a_standard_deviation() -> None:
 def test_runs_stand_where_they_cost_and_reached() -> None:
     seconds = {"gru": np.array([10.0, 1000.0]), "lstm": np.array([50.0])}
     reached = {"gru": np.array([0.8, 0.9]), "lstm": np.array([0.7])}
-    (axes,) = comparison.against_time(seconds, reached, "validation accuracy").axes
+    (axes,) = comparison.against(seconds, reached, "time", "validation accuracy").axes
     assert axes.get_xscale() == "log"
     dots = axes.lines[0]
     np.testing.assert_allclose(np.ravel(dots.get_xdata()), [10, 1000])
@@ -42,14 +42,14 @@ def test_runs_stand_where_they_cost_and_reached() -> None:
 def test_one_cost_of_all_stands_in_the_middle() -> None:
     reached = {"gru": np.array([0.8, 0.9]), "lstm": np.array([0.7])}
     same = {name: np.full(len(values), 1000.0) for name, values in reached.items()}
-    (axes,) = comparison.against_parameters(same, reached, "accuracy").axes
+    (axes,) = comparison.against(same, reached, "parameters", "accuracy").axes
     low, high = axes.get_xlim()
     assert low < 1000 < high
 
 
 def test_values_of_a_logarithmic_axis_are_named_in_full() -> None:
     millions = {"cnn": np.array([1e3, 2e6])}
-    figure = comparison.against_parameters(millions, {"cnn": np.array([0.1, 0.2])}, "accuracy")
+    figure = comparison.against(millions, {"cnn": np.array([0.1, 0.2])}, "size", "accuracy")
     figure.canvas.draw()
     (axes,) = figure.axes
     assert "1,000,000" in [text.get_text() for text in axes.get_xticklabels()]
@@ -57,7 +57,7 @@ def test_values_of_a_logarithmic_axis_are_named_in_full() -> None:
 
 def test_groups_without_runs_keep_the_looks_of_the_others() -> None:
     reached = {"gru": np.array([0.8]), "lstm": np.array([]), "rnn": np.array([0.7])}
-    (axes,) = comparison.against_time(reached, reached, "accuracy").axes
+    (axes,) = comparison.against(reached, reached, "time", "accuracy").axes
     colours = {line.get_label(): line.get_color() for line in axes.lines}
     assert colours == {"gru": style.SERIES[0], "rnn": style.SERIES[2]}
 
