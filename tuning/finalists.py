@@ -20,8 +20,8 @@ from harness.experiment import AnyExperiment
 from harness.run_experiment import train_and_evaluate
 from harness.tracking.run import model_of
 from harness.training.history import best_name
+from tuning.retries import MAX_RETRIES
 from tuning.runs import FINALIST, StudyRuns
-from tuning.trials import MAX_RETRIES
 
 
 class SeedResult(NamedTuple):

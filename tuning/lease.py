@@ -10,7 +10,7 @@ from typing import Any
 import optuna
 
 from harness.tracking.processes import process_lives, process_tags
-from tuning import trials
+from tuning import retries
 
 OWNER = "owner"
 SETTLE_SECONDS = 0.3
@@ -29,7 +29,7 @@ def lease(study: optuna.Study) -> Iterator[bool]:
     ended = threading.Event()
 
     def heartbeat() -> None:
-        while not ended.wait(trials.HEARTBEAT_SECONDS):
+        while not ended.wait(retries.HEARTBEAT_SECONDS):
             study.set_user_attr(OWNER, _this_process())
 
     thread = threading.Thread(target=heartbeat, daemon=True)
@@ -47,7 +47,7 @@ def _claim(study: optuna.Study) -> bool:
     if owner and not _is_this_process(owner):
         is_here = owner["host"] == socket.gethostname()
         silence = time.time() - float(owner["seen"])
-        if process_lives(owner) if is_here else silence < trials.STALE_SECONDS:
+        if process_lives(owner) if is_here else silence < retries.STALE_SECONDS:
             return False
     study.set_user_attr(OWNER, _this_process())
     time.sleep(SETTLE_SECONDS)

@@ -12,8 +12,8 @@ from harness.config import as_words
 from harness.training.history import best_name
 from harness.training.metrics import decimal
 from tuning import figures
+from tuning.retries import requeued
 from tuning.space import Space
-from tuning.trials import requeued
 
 
 def write(study: optuna.Study, space: Space, seed: int, parent_id: str) -> None:

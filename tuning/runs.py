@@ -19,7 +19,7 @@ from harness.tracking.lifecycle import detach_from_parent_run, final_status, rec
 from harness.tracking.processes import process_gone, process_tags
 from harness.tracking.run import as_metrics, in_batches
 from harness.tracking.store import set_mlflow_experiment, store_errors, store_lock
-from tuning.trials import INTERRUPTED
+from tuning.retries import INTERRUPTED
 
 STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
 TRIAL, FINALIST = "trial", "finalist"

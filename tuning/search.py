@@ -32,10 +32,10 @@ from harness.training.history import best_name
 from harness.training.loop import Progress
 from harness.training.metrics import decimal
 from harness.training.train import train
-from tuning import trials
+from tuning import retries
+from tuning.retries import TrialQueue
 from tuning.runs import StudyRuns
 from tuning.space import Space
-from tuning.trials import TrialQueue
 
 SAME_BUG_LIMIT = 3
 """A study ends when so many trials have failed with the same unexpected error."""
@@ -133,7 +133,7 @@ class Search:
             with signals.deferred():
                 pool.stop()
                 for running in self._running.values():
-                    self.queue.requeue(running.trial.number, trials.INTERRUPTED, died=False)
+                    self.queue.requeue(running.trial.number, retries.INTERRUPTED, died=False)
                 if self._running:
                     self.runs.close_orphans(self.study.get_trials(deepcopy=False))
                 self._running.clear()
@@ -143,7 +143,7 @@ class Search:
     def _counted(self) -> list[FrozenTrial]:
         """Return the trials that count: neither waiting nor queued again."""
         found = self.study.get_trials(deepcopy=False)
-        again = trials.requeued(found)
+        again = retries.requeued(found)
         return [t for t in found if t.state != TrialState.WAITING and t.number not in again]
 
     def _may_start(self) -> bool:
@@ -231,7 +231,7 @@ class Search:
 
     def _maintain(self) -> None:
         """Send heartbeats of our trials, and queue those again whose process has died."""
-        if time.monotonic() - self._maintained < trials.HEARTBEAT_SECONDS:
+        if time.monotonic() - self._maintained < retries.HEARTBEAT_SECONDS:
             return
         self._maintained = time.monotonic()
         self.queue.heartbeat([running.trial.number for running in self._running.values()])

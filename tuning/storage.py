@@ -12,7 +12,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from harness.errors import UserError
-from tuning import trials
+from tuning import retries
 
 CONNECT_SECONDS = 5
 """How long to wait for a database that does not answer."""
@@ -89,7 +89,7 @@ def _open_database(url: URL) -> BaseStorage:
         return RDBStorage(
             url.render_as_string(hide_password=False),
             engine_kwargs={"pool_pre_ping": True, "connect_args": seconds},
-            heartbeat_interval=trials.HEARTBEAT_SECONDS,
-            grace_period=trials.STALE_SECONDS,
-            heartbeat_stale_trial_callback=trials.enqueue_stale,
+            heartbeat_interval=retries.HEARTBEAT_SECONDS,
+            grace_period=retries.STALE_SECONDS,
+            heartbeat_stale_trial_callback=retries.enqueue_stale,
         )

@@ -33,10 +33,10 @@ from tuning.config import StudyConfig
 from tuning.finals import run_finals
 from tuning.lease import lease
 from tuning.registry.promotion import Decision
+from tuning.retries import TrialQueue
 from tuning.runs import StudyRuns, connect_worker, open_parent
 from tuning.search import Search, Stopper
 from tuning.space import Space, find
-from tuning.trials import TrialQueue
 
 MINIMISED = ("loss", "error", "bits", "perplexity")
 """Words in the name of a metric of which less is better."""

@@ -5,6 +5,8 @@ linear experts each model a part of the plane, and a gating network says which e
 
     P(1 | x) = sum_k g_k(x) sigmoid(w_k x + b_k),  g(x) = softmax of the gate's K logits
 
+This is `mixing=probabilities`, the default; `mixing=logits` averages the experts' logits instead.
+
     R. Jacobs, M. Jordan, S. Nowlan, G. Hinton, "Adaptive mixtures of local experts", 1991
 
 Letters: B points, K experts, R restarts. S is the shape in front of them: (R,) for the stack of
@@ -74,7 +76,11 @@ class MixtureOfLinearExperts(StackedExperiment):
     # 2 Model: a stack of mixtures that share no weight, one for each restart.
 
     def build_stack(self, config: MoEConfig, stack: tuple[int, ...]) -> MixtureOfExperts:
-        """Return R mixtures, with `stack=(R,)`; the one that is kept has `stack=()`."""
+        """Return R mixtures, with `stack=(R,)`; the one that is kept has `stack=()`.
+
+        The gate may have a hidden layer, and route each point to its top k experts only, with noise
+        or a bias that balances their load (models/moe.py).
+        """
         return MixtureOfExperts(
             in_features=2,
             num_experts=config.num_experts,
@@ -95,13 +101,14 @@ class MixtureOfLinearExperts(StackedExperiment):
         mixture = model.mix(points)
         logits = mixture.combine(config.mixing)  # (R, B)
         if config.loss == "competitive":
-            loss = moe.competitive_loss(mixture, labels)
+            loss = moe.competitive_loss(mixture, labels)  # experts compete for each point
         else:
             loss = moe.binary_cross_entropy(logits, labels)
         metrics = {"loss": loss, "accuracy": accuracy(logits, labels)}
         if not model.training:
             metrics["hard_routing_accuracy"] = accuracy(mixture.top1_logits, labels)
             metrics |= routing_metrics(mixture, config.top_k)
+        # Penalties that even out the load and keep the gate's logits small; not in the logged loss.
         if config.balance_loss_weight > 0:
             loss = loss + config.balance_loss_weight * moe.balance_loss(mixture.gate, config.top_k)
         if config.z_loss_weight > 0:

@@ -2,6 +2,7 @@
 
 from datasets.memory_tasks import Copy, Echo
 from experiments.rnn.config import RNNConfig
+from experiments.rnn.curriculum import blank_length_in
 
 
 def for_training(config: RNNConfig, epoch: int) -> Echo | Copy:
@@ -9,21 +10,6 @@ def for_training(config: RNNConfig, epoch: int) -> Echo | Copy:
     if config.task == "copy":
         return Copy(blank_length_in(config, epoch))
     return for_validation(config)
-
-
-def blank_length_in(config: RNNConfig, epoch: int) -> int:
-    """Return the blank length of an epoch, counted from 1: a curriculum (Bengio et al. 2009).
-
-    Over many blanks no gradient says how to hold ten symbols; over a few it does, and a network
-    that holds them can be trained to hold them longer. The first four tenths of the epochs have
-    `initial_blank_length`; it then grows by the same factor from epoch to epoch, so that the last
-    tenth has `blank_length`.
-    """
-    initial = min(config.initial_blank_length, config.blank_length) or config.blank_length
-    progress = (epoch - 1) / max(1, config.num_epochs - 1)
-    grown = min(max(0.0, (progress - 0.4) / 0.5), 1.0)
-    factor: float = (config.blank_length / initial) ** grown
-    return round(initial * factor)
 
 
 def for_validation(config: RNNConfig, factor: int = 1) -> Echo | Copy:

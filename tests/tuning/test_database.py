@@ -18,10 +18,10 @@ from sqlalchemy.engine import URL
 from tests.conftest import ERRORS, start, wait_until
 from tests.tuning.lines import SPACE
 from tests.tuning.test_study import QUICK, children, states, with_behaviours
-from tuning import report, storage, study, trials
+from tuning import report, retries, storage, study
 from tuning.config import StudyConfig
+from tuning.retries import TrialQueue
 from tuning.study import tune
-from tuning.trials import TrialQueue
 
 pytestmark = pytest.mark.slow
 
@@ -88,8 +88,8 @@ def test_a_trial_of_another_machine_whose_heartbeat_stops_is_run_again(
     store: Path, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One trial of a machine that has died, one of a machine that lives."""
-    monkeypatch.setattr(trials, "HEARTBEAT_SECONDS", 1)
-    monkeypatch.setattr(trials, "STALE_SECONDS", 3)
+    monkeypatch.setattr(retries, "HEARTBEAT_SECONDS", 1)
+    monkeypatch.setattr(retries, "STALE_SECONDS", 3)
     values = {**QUICK, "study_name": "shared", "storage": database}
     opened = storage.open_storage(database)
     made = study.open_study(StudyConfig(**values), SPACE, opened)
@@ -117,7 +117,7 @@ def test_a_trial_of_another_machine_whose_heartbeat_stops_is_run_again(
     assert result.study.best_value <= 0.25, "the study waits for the other machine's trial"
     assert found[2].params == dead.params
     assert found[2].state == TrialState.COMPLETE
-    assert trials.requeued(found) == {0}
+    assert retries.requeued(found) == {0}
 
 
 def test_two_processes_share_the_trials_of_one_study(tmp_path: Path, database: str) -> None:

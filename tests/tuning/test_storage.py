@@ -14,8 +14,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from harness.errors import UserError
 from harness.tracking.processes import process_tags
-from tuning import lease, storage, trials
-from tuning.trials import TrialQueue
+from tuning import lease, retries, storage
+from tuning.retries import TrialQueue
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def begin(queue: TrialQueue, process: dict[str, Any] | None = None) -> FrozenTri
     trial.suggest_float("x", 0, 1)
     trial.suggest_categorical("y", ["a", "b"])
     if process is not None:
-        trial.set_user_attr(trials.PROCESS, process)
+        trial.set_user_attr(retries.PROCESS, process)
     return queue.study.get_trials()[trial.number]
 
 
@@ -53,16 +53,16 @@ def test_a_trial_is_given_up_after_its_process_has_died_thrice(queue: TrialQueue
     assert found[0].params == found[1].params == found[2].params
     assert "queued again" in found[1].user_attrs["failure"]
     assert "given up after 3 times" in found[2].user_attrs["failure"]
-    assert trials.requeued(found) == {0, 1}
+    assert retries.requeued(found) == {0, 1}
 
 
 def test_interruptions_are_no_deaths(queue: TrialQueue) -> None:
     for _ in range(5):
-        queue.requeue(begin(queue).number, trials.INTERRUPTED, died=False)
+        queue.requeue(begin(queue).number, retries.INTERRUPTED, died=False)
     assert states(queue) == ["FAIL"] * 5 + ["WAITING"]
     again = begin(queue)
     assert again.params == queue.study.get_trials()[0].params
-    assert again.user_attrs[trials.TRIED_AS] == [0, 1, 2, 3, 4]
+    assert again.user_attrs[retries.TRIED_AS] == [0, 1, 2, 3, 4]
     assert "failure" not in again.user_attrs
 
 
@@ -71,7 +71,7 @@ def test_a_requeued_trial_belongs_to_no_process_until_it_is_asked_for(queue: Tri
     begin(queue, dead_process())
     queue.requeue_stale_trials()
     (waiting,) = queue.study.get_trials(states=(TrialState.WAITING,))
-    assert trials.PROCESS not in waiting.user_attrs
+    assert retries.PROCESS not in waiting.user_attrs
     begin(queue)
     assert not queue.requeue_stale_trials()
     assert states(queue) == ["FAIL", "RUNNING"]
@@ -82,7 +82,7 @@ def test_a_trial_without_process_is_dead_after_a_while(queue: TrialQueue) -> Non
     asked = queue.study.ask()
     trial = queue.study.get_trials()[asked.number]
     assert queue.is_alive(trial)
-    trial.datetime_start = datetime.now() - timedelta(seconds=trials.STALE_SECONDS + 1)
+    trial.datetime_start = datetime.now() - timedelta(seconds=retries.STALE_SECONDS + 1)
     assert not queue.is_alive(trial)
 
 
@@ -125,7 +125,7 @@ def test_one_process_holds_the_lease_and_returns_it(queue: TrialQueue) -> None:
         ({"host": "here", "process": "other"}, False),
         ({"host": "here", "process": "dead"}, True),
         ({"host": "elsewhere", "seen": 5}, False),
-        ({"host": "elsewhere", "seen": 2 * trials.STALE_SECONDS}, True),
+        ({"host": "elsewhere", "seen": 2 * retries.STALE_SECONDS}, True),
     ],
 )
 def test_the_lease_is_taken_only_where_no_living_process_has_it(

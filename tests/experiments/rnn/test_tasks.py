@@ -7,6 +7,7 @@ import pytest
 from datasets.memory_tasks import Copy, Echo
 from experiments.rnn import tasks
 from experiments.rnn.config import RNNConfig
+from experiments.rnn.curriculum import blank_length_in
 
 
 def copying(**changes: Any) -> RNNConfig:
@@ -15,7 +16,7 @@ def copying(**changes: Any) -> RNNConfig:
 
 def test_the_blanks_are_few_at_first_and_all_at_last() -> None:
     config = copying(blank_length=320, initial_blank_length=5, num_epochs=11)
-    lengths = [tasks.blank_length_in(config, epoch) for epoch in range(1, 12)]
+    lengths = [blank_length_in(config, epoch) for epoch in range(1, 12)]
     # Doubled six times, over the five epochs from the fifth to the tenth.
     assert lengths == [5] * 5 + [round(5 * 64 ** (k / 5)) for k in range(1, 6)] + [320]
     assert [tasks.for_training(config, epoch) for epoch in (1, 11)] == [Copy(5), Copy(320)]

@@ -1,4 +1,4 @@
-"""The trials of a study: which process runs them, and what becomes of those whose process died."""
+"""Trials whose process died: noticed by their heartbeat, queued again a limited number of times."""
 
 import socket
 import warnings
