@@ -78,5 +78,5 @@ project: $(INSTALLED)  ## Write MLproject, conda.yaml and docs/parameters.md fro
 	python -m harness.parameters
 
 clean:  ## Remove the environment and caches; tracked runs stay
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -not -path './mlruns/*' -prune -exec rm -rf {} +
