@@ -18,7 +18,6 @@ from harness.config import (
     TrainingConfig,
     as_text,
     base_type,
-    construct,
     describe,
     group_of,
     nearest,
@@ -75,7 +74,7 @@ def parse(config_class: type[K], arguments: Sequence[str] | None = None) -> K:
     words = sys.argv[1:] if arguments is None else arguments
     # An option in its one spelling, and any other word as it is.
     words = [re.sub(r"^--[\w-]+", lambda name: option(name[0]), word) for word in words]
-    return construct(config_class, vars(_parser(config_class).parse_args(words)))
+    return config_class(**vars(_parser(config_class).parse_args(words)))
 
 
 def grouped(config_class: type[Configuration]) -> dict[str, list[dataclasses.Field[Any]]]:

@@ -136,7 +136,7 @@ class Configuration(metaclass=_OneLineErrors):
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some values changed, validated anew."""
-        return construct(type(self), {**self.changes(), **changes})
+        return type(self)(**{**self.changes(), **changes})
 
     def as_name(self) -> str:
         """Return a name that tells this run from others: the entry point and what was changed."""
@@ -284,11 +284,6 @@ def as_text(value: Any, between: str = " ") -> str:
 def option(name: str) -> str:
     """Return the spelling of a parameter on the command line, after the two hyphens."""
     return name.replace("_", "-")
-
-
-def construct(config_class: type[K], values: Mapping[str, Any]) -> K:
-    """Build a configuration from raw values, such as the strings of a command line."""
-    return config_class(**values)
 
 
 def nearest(name: str, known: Iterable[str], otherwise: str = "") -> str:

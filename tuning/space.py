@@ -17,7 +17,7 @@ from optuna.trial import Trial
 from pydantic import TypeAdapter, ValidationError
 
 import experiments
-from harness.config import STRICT, TrainingConfig, construct, nearest
+from harness.config import STRICT, TrainingConfig, nearest
 from harness.errors import UserError
 from harness.experiment import AnyExperiment
 from harness.search_space import Parameter, SearchSpace
@@ -69,7 +69,7 @@ class Space(SearchSpace):
         chosen = {**self.fixed, **rounded}
         beside = self._unvalidated(chosen)
         effective = {name: value for name, value in chosen.items() if beside.has_effect(name)}
-        return construct(self.config_class, effective)
+        return self.config_class(**effective)
 
     def default_point(self) -> Values:
         """Return the default configuration, its numbers moved into their ranges.
@@ -125,7 +125,7 @@ class Space(SearchSpace):
             except UserError as error:
                 raise UserError(f"space: it holds values that are refused: {error}") from None
         if not set(self.fixed) <= effective:
-            construct(self.config_class, dict(self.fixed))  # which names the reason
+            self.config_class(**dict(self.fixed))  # which names the reason
 
     def as_text(self) -> str:
         """Return the space as JSON, which is the same for equal spaces."""

@@ -57,7 +57,7 @@ def draw_curves(
         colour = colours[index % len(colours)]
         axes.plot(epochs, values, dashes, color=colour, label=name, marker=marker)
     if best_epoch:
-        axes.axvline(best_epoch, color=style.GREY, linewidth=1, linestyle=":", label="kept")
+        axes.axvline(best_epoch, color=style.GREY, linewidth=1, linestyle=":", label="best epoch")
     if logarithmic:
         axes.set_yscale("log")
     style.titled(axes, title, "epoch", y)

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
-from harness.config import TrainingConfig, construct
+from harness.config import TrainingConfig
 from harness.experiment import AnyExperiment
 from harness.inference.request import PredictRequest as PredictRequest
 from harness.tracking.models import LoadedModel
@@ -28,5 +28,5 @@ class Inference(Generic[R]):
 
 def config_of(model: LoadedModel, experiment: AnyExperiment) -> TrainingConfig:
     """Return the configuration that a logged model was trained with."""
-    config: TrainingConfig = construct(experiment.config_class, model.metadata["configuration"])
+    config: TrainingConfig = experiment.config_class(**model.metadata["configuration"])
     return config

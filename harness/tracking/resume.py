@@ -4,7 +4,7 @@ import mlflow
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from harness.config import C, construct
+from harness.config import C
 from harness.errors import UserError
 from harness.tracking.processes import process_lives
 from harness.tracking.run import CONFIGURATION
@@ -43,4 +43,4 @@ def resumed(config: C) -> C:
         has = stored.get(name)
         if name not in ("device", "resume", "checkpoint_seconds") and asked != has:
             raise UserError(f"{name}={asked}: run {run_id} has {has}, and resuming keeps it")
-    return construct(type(config), stored | config.changes())
+    return type(config)(**(stored | config.changes()))

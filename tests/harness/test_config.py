@@ -13,7 +13,7 @@ from experiments.main.config import MainConfig
 from experiments.moe.config import MoEConfig
 from harness import project
 from harness.command_line import parse
-from harness.config import Configuration, construct, describe, option
+from harness.config import Configuration, describe, option
 from harness.errors import UserError
 from tests.conftest import ROOT
 
@@ -86,7 +86,7 @@ def test_every_parameter_is_documented_and_every_default_valid(
 
 
 def test_the_command_repeats_the_run() -> None:
-    config = construct(MoEConfig, {"num_experts": 3, "learning_rate": 0.25, "resume": "x"})
+    config = MoEConfig(num_experts=3, learning_rate=0.25, resume="x")
     command = config.as_command()
     assert command == "python -m experiments.moe --num-experts 3 --learning-rate 0.25"
     assert parse(MoEConfig, command.split()[3:]) == config.replace(resume="")
@@ -150,7 +150,7 @@ def test_a_configuration_can_be_rebuilt_from_what_is_logged(
     config_class: type[Configuration],
 ) -> None:
     config = config_class(**{**needed(config_class), **config_class.tiny})
-    assert construct(config_class, config.as_parameters()) == config
+    assert config_class(**config.as_parameters()) == config
 
 
 def test_help_shows_each_parameter_once_in_groups_and_examples(

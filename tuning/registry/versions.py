@@ -10,7 +10,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from harness.config import TrainingConfig, construct
+from harness.config import TrainingConfig
 from harness.experiment import AnyExperiment
 from tuning.finalists import Finalist
 from tuning.registry import cards
@@ -76,7 +76,7 @@ def configuration(version: ModelVersion, experiment: AnyExperiment) -> TrainingC
 
     """
     values = json.loads(version.tags["configuration"])
-    rebuilt: TrainingConfig = construct(experiment.config_class, values)
+    rebuilt: TrainingConfig = experiment.config_class(**values)
     return rebuilt
 
 

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from datasets.cats_and_dogs import Photographs
 from experiments.cnn import CNNConfig, lesson
 from experiments.cnn.lesson import EXPERIMENT
-from harness.config import construct
 from harness.errors import UserError
 from harness.experiment import Splits
 from harness.run_experiment import run_experiment
@@ -53,7 +52,7 @@ def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def small(photographs: Path, **changes: Any) -> CNNConfig:
-    values = {
+    values: dict[str, Any] = {
         "data": str(photographs),
         "data_dir": str(photographs.parent / "cache"),
         "image_size": 16,
@@ -64,7 +63,7 @@ def small(photographs: Path, **changes: Any) -> CNNConfig:
         "flip_probability": 0.0,
         "checkpoint_seconds": 0.0,
     }
-    return construct(CNNConfig, values | changes)
+    return CNNConfig(**(values | changes))
 
 
 class Fixed(nn.Module):
@@ -255,9 +254,9 @@ def test_no_run_is_opened_before_the_photographs_are_there(photographs: Path, st
     "architecture",
     ["plain", "residual", "separable", pytest.param("pretrained", marks=pytest.mark.slow)],
 )
-def test_every_network_is_exported_for_batches_of_any_size(architecture: str) -> None:
-    size = {} if architecture == "pretrained" else {"width": 4}
-    config = construct(CNNConfig, {"architecture": architecture, "image_size": 64, **size})
+def test_every_network_is_exported_for_batches_of_any_size(architecture: Any) -> None:
+    size: dict[str, Any] = {} if architecture == "pretrained" else {"width": 4}
+    config = CNNConfig(architecture=architecture, image_size=64, **size)
     network = EXPERIMENT.build_model(config, None)
     network = CPU.prepare(network).cpu().to(memory_format=torch.contiguous_format).eval()
     images = torch.rand(3, 3, 64, 64)

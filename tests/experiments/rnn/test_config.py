@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from experiments.rnn.config import RNNConfig
-from harness.config import construct
 from harness.errors import UserError
 
 
@@ -28,7 +27,7 @@ from harness.errors import UserError
 )
 def test_what_is_not_allowed_is_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        construct(RNNConfig, values)
+        RNNConfig(**values)
 
 
 @pytest.mark.parametrize(
@@ -49,16 +48,16 @@ def test_what_is_not_allowed_is_refused(values: dict[str, Any], message: str) ->
 def test_what_has_no_effect_is_refused_and_not_logged(values: dict[str, Any]) -> None:
     *others, (name, value) = values.items()
     with pytest.raises(UserError, match=f"{name}={value}: has no effect here; it needs "):
-        construct(RNNConfig, values)
+        RNNConfig(**values)
     assert name not in RNNConfig(**dict(others)).as_parameters()
 
 
 def test_every_task_logs_the_parameters_that_it_has() -> None:
-    own = {
+    own: dict[Any, set[str]] = {
         "echo": {"delay", "length", "min_length", "test_length"},
         "variable_echo": {"max_delay", "length", "min_length", "test_length"},
         "copy": {"blank_length", "initial_blank_length"},
     }
     every = set.union(*own.values())
     for task, names in own.items():
-        assert every & set(construct(RNNConfig, {"task": task}).as_parameters()) == names
+        assert every & set(RNNConfig(task=task).as_parameters()) == names

@@ -11,13 +11,12 @@ import torch.nn.functional as F
 from datasets.memory_tasks import Sequences
 from experiments.rnn.config import RNNConfig
 from experiments.rnn.lesson import EXPERIMENT, predict
-from harness.config import construct
 from harness.training.train import train
 from tests.experiments.conftest import check_resuming
 
 
 def small(**changes: Any) -> RNNConfig:
-    return construct(RNNConfig, {**RNNConfig.tiny, "checkpoint_seconds": 0.0, **changes})
+    return RNNConfig(**{**RNNConfig.tiny, "checkpoint_seconds": 0.0, **changes})
 
 
 def padded(sequences: list[tuple[list[int], int]]) -> Sequences:

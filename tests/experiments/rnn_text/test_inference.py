@@ -11,7 +11,6 @@ import torch
 from datasets.characters import Vocabulary
 from experiments.rnn_text.inference import ContinuationRequest, generate, predict
 from experiments.rnn_text.lesson import EXPERIMENT
-from harness.config import construct
 from harness.errors import UserError
 from harness.inference.inference import config_of
 from harness.tracking.models import load
@@ -62,4 +61,4 @@ def test_what_cannot_be_continued_is_refused(uri: str) -> None:
     with pytest.raises(UserError, match="inputs=The: character 'T'"):
         row_of(uri, "The")
     with pytest.raises(UserError, match="temperature=-1"):
-        construct(ContinuationRequest, {"model": uri, "inputs": ("a",), "temperature": "-1"})
+        ContinuationRequest(model=uri, inputs=("a",), temperature=-1)

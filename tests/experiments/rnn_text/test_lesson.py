@@ -14,7 +14,6 @@ from experiments.rnn_text import baselines, dynamic_evaluation
 from experiments.rnn_text.config import RNNTextConfig
 from experiments.rnn_text.lesson import EXPERIMENT
 from experiments.rnn_text.streams import Carry, Chunk, Streams
-from harness.config import construct
 from harness.errors import UserError
 from models.ngram import kneser_ney
 from tests.experiments.conftest import check_resuming
@@ -171,4 +170,4 @@ def test_a_text_that_cannot_be_used_is_refused(content: bytes, tmp_path: Path) -
 )
 def test_what_is_not_allowed_is_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        construct(RNNTextConfig, values)
+        RNNTextConfig(**values)

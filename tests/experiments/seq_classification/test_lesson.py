@@ -16,7 +16,6 @@ from experiments.seq_classification import inference, lesson, tasks
 from experiments.seq_classification.config import SequenceConfig, TaskName
 from experiments.seq_classification.inspection import inspect
 from experiments.seq_classification.lesson import EXPERIMENT
-from harness.config import construct
 from harness.errors import UserError
 from harness.run_experiment import run_experiment
 from harness.training.history import History
@@ -43,7 +42,7 @@ def small(**changes: Any) -> SequenceConfig:
         values = {name: v for name, v in values.items() if name not in SPLIT_SIZES}
     if values.get("match_parameters"):
         del values["width"]
-    return construct(SequenceConfig, values)
+    return SequenceConfig(**values)
 
 
 @pytest.fixture
@@ -225,7 +224,7 @@ def test_a_regression_has_figures_too(store: Path) -> None:
 )
 def test_invalid_values_are_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        construct(SequenceConfig, values)
+        SequenceConfig(**values)
 
 
 def test_only_parameters_with_an_effect_are_logged() -> None:

@@ -14,7 +14,6 @@ from experiments.seq_classification.lesson import num_parameters
 from experiments.seq_encoders import lesson
 from experiments.seq_encoders.config import EncodersConfig
 from experiments.seq_encoders.lesson import EXPERIMENT
-from harness.config import construct
 from harness.inference.request import PredictRequest
 from harness.run_experiment import run_experiment
 from harness.tracking.models import load
@@ -22,7 +21,7 @@ from models.choices import ENCODERS, EncoderName
 
 
 def small(**changes: object) -> EncodersConfig:
-    return construct(EncodersConfig, {**EncodersConfig.tiny, **changes})
+    return EncodersConfig(**{**EncodersConfig.tiny, **changes})
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
