@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 RUN = mlflow run . --env-manager local
 
 .DEFAULT_GOAL := help
-.PHONY: help install main moe moe-extended cnn cnn-synthetic rnn seq data tune ui test test-slow screenshots lint project clean
+.PHONY: help install main moe moe-extended cnn cnn-synthetic rnn seq data tune ui test test-slow gpu-check screenshots lint project clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -64,6 +64,9 @@ test: $(INSTALLED)  ## Run the tests (some 5 minutes on two cores)
 
 test-slow: $(INSTALLED)  ## Run every test that this machine can, those with servers and kills too
 	python -m pytest -n 2 --dist loadfile
+
+gpu-check: $(INSTALLED)  ## Check and measure everything on the GPU (in miniature without one)
+	python -m benchmarks.gpu_check $(if $(filter-out download,$(DATA)),"$(DATA)")
 
 screenshots: $(INSTALLED)  ## Take the README's pictures of the MLflow UI anew (needs chromium)
 	SCREENSHOTS=$(CURDIR)/docs python -m pytest tests/test_browser.py

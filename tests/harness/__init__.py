@@ -1,1 +1,1 @@
-"""Tests of experiments.harness."""
+"""Tests of harness."""
