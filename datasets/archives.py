@@ -26,6 +26,10 @@ MAX_FILE_BYTES = 2**28
 MAX_TOTAL_BYTES = 2**33
 MAX_RATIO = 100
 """Unpacked bytes per byte of the archive: about 1 for photographs, which are compressed already."""
+MAX_DEPTH = 50
+"""Folders within one another; a file system's own limit depends on the folder they are put in."""
+MAX_NAME_BYTES = 255
+"""Of a file or folder, as usual file systems allow."""
 
 
 def make_once(
@@ -145,7 +149,8 @@ def extract(archive: Path, folder: Path) -> None:
     """Unpack a zip into `folder`, unless that exists.
 
     Archives are not trusted: before anything is written, every entry is checked to be a file or
-    folder inside `folder`, and their total size to be within limits.
+    folder inside `folder`, no two to be the same, and their total size to be within limits. A
+    backslash separates folders, too, as some programs write it on Windows.
 
     Raises:
         DataError: not a zip, a damaged or encrypted one, an invalid entry, or a full disk.
@@ -162,8 +167,8 @@ def _unpack(archive: Path, folder: Path) -> None:
         _check(entries, archive.stat().st_size)
         folder.mkdir()
         for entry in tqdm(entries, desc="unpacking", unit="file", disable=None):
-            path = folder / entry.filename
-            if entry.is_dir():
+            path = folder.joinpath(*_parts(entry))
+            if _is_folder(entry):
                 path.mkdir(parents=True, exist_ok=True)
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -173,6 +178,20 @@ def _unpack(archive: Path, folder: Path) -> None:
                 opened.open(entry) as source,
             ):
                 shutil.copyfileobj(source, target)  # never more bytes than the entry announced
+
+
+def _path(entry: zipfile.ZipInfo) -> str:
+    """Return the path of an entry as it is stored, with slashes between folders."""
+    return entry.orig_filename.replace("\\", "/")  # `filename` ends at a zero byte
+
+
+def _parts(entry: zipfile.ZipInfo) -> tuple[str, ...]:
+    """Return the names of the folders around an entry, and its own: the same for a/b and a/./b."""
+    return tuple(part for part in _path(entry).split("/") if part not in ("", "."))
+
+
+def _is_folder(entry: zipfile.ZipInfo) -> bool:
+    return _path(entry).endswith("/")
 
 
 @contextlib.contextmanager
@@ -194,15 +213,17 @@ def _check(entries: Sequence[zipfile.ZipInfo], archive_bytes: int) -> None:
         raise DataError(f"the archive contains {len(entries):,} files, more than {MAX_FILES:,}")
     if total > limit:
         raise DataError(f"the archive would unpack to {total:,} bytes, more than {limit:,}")
-    names = set()
     for entry in entries:
-        name = entry.orig_filename  # as stored; `filename` ends at a zero byte
-        is_outside = re.match(r"/|[A-Za-z]:", name) or ".." in name.split("/")
+        name, path, parts = entry.orig_filename, _path(entry), _parts(entry)
+        is_outside = re.match(r"/|[A-Za-z]:", path) or ".." in parts
+        is_named = bool(parts) or _is_folder(entry)
+        is_too_long = any(len(os.fsencode(part)) > MAX_NAME_BYTES for part in parts)
         kind = stat.S_IFMT(entry.external_attr >> 16)  # 0 if the archive does not specify it
         is_deflated = entry.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
         problems = {
             "is outside the target folder": is_outside,
-            "has an invalid name": not name or "\\" in name or "\0" in name,
+            "has an invalid name": not is_named or "\0" in name or is_too_long,
+            f"is nested too deeply, in more than {MAX_DEPTH} folders": len(parts) - 1 > MAX_DEPTH,
             "is neither a file nor a folder": kind not in (0, stat.S_IFREG, stat.S_IFDIR),
             "is encrypted": entry.flag_bits & 1,
             "is compressed by a method other than deflate": not is_deflated,
@@ -210,7 +231,27 @@ def _check(entries: Sequence[zipfile.ZipInfo], archive_bytes: int) -> None:
         }
         for problem, found in problems.items():
             if found:
-                raise DataError(f"entry {name!r} of the archive {problem}")
-        if entry.filename in names:
-            raise DataError(f"entry {entry.filename!r} occurs twice in the archive")
-        names.add(entry.filename)
+                raise DataError(f"entry {_short(name)} of the archive {problem}")
+    _check_paths(entries)
+
+
+def _check_paths(entries: Sequence[zipfile.ZipInfo]) -> None:
+    """Raise DataError if two entries are the same file, or one is a file and a folder."""
+    files: dict[tuple[str, ...], str] = {}
+    folders = set()
+    for entry in entries:
+        name, parts = entry.orig_filename, _parts(entry)
+        folders.update(parts[:end] for end in range(len(parts)))
+        if _is_folder(entry):
+            folders.add(parts)
+        elif parts in files:
+            raise DataError(f"entries {files[parts]!r} and {name!r} of the archive are one file")
+        else:
+            files[parts] = name
+    for parts in sorted(folders & files.keys()):
+        raise DataError(f"entry {files[parts]!r} of the archive is both a file and a folder")
+
+
+def _short(name: str) -> str:
+    """Return a name as a message shows it: of a long one, its beginning and its end."""
+    return repr(name if len(name) <= MAX_NAME_BYTES else f"{name[:40]}...{name[-40:]}")
