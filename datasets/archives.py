@@ -238,18 +238,20 @@ def _check(entries: Sequence[zipfile.ZipInfo], archive_bytes: int) -> None:
 def _check_paths(entries: Sequence[zipfile.ZipInfo]) -> None:
     """Raise DataError if two entries are the same file, or one is a file and a folder."""
     files: dict[tuple[str, ...], str] = {}
-    folders = set()
+    folders: set[tuple[str, ...]] = set()
     for entry in entries:
         name, parts = entry.orig_filename, _parts(entry)
         folders.update(parts[:end] for end in range(len(parts)))
         if _is_folder(entry):
             folders.add(parts)
         elif parts in files:
-            raise DataError(f"entries {files[parts]!r} and {name!r} of the archive are one file")
+            raise DataError(
+                f"entries {_short(files[parts])} and {_short(name)} of the archive are one file"
+            )
         else:
             files[parts] = name
     for parts in sorted(folders & files.keys()):
-        raise DataError(f"entry {files[parts]!r} of the archive is both a file and a folder")
+        raise DataError(f"entry {_short(files[parts])} of the archive is both a file and a folder")
 
 
 def _short(name: str) -> str:

@@ -2,9 +2,11 @@
 
 A folder of them contains train/cats, train/dogs, validation/cats and validation/dogs. All of train/
 is the training split; one half of validation/ is the validation split, the other the test split.
+Files are dealt to the halves before any is read, so that a damaged one moves no other.
 """
 
 import hashlib
+import itertools
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -18,7 +20,7 @@ from torch import Tensor
 
 from datasets import images, synthetic_photographs
 from datasets.archives import download, extract, make_once
-from datasets.choices import CLASSES
+from datasets.choices import CLASSES, Split
 from datasets.errors import DataError, disk_errors
 
 FOLDERS = ("train", "validation")
@@ -30,6 +32,8 @@ CACHE_NAME = "tracked-deep-learning-experiments"
 SYNTHETIC_TRAIN_PER_CLASS, SYNTHETIC_VALIDATION_PER_CLASS = 400, 200
 SPLIT_SEED = 0
 """Seed of the halves of validation/: the same for all runs, whatever their own seeds."""
+SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
+"""Of photographs; files with others, which may be none, are dealt to the halves after them."""
 MIN_IMAGE_SIZE = 8
 MAX_LISTED = 5
 """Files that a message lists; it only counts the others."""
@@ -55,9 +59,9 @@ class PhotographDataset(NamedTuple):
     validation: Photographs
     test: Photographs
     skipped: tuple[tuple[str, str], ...]
-    """Files that could not be read, each with the reason."""
+    """Files that were not used, each with the reason."""
     fingerprint: str
-    """Hash of the names and contents of all files; it does not depend on the size in pixels."""
+    """Hash of the names and contents of the photographs; it does not depend on their size."""
     folder: Path
     """The folder of train/ and validation/."""
 
@@ -79,25 +83,42 @@ def load(data: str, data_dir: str, image_size: int) -> PhotographDataset:
     cache = Path(data_dir).expanduser() if data_dir else user_cache_path(CACHE_NAME)
     with disk_errors(Path(data)):
         root = _find_root(_fetch(data, cache))
-        train_files, evaluation_files = (_list_files(root, folder) for folder in FOLDERS)
-    files = [*train_files, *sorted(evaluation_files, key=_shuffled)]
-    decoded = images.decode(root, files, image_size, cache)
-    if decoded.skipped:
-        listed = _list([f"{name!r} ({reason})" for name, reason in decoded.skipped])
-        log.warning("%d unreadable photographs were skipped: %s", len(decoded.skipped), listed)
-    _check_counts(decoded.names)
+        files, skipped = _deal(root)
+    decoded = images.decode(root, list(itertools.chain(*files.values())), image_size, cache)
+    skipped |= decoded.skipped
+    if skipped:
+        listed = _list([f"{name!r} ({reason})" for name, reason in skipped.items()])
+        log.warning("%d unreadable photographs were skipped: %s", len(skipped), listed)
 
     pixels = torch.from_numpy(decoded.images).permute(0, 3, 1, 2)  # (N, S, S, 3) to (N, 3, S, S)
-    labels = torch.tensor([_label(name) for name in decoded.names])
-    num_train = sum(name.startswith("train/") for name in decoded.names)
-    # The others alternate between validation and test, class after class: each gets half of each
-    # class, and remains a view of the memory map.
-    train, validation, test = (
-        Photographs(pixels[part], labels[part], decoded.names[part])
-        for part in (slice(num_train), slice(num_train, None, 2), slice(num_train + 1, None, 2))
+    splits, start = {}, 0
+    for split, dealt in files.items():  # each remains a view of the memory map
+        names = tuple(name for name in dealt if name not in skipped)
+        _check_classes(split, names)
+        labels = torch.tensor([_label(name) for name in names])
+        splits[split] = Photographs(pixels[start : start + len(names)], labels, names)
+        start += len(names)
+    # A photograph that cannot be read is no data, but it has had its place in the dealing.
+    places = dict.fromkeys([*files["validation"], *files["test"]], "unreadable")
+    used = {name: each for name, each in decoded.hashes.items() if name not in skipped}
+    fingerprint = images.fingerprint(places | used)
+    return PhotographDataset(
+        **splits, skipped=tuple(skipped.items()), fingerprint=fingerprint, folder=root
     )
-    skipped, fingerprint = decoded.skipped, decoded.fingerprint
-    return PhotographDataset(train, validation, test, skipped, fingerprint, folder=root)
+
+
+def _deal(root: Path) -> tuple[dict[Split, list[str]], dict[str, str]]:
+    """Return the files of each split, and what is no file, with the reason."""
+    train, others = (_list_files(root, folder) for folder in FOLDERS)
+    problems = {name: problem for name in [*train, *others] if (problem := _problem(root, name))}
+    # Validation and test alternate, class after class: each gets half of each class.
+    dealt = sorted((name for name in others if name not in problems), key=_place)
+    files: dict[Split, list[str]] = {
+        "train": [name for name in train if name not in problems],
+        "validation": dealt[::2],
+        "test": dealt[1::2],
+    }
+    return files, problems
 
 
 def _fetch(data: str, cache: Path) -> Path:
@@ -138,6 +159,7 @@ def _find_root(folder: Path) -> Path:
     if len(roots) > 1 and roots[0] != folder:
         found = _list([path.name for path in roots])
         raise DataError(f"several of its folders contain train/ and validation/: {found}")
+    _check_inside(folder, roots[0])
     return roots[0]
 
 
@@ -147,13 +169,36 @@ def _list_files(root: Path, folder: str) -> list[str]:
     if found != sorted(CLASSES):
         listed = _list(sorted(found, key=CLASSES.__contains__)) or "none"  # unknown ones first
         raise DataError(f"{folder}/ must contain the folders cats and dogs only; found: {listed}")
+    for each in CLASSES:
+        _check_inside(root, root / folder / each)
     return [name for each in CLASSES for name in _walk(root, root / folder / each)]
 
 
+def _check_inside(folder: Path, path: Path) -> None:
+    """Raise DataError if a path in a folder is a link out of it."""
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise DataError(f"{path.relative_to(folder)} is a link to a folder elsewhere")
+
+
 def _walk(root: Path, folder: Path) -> Iterator[str]:
-    """Yield the files in a folder and the folders below, relative to `root`."""
-    for path in _visible(folder):
-        yield from _walk(root, path) if path.is_dir() else [path.relative_to(root).as_posix()]
+    """Yield what is in a folder and in those below, relative to `root`; links are not followed."""
+    pending = _visible(folder)[::-1]
+    while pending:
+        path = pending.pop()
+        if path.is_dir() and not path.is_symlink():
+            pending += _visible(path)[::-1]
+        else:
+            yield path.relative_to(root).as_posix()
+
+
+def _problem(root: Path, name: str) -> str:
+    """Return why something in the folder cannot be a photograph of it; empty if it can."""
+    path = root / name
+    if not path.is_symlink():
+        return "" if path.is_file() else "not a regular file"  # a pipe would be read for ever
+    if not path.is_file():
+        return "a link to a folder" if path.is_dir() else "a link to no file"
+    return "" if path.resolve().is_relative_to(root.resolve()) else "a link to a file elsewhere"
 
 
 def _visible(folder: Path) -> list[Path]:
@@ -162,9 +207,10 @@ def _visible(folder: Path) -> list[Path]:
     return sorted(paths, key=lambda path: path.name)
 
 
-def _shuffled(name: str) -> tuple[int, bytes]:
+def _place(name: str) -> tuple[bool, int, bytes]:
     """Return the place of a file among all: at random in its class, the same on every machine."""
-    return _label(name), hashlib.sha256(os.fsencode(f"{SPLIT_SEED} {name}")).digest()
+    order = hashlib.sha256(os.fsencode(f"{SPLIT_SEED} {name}")).digest()
+    return not name.lower().endswith(SUFFIXES), _label(name), order
 
 
 def _label(name: str) -> int:
@@ -172,14 +218,13 @@ def _label(name: str) -> int:
     return CLASSES.index(name.split("/")[1])
 
 
-def _check_counts(names: Sequence[str]) -> None:
-    """Raise DataError unless every class is in every split."""
-    for folder, needed in zip(FOLDERS, (1, 2), strict=True):  # validation/ is split in half
-        for each in CLASSES:
-            count = sum(name.startswith(f"{folder}/{each}/") for name in names)
-            if count < needed:
-                found = f"{count} readable photographs ({needed} needed)"
-                raise DataError(f"{folder}/{each} contains {found}")
+def _check_classes(split: Split, names: Sequence[str]) -> None:
+    """Raise DataError unless the files of a split are of every class."""
+    for label, each in enumerate(CLASSES):
+        if not any(_label(name) == label for name in names):
+            folder = "train" if split == "train" else "validation"
+            found = f"{folder}/{each} contains no readable photograph for the {split} split"
+            raise DataError(f"{found} (every split needs one of each class)")
 
 
 def _list(words: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ import io
 import json
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -47,10 +47,10 @@ class Decoded(NamedTuple):
     """(N, size, size, 3) uint8, RGB, memory-mapped; changes to it stay in memory."""
     names: tuple[str, ...]
     """The N files that could be read, in the order of the request."""
-    skipped: tuple[tuple[str, str], ...]
-    """The others, each with the reason."""
-    fingerprint: str
-    """Hash of the names and contents of all files."""
+    skipped: Mapping[str, str]
+    """The reason why each of the others could not be."""
+    hashes: Mapping[str, str]
+    """Of the content of every file, by its name."""
 
 
 def read_all(root: Path, names: Sequence[str], size: int) -> Iterator[np.ndarray | UnreadableImage]:
@@ -92,9 +92,9 @@ def decode(root: Path, names: Sequence[str], size: int, cache: Path) -> Decoded:
 
     """
     with disk_errors(root):
-        fingerprint = hash_files(root, names)
-        folder = cache / f"decoded-{fingerprint}-{size}px-v{VERSION}"
-        open_cache = partial(_open, names, size, fingerprint)
+        hashes = {name: hash_file(root / name) for name in names}
+        folder = cache / f"decoded-{fingerprint(hashes)}-{size}px-v{VERSION}"
+        open_cache = partial(_open, hashes, size)
         make = partial(_decode, root, names, size)
         make_once(folder, make, is_complete=lambda path: open_cache(path) is not None)
         decoded = open_cache(folder)
@@ -102,9 +102,9 @@ def decode(root: Path, names: Sequence[str], size: int, cache: Path) -> Decoded:
     return decoded
 
 
-def hash_files(root: Path, names: Sequence[str]) -> str:
-    """Return a hash of names and contents that depends neither on their order nor on `root`."""
-    lines = sorted(f"{hash_file(root / name)} {name}\n" for name in names)
+def fingerprint(hashes: Mapping[str, str]) -> str:
+    """Return a hash of files, from hashes of their contents by their names, in any order."""
+    lines = sorted(f"{content} {name}\n" for name, content in hashes.items())
     return hashlib.sha256(os.fsencode("".join(lines))).hexdigest()[:16]
 
 
@@ -188,16 +188,16 @@ def _write_header(file: IO[bytes], count: int, size: int) -> None:
     np.lib.format.write_array_header_1_0(file, header)
 
 
-def _open(names: Sequence[str], size: int, fingerprint: str, folder: Path) -> Decoded | None:
+def _open(hashes: Mapping[str, str], size: int, folder: Path) -> Decoded | None:
     """Return what a cache contains; None if it is damaged or missing."""
     try:
         listed = json.loads((folder / LIST).read_text())
         skipped: dict[str, str] = listed["skipped"]
         images = np.load(folder / IMAGES, mmap_mode="c")
-        kept = tuple(name for name in names if name not in skipped)
-        is_complete = listed["names"] == list(names) and images.shape == (len(kept), size, size, 3)
+        kept = tuple(name for name in hashes if name not in skipped)
+        is_complete = listed["names"] == list(hashes) and images.shape == (len(kept), size, size, 3)
     except Exception:  # a damaged cache raises many kinds of errors
         return None
     if not is_complete or images.dtype != np.uint8:
         return None
-    return Decoded(images, kept, tuple(skipped.items()), fingerprint)
+    return Decoded(images, kept, skipped, hashes)

@@ -89,7 +89,7 @@ def test_nothing_is_copied_and_the_channels_are_last(folder: Path, cache: str) -
         a + s.storage_offset() - addresses[0] for a, s in zip(addresses, splits, strict=True)
     ]
     photograph = 8 * 8 * 3
-    assert offsets == [0, 6 * photograph, 7 * photograph]
+    assert offsets == [0, 6 * photograph, 13 * photograph]
 
 
 @pytest.mark.parametrize("count", [2, 3, 40, 41])
@@ -119,6 +119,100 @@ def test_the_halves_are_the_same_everywhere(folder: Path, tmp_path: Path) -> Non
     assert again.fingerprint == loaded.fingerprint
     half = ["cat.6", "cat.3", "cat.1", "dog.4", "dog.6", "dog.0", "dog.2"]
     assert [Path(name).stem for name in loaded.test.names] == half
+
+
+def test_an_unreadable_photograph_moves_no_other(folder: Path, cache: str) -> None:
+    intact = load(str(folder), cache, 8)
+    for name in (*intact.validation.names, *intact.test.names):
+        content = (folder / name).read_bytes()
+        fingerprints = set()
+        for damaged in (b"", content[:20]):
+            (folder / name).write_bytes(damaged)
+            loaded = load(str(folder), cache, 8)
+            assert [skipped for skipped, _ in loaded.skipped] == [name]
+            for split in ("validation", "test"):
+                expected = [each for each in getattr(intact, split).names if each != name]
+                photographs = getattr(loaded, split)
+                assert list(photographs.names) == expected
+                numbers = [int(re.findall(r"\d+", each)[0]) for each in expected]
+                assert photographs.images[:, 0, 0, 0].tolist() == numbers
+                assert photographs.labels.tolist() == [int("dogs" in each) for each in expected]
+            fingerprints.add(loaded.fingerprint)
+        (folder / name).write_bytes(content)
+        assert len(fingerprints) == 1, "a fingerprint is of what was used"
+        assert intact.fingerprint not in fingerprints
+    assert load(str(folder), cache, 8).fingerprint == intact.fingerprint
+
+
+def test_files_that_are_no_photographs_move_none(folder: Path, cache: str) -> None:
+    intact = load(str(folder), cache, 8)
+    for number in range(5):
+        (folder / "validation" / "cats" / f"Thumbs{number}.db").write_text("made by Windows")
+        assert all_names(load(str(folder), cache, 8)) == all_names(intact)
+    (folder / "train" / "dogs" / "broken.jpg").write_text("a dog")
+    train_only = load(str(folder), cache, 8)
+    for number in range(5):
+        (folder / "validation" / "cats" / f"Thumbs{number}.db").unlink()
+    assert len(train_only.skipped) == 6
+    assert load(str(folder), cache, 8).fingerprint == intact.fingerprint
+
+
+def test_halves_that_differ_have_other_fingerprints(folder: Path, cache: str) -> None:
+    """Without a photograph that is unreadable anyway, others have moved."""
+    path = folder / load(str(folder), cache, 8).validation.names[0]
+    path.write_text("a cat")
+    damaged = load(str(folder), cache, 8)
+    path.unlink()
+    without = load(str(folder), cache, 8)
+    assert sorted(all_names(without)) == sorted(all_names(damaged))
+    assert without.test.names != damaged.test.names
+    assert without.fingerprint != damaged.fingerprint
+
+
+def test_what_is_no_file_in_the_folder_is_skipped(folder: Path, cache: str, tmp_path: Path) -> None:
+    """Pipes, which would be read for ever, and links: in circles, to nowhere, to elsewhere."""
+    intact = load(str(folder), cache, 8)
+    elsewhere = tmp_path / "elsewhere" / "cat.jpg"
+    write_photograph(elsewhere, 9)
+    for parent in (folder / "train" / "cats", folder / "validation" / "dogs"):
+        os.mkfifo(parent / "pipe.jpg")
+        (parent / "nowhere.jpg").symlink_to("/nonexistent")
+        (parent / "itself.jpg").symlink_to("itself.jpg")
+        (parent / "elsewhere.jpg").symlink_to(elsewhere)
+        (parent / "folder").symlink_to(elsewhere.parent)
+        (parent / "circle 1").symlink_to(".")
+        (parent / "circle 2").symlink_to("..")
+    loaded = load(str(folder), cache, 8)
+    assert all_names(loaded) == all_names(intact)
+    assert loaded.fingerprint == intact.fingerprint
+    reasons = {
+        "circle 1": "a link to a folder",
+        "circle 2": "a link to a folder",
+        "elsewhere.jpg": "a link to a file elsewhere",
+        "folder": "a link to a folder",
+        "itself.jpg": "a link to no file",
+        "nowhere.jpg": "a link to no file",
+        "pipe.jpg": "not a regular file",
+    }
+    assert loaded.skipped == tuple(
+        (f"{parent}/{name}", reason)
+        for parent in ("train/cats", "validation/dogs")
+        for name, reason in reasons.items()
+    )
+
+
+def test_links_within_the_folder_and_to_it_are_followed(
+    folder: Path, cache: str, tmp_path: Path
+) -> None:
+    expected = load(str(folder), cache, 8)
+    (folder / "train" / "cats").rename(folder / "all cats")
+    (folder / "train" / "cats").symlink_to("../all cats")
+    moved = (folder / "train" / "dogs" / "dog.0.jpg").rename(folder / "dog.jpg")
+    (folder / "train" / "dogs" / "dog.0.jpg").symlink_to(moved)
+    (tmp_path / "link").symlink_to(folder)
+    loaded = load(str(tmp_path / "link"), cache, 8)
+    assert all_names(loaded) == all_names(expected)
+    assert loaded.fingerprint == expected.fingerprint
 
 
 @pytest.mark.parametrize("prefix", ["", "cats_and_dogs_filtered/"])
@@ -185,6 +279,22 @@ def leave_one_cat(folder: Path) -> None:
     (folder / "validation" / "cats" / "b.png").touch()
 
 
+def link_elsewhere(folder: Path, *names: str) -> None:
+    for name in names:
+        target = folder.parent / "elsewhere" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).rename(target)
+        (folder / name).symlink_to(target)
+
+
+def leave_links(folder: Path) -> None:
+    for split in ("train", "validation"):
+        for each in CLASSES:
+            empty(folder / split / each)
+            (folder / split / each / "a.jpg").symlink_to("nowhere")
+
+
+NEEDED = "(every split needs one of each class)"
 BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "no dogs": (
         lambda f: (f / "train" / "dogs").rename(f / "dogs"),
@@ -204,15 +314,23 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "no training dog": (
         lambda f: empty(f / "train" / "dogs"),
-        "train/dogs contains 0 readable photographs (1 needed)",
+        f"train/dogs contains no readable photograph for the train split {NEEDED}",
     ),
     "one cat to halve": (
         leave_one_cat,
-        "validation/cats contains 1 readable photographs (2 needed)",
+        f"validation/cats contains no readable photograph for the test split {NEEDED}",
     ),
-    "a link to nowhere": (
-        lambda f: (f / "train" / "cats" / "a").symlink_to("nowhere"),
-        "train/cats/a: No such file or directory",
+    "a class elsewhere": (
+        lambda f: link_elsewhere(f, "train/cats"),
+        "train/cats is a link to a folder elsewhere",
+    ),
+    "all of it elsewhere": (
+        lambda f: link_elsewhere(f, "train", "validation"),
+        "train/cats is a link to a folder elsewhere",
+    ),
+    "only links to nowhere": (
+        leave_links,
+        "none of 0 photographs can be read (there are no files)",
     ),
 }
 
