@@ -5,6 +5,8 @@ import dataclasses
 import functools
 import gc
 import importlib
+import io
+import os
 import re
 import signal
 import sys
@@ -51,6 +53,10 @@ def launch(config_class: type[Configuration]) -> None:
 
 def run_command(command: Callable[[], object]) -> None:
     """Run a command; an error ends with the exit status and the words that a user needs."""
+    # Figures become files: the backend of a notebook, for one, may not exist in its terminal.
+    os.environ["MPLBACKEND"] = "agg"
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a letter that the terminal lacks is escaped
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         command()
     except UserError as error:

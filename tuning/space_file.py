@@ -26,7 +26,7 @@ def changed_by_file(space: Space, path: Path) -> Space:
 
     """
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"space={path}: cannot be read ({reason})") from None

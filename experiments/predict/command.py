@@ -5,6 +5,7 @@ What a model needs, such as the size of photographs or the names of classes, is 
 
 import json
 import re
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -52,8 +53,9 @@ def inference_of(model: LoadedModel) -> Inference[Any]:
 
 def as_text(request: PredictRequest, rows: Sequence[Row]) -> str:
     """Return predictions as the request wants them printed: a table, CSV or JSON."""
-    if request.json:
-        return json.dumps(rows, ensure_ascii=False, indent=1)
+    if request.json:  # a terminal's own escapes of letters that it lacks may be no JSON
+        is_unicode = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
+        return json.dumps(rows, ensure_ascii=not is_unicode, indent=1)
     table = pd.DataFrame(rows)
     if request.csv:
         return str(table.to_csv(index=False, float_format="%.6g")).rstrip("\n")

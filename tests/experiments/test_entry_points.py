@@ -59,6 +59,9 @@ def run_of(name: str, folder: Path, database: Path) -> Iterator[Run]:
         # The child is to be this Python, also where its environment is not activated.
         patch.setenv("PATH", f"{Path(sys.executable).parent}:/usr/bin:/bin")
         patch.setenv("MLFLOW_TRACKING_URI", uri)
+        # As a notebook's terminal has it, and an old one: neither is of any concern.
+        patch.setenv("MPLBACKEND", "module://no_such_package.backend")
+        patch.setenv("PYTHONIOENCODING", "cp1252")
         experiment = mlflow.create_experiment("smoke", f"file://{folder}/artifacts")
         submitted = mlflow.projects.run(
             str(ROOT),

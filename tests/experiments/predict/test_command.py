@@ -3,7 +3,9 @@
 import csv
 import io
 import json
+import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,6 +23,7 @@ from experiments.predict.__main__ import main
 from experiments.predict.command import inference_of
 from experiments.rnn_text.config import RNNTextConfig
 from experiments.rnn_text.lesson import EXPERIMENT as RNN_TEXT
+from harness.command_line import run_command
 from harness.errors import UserError
 from harness.inference.inference import config_of
 from harness.tracking.models import load
@@ -125,6 +128,29 @@ def test_photographs_are_classified_beside_files_that_are_none(
         expected = np.exp(logits) / np.exp(logits).sum()
         assert row["class"] == ("cats", "dogs")[expected.argmax()]
         assert row["probability"] == pytest.approx(expected.max(), abs=0.02)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "ascii"])
+def test_any_file_name_is_printed_in_any_terminal(
+    encoding: str, trained: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = str(photograph(tmp_path / "photographs" / "고양이 🐱.png", 0))
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    uri, printed = trained("cnn"), {}
+    for option in ("--json", "--csv", "--csv=false"):
+        terminal = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+        monkeypatch.setattr(sys, "stdout", terminal)
+        run_command(partial(main, [uri, file, option]))
+        terminal.flush()
+        content = terminal.buffer
+        assert isinstance(content, io.BytesIO)
+        printed[option] = content.getvalue().decode(encoding)
+    (row,) = json.loads(printed["--json"])
+    assert row["input"] == file
+    escaped = file.encode(encoding, errors="backslashreplace").decode(encoding)
+    (columns,) = csv.DictReader(io.StringIO(printed["--csv"]))
+    assert columns["input"] == escaped
+    assert escaped in printed["--csv=false"]
 
 
 def test_explanations_are_pictures_with_names_of_their_own(
