@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from harness.figures import style
+from harness.figures.letters import literal
 from harness.figures.units import alike, draw_units
 
 BLANK = "\N{MIDDLE DOT}"
@@ -92,7 +93,10 @@ def memory(hidden: np.ndarray, inputs: str, predicted: str) -> Figure:
     x, y = "step", f"{units} hidden units, similar ones together"
     if steps <= MAX_STEPS:
         x = "input (above) and prediction (below) at each step"
-        axes.set_xticks(range(steps), [f"{a}\n{b}" for a, b in zip(inputs, predicted, strict=True)])
+        axes.set_xticks(
+            range(steps),
+            [f"{literal(a)}\n{literal(b)}" for a, b in zip(inputs, predicted, strict=True)],
+        )
         axes.tick_params(axis="x", length=0)
     style.titled(axes, "Hidden units over time", x, y)
     return figure
@@ -115,7 +119,7 @@ def predictions(rows: Sequence[tuple[str, str, str]]) -> Figure:
             axes.text(-1, y, name, ha="right", va="center", fontsize=9, color=style.GREY)
             for x, step in enumerate(steps):
                 is_error = line == 2 and row[1][step] != row[2][step]
-                axes.text(x, y, row[line][step], **look, **(marked if is_error else {}))
+                axes.text(x, y, literal(row[line][step]), **look, **(marked if is_error else {}))
     axes.set(xlim=(-1, longest), ylim=(4 * len(rows) - 1, -1))
     axes.set_axis_off()
     errors = sum(a != b for _, *pair in rows for a, b in zip(*pair, strict=True))

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from harness.figures import style
+from harness.figures.letters import literal
 
 WIDTH = 7.4  # inches
 
@@ -59,7 +60,7 @@ def letters(matrix: np.ndarray, names: Sequence[str]) -> Figure:
     figure, ((axes,),) = style.canvas(width=6.8, height=6.6)
     image = axes.imshow(shares, "Blues", vmin=0, vmax=1)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_ticks(range(len(names)), names, family="monospace")
+        axis.set_ticks(range(len(names)), [*map(literal, names)], family="monospace")
     axes.tick_params(length=0)
     axes.spines[["top", "right"]].set_visible(True)
     bar = figure.colorbar(image, shrink=0.7, label="share of the actual character")
@@ -72,7 +73,7 @@ def letters(matrix: np.ndarray, names: Sequence[str]) -> Figure:
 
 def generated_text(texts: Mapping[float, str]) -> Figure:
     """Draw what a network generates at several temperatures."""
-    wrapped = {t: textwrap.fill(text, 84) for t, text in texts.items()}
+    wrapped = {t: textwrap.fill(literal(text), 84) for t, text in texts.items()}
     lines = sum(text.count("\n") + 3 for text in wrapped.values())
     figure, ((axes,),) = style.canvas(width=WIDTH, height=0.6 + 0.19 * lines)
     figure.suptitle("Generated text", fontsize=12)

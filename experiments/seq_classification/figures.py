@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from harness.figures import style
+from harness.figures.letters import literal, short
 from harness.figures.units import alike, draw_units
 
 WIDTH = 7.4  # inches
@@ -129,7 +130,7 @@ def states(inspections: Sequence[Inspection]) -> Figure:
         for place, (name, values) in zip(row, kinds.items(), strict=True):
             image = draw_units(place, values, order)
             figure.colorbar(image, ax=place, pad=0.02)
-            _label(place, each, f"{each.title}: {name}")
+            _label(place, each, f"{short(each.title)}: {name}")
     num_features = inspections[0].features.shape[1]
     figure.suptitle(f"The {num_features} features of the encoder at each step", fontsize=12)
     return figure
@@ -144,10 +145,12 @@ def prediction_by_step(inspections: Sequence[Inspection], classes: Sequence[str]
         for k, name in enumerate(classes or [""]):
             colour, dashes = COLOURS[k % len(COLOURS)], "-" if k < len(COLOURS) else "--"
             values = each.predictions[:, k]
-            place.plot(each.steps - 1, values, dashes, color=colour, linewidth=1.6, label=name)
+            place.plot(
+                each.steps - 1, values, dashes, color=colour, linewidth=1.6, label=short(name)
+            )
         if classes:
             place.set_ylim(-0.03, 1.03)
-        _label(place, each, f"actual {each.title}")
+        _label(place, each, f"actual {short(each.title)}")
     for place in axes.flat[len(inspections) :]:
         place.set_axis_off()
     if classes:
@@ -172,7 +175,7 @@ def importance(inspections: Sequence[Inspection]) -> Figure:
             twin.plot(steps, each.attention, color=style.VERMILION, linewidth=1.4)
             twin.set_ylim(0, None)
         place.set_xlim(-0.5, len(steps) - 0.5)
-        _label(place, each, each.title)
+        _label(place, each, short(each.title))
     shown = "bars: gradient times input"
     if inspections[0].attention is not None:
         shown += ", line: attention weight"
@@ -193,5 +196,5 @@ def _label(axes: Axes, inspection: Inspection, title: str) -> None:
     counts = Counter(text)
     is_short, rare = len(text) <= MAX_LABELLED_STEPS, 0.05 * len(text)
     shown = [i for i, symbol in enumerate(text) if is_short or counts[symbol] <= rare]
-    axes.set_xticks(shown, [text[i] for i in shown], fontsize=9)
+    axes.set_xticks(shown, [literal(text[i]) for i in shown], fontsize=9)
     axes.tick_params(axis="x", length=2)

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from sklearn import metrics
 
 from harness.figures import style
+from harness.figures.letters import short
 
 # Vermilion and black are left for misclassified samples.
 COLOURS = (*style.CLASSES, style.GREEN, style.PURPLE, style.SKY, style.YELLOW, style.GREY)
@@ -23,6 +24,7 @@ def confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
         names: The K classes.
 
     """
+    names = [short(name) for name in names]
     num_classes, total, correct = len(names), int(matrix.sum()), int(np.trace(matrix))
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)  # of each actual class
     crowded = num_classes > 4
@@ -54,6 +56,7 @@ def roc(labels: np.ndarray, scores: np.ndarray, positive: str) -> Figure:
     """
     if len(np.unique(labels)) < 2:
         return note("No ROC curve: it takes samples of both classes")
+    positive = short(positive)
     false_positives, true_positives, _ = metrics.roc_curve(labels, scores)
     area = metrics.auc(false_positives, true_positives)
     figure, ((axes,),) = style.canvas(width=5.8, height=5.8)
@@ -136,7 +139,7 @@ def feature_map(
     for label, name in enumerate(names):
         x, y = points[labels == label].T
         look = {"c": COLOURS[label % len(COLOURS)], "marker": MARKERS[label % len(MARKERS)]}
-        axes.scatter(x, y, s=22, alpha=0.7, linewidths=0, label=name, **look)
+        axes.scatter(x, y, s=22, alpha=0.7, linewidths=0, label=short(name), **look)
     incorrect = labels != predictions
     x, y = points[incorrect].T
     name = f"{incorrect.sum():,} misclassified"

@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from harness.figures import style
+from harness.figures.letters import short
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 """As many as there are colours: groups can be told apart without colours, too."""
-LONGEST_NAME = 28
 
 T = TypeVar("T", bound=Sized)
 
@@ -34,7 +34,7 @@ def curves(values: Mapping[str, Sequence[np.ndarray]], y: str) -> Figure:
         epochs = np.arange(1, len(mean) + 1)
         # Where curves overlap, their markers still show which ones are there.
         interval = max(1, len(epochs) // 8)
-        axes.plot(epochs, mean, color=colour, marker=marker, markevery=interval, label=label(name))
+        axes.plot(epochs, mean, color=colour, marker=marker, markevery=interval, label=short(name))
         axes.fill_between(epochs, mean - deviation, mean + deviation, color=colour, alpha=0.2, lw=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     several = any(len(runs) > 1 for runs in values.values())
@@ -74,7 +74,7 @@ def against(xs: Mapping[str, np.ndarray], ys: Mapping[str, np.ndarray], x: str, 
         # The geometric mean, since the axis is logarithmic.
         centre, mean = np.exp(np.log(across).mean()), values.mean()
         look = {"color": colour, "markersize": 10, "markeredgecolor": "white", "linestyle": ""}
-        axes.plot(centre, mean, marker=marker, label=label(name), **look)
+        axes.plot(centre, mean, marker=marker, label=short(name), **look)
         if len(values) > 1:  # drawn apart from the marker: its white edge is not for the caps
             axes.errorbar(centre, mean, values.std(ddof=1), fmt="none", ecolor=colour, capsize=7)
     everywhere = np.concatenate(list(xs.values()))
@@ -107,15 +107,6 @@ def _looks(groups: Mapping[str, T]) -> list[tuple[tuple[str, T], str, str]]:
     """
     looks = zip(groups.items(), cycle(style.SERIES), cycle(MARKERS), strict=False)
     return [look for look in looks if len(look[0][1])]
-
-
-def label(name: str) -> str:
-    """Return a group's name shortened, and such that matplotlib shows it literally."""
-    name = name or "(empty)"
-    short = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
-    plain = short.replace("$", r"\$").replace("\n", " ")
-    # matplotlib leaves names that begin with an underscore out of legends.
-    return f" {plain}" if plain.startswith("_") else plain
 
 
 def _legend(figure: Figure) -> None:

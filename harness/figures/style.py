@@ -5,10 +5,14 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import RendererBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 from PIL import Image
+
+from harness.figures import letters
 
 # Okabe & Ito 2008, "Color universal design".
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
@@ -34,6 +38,15 @@ mpl.rcParams.update(
 )
 
 
+class _Figure(Figure):
+    """A figure whose texts may have letters of any script, made literal by `letters`."""
+
+    def draw(self, renderer: RendererBase) -> None:
+        for text in self.findobj(Text):
+            text.set_fontfamily(letters.families(text.get_fontfamily()))
+        super().draw(renderer)
+
+
 def canvas(
     rows: int = 1, columns: int = 1, *, width: float = 7.2, height: float = 5.4
 ) -> tuple[Figure, np.ndarray]:
@@ -41,7 +54,7 @@ def canvas(
 
     The figure belongs to no window: it need not be closed.
     """
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = _Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from harness.figures import comparison, style
+from harness.figures import comparison, letters, style
 
 
 def test_the_mean_of_an_epoch_is_over_the_runs_that_reached_it() -> None:
@@ -64,9 +64,9 @@ def test_groups_without_runs_keep_the_looks_of_the_others() -> None:
 
 @pytest.mark.parametrize("name", ["", "_private", "$x$", "a" * 50, "two\nlines"])
 def test_any_name_stands_in_the_legend(name: str) -> None:
-    shown = comparison.label(name)
+    shown = letters.short(name)
     assert not shown.startswith("_")
-    assert len(shown) <= comparison.LONGEST_NAME + 2
+    assert len(shown) <= letters.LONGEST_NAME + 2
     assert "\n" not in shown
     figure = comparison.curves({name: [np.array([0.1, 0.2])]}, "accuracy")
     assert len(figure.legends[0].get_texts()) == 1
