@@ -32,7 +32,8 @@ def history(study: optuna.Study, metric: str) -> Figure:
     """Draw the value of each complete trial, the last one of each pruned trial, and the best."""
     figure = _by_optuna(visualization.plot_optimization_history, study, 4.8, target_name=metric)
     (axes,) = figure.axes
-    axes.lines[0].set(drawstyle="steps-post", alpha=1, color=style.ORANGE)
+    axes.lines[0].set(drawstyle="steps-post", alpha=1, color=style.ORANGE, label="best so far")
+    axes.collections[0].set_label("complete")
     pruned = [t for t in _trials(study, TrialState.PRUNED) if t.intermediate_values]
     last = [trial.intermediate_values[max(trial.intermediate_values)] for trial in pruned]
     look: dict[str, Any] = {"c": "none", "edgecolors": style.GREY}
@@ -46,24 +47,31 @@ def history(study: optuna.Study, metric: str) -> Figure:
 
 def importances(study: optuna.Study, metric: str) -> Figure:
     """Draw how much each parameter matters, the most important one on top."""
-    return _by_optuna(visualization.plot_param_importances, study, 5.0, target_name=metric)
+    figure = _by_optuna(visualization.plot_param_importances, study, 5.0, target_name=metric)
+    (axes,) = figure.axes
+    axes.legend().remove()  # of one metric
+    axes.set_title("", loc="left")
+    style.titled(axes, f"Importance of each parameter for {metric}", "importance", "")
+    return figure
 
 
 def slices(study: optuna.Study, metric: str, at_edge: Collection[str] = ()) -> Figure:
     """Draw the value against each parameter; mark those whose best is at the edge of its range."""
     figure = _by_optuna(visualization.plot_slice, study, 5.0, target_name=metric)
     *panels, bar = figure.axes
-    rows = math.ceil(len(panels) / 3)
-    figure.set_size_inches(WIDTH, 0.8 + 1.9 * rows)
-    grid = figure.add_gridspec(rows, 4, width_ratios=[10, 10, 10, 0.5])
+    columns = 3 if len(panels) <= 6 else 4
+    rows = math.ceil(len(panels) / columns)
+    figure.set_size_inches(WIDTH, 1.0 + (1.9 if rows < 3 else 1.5) * rows)
+    grid = figure.add_gridspec(rows, columns + 1, width_ratios=[*[10] * columns, 0.5])
     for index, axes in enumerate(panels):  # which Optuna draws in one row
-        axes.set_subplotspec(grid[index // 3, index % 3])
-        axes.tick_params(labelsize=8, labelleft=index % 3 == 0)
+        axes.set_subplotspec(grid[index // columns, index % columns])
+        axes.tick_params(labelsize=8, labelleft=index % columns == 0)
         axes.set(title="", ylabel="")
+        axes.xaxis.label.set_fontsize(9)
         if axes.xaxis.have_units():  # names of choices
             axes.tick_params("x", labelrotation=25, labelrotation_mode="xtick")
         elif axes.get_xscale() == "log":
-            label_ticks(axes)
+            label_ticks(axes, sparse=columns > 3)
         if (name := axes.get_xlabel()) in at_edge:
             axes.set_xlabel(f"{name}\nat the edge of its range", color=style.VERMILION)
         dots = axes.collections[0]
@@ -71,7 +79,7 @@ def slices(study: optuna.Study, metric: str, at_edge: Collection[str] = ()) -> F
         best = np.asarray(dots.get_offsets())[dots.get_array() == study.best_trial.number]
         axes.plot(*best.T, zorder=6, **STAR)
         _limit(axes, study)
-    bar.set_subplotspec(grid[:, 3])
+    bar.set_subplotspec(grid[:, columns])
     bar.set_box_aspect(None)
     bar.set_ylabel("trial number")
     figure.supylabel(metric)
@@ -94,6 +102,8 @@ def parallel_coordinates(study: optuna.Study, metric: str, parameters: Sequence[
     for each in figure.axes:
         each.set_subplotspec(whole)
         each.tick_params(labelsize=8)
+        for label in each.get_yticklabels():  # lines run behind them
+            label.set_bbox({"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5})
     axes.set_title(f"{_title('Thick', study, metric)}\nthe darker, the better", y=1.03)
     return figure
 
@@ -133,7 +143,7 @@ def intermediate_values(study: optuna.Study, metric: str) -> Figure:
             axes.plot(epochs, values, ".-", color=colour, lw=width, ms=8, markevery=[-1])
     reported = [v for t in complete + pruned for v in t.intermediate_values.values()]
     axes.set_ylim(*shown(study, reported))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    style.count(axes)
     style.titled(axes, _title("Thick", study, metric), "epoch (dots: the last one)", metric)
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
     return figure
@@ -141,7 +151,9 @@ def intermediate_values(study: optuna.Study, metric: str) -> Figure:
 
 def timeline(study: optuna.Study) -> Figure:
     """Draw when each trial ran, and how it ended."""
-    return _by_optuna(visualization.plot_timeline, study, 5.0)
+    figure = _by_optuna(visualization.plot_timeline, study, 5.0)
+    style.titled(figure.axes[0], "When each trial ran, and how it ended", "time", "trial number")
+    return figure
 
 
 def finalists(results: Mapping[str, Mapping[int, float]], metric: str, maximise: bool) -> Figure:

@@ -162,14 +162,16 @@ def gradcam(photos: np.ndarray, predictions: Predictions, heatmaps: np.ndarray) 
     count = len(photos)
     if not count:
         return note("No photographs to draw class activation maps of")
-    rows = math.ceil(count / 2)
-    figure, axes = style.canvas(rows, 7, width=WIDTH, height=1.2 + rows * (WIDTH / 6 + 0.4))
-    axes[0, 0].get_gridspec().set_width_ratios([1, 1, 1, 0.2, 1, 1, 1])
-    for place in axes[:, 3]:
+    per_row = 2 if count <= 6 else 3
+    rows = math.ceil(count / per_row)
+    height = 1.2 + rows * (WIDTH / (3.2 * per_row) + 0.4)
+    figure, axes = style.canvas(rows, 4 * per_row - 1, width=WIDTH, height=height)
+    axes[0, 0].get_gridspec().set_width_ratios([*[1, 1, 1, 0.2] * per_row][:-1])
+    for place in axes[:, 3::4].flat:
         place.set_axis_off()
     second = np.argsort(-predictions.probabilities, axis=1, kind="stable")[:, 1]
     others = np.where(predictions.correct, second, predictions.labels)
-    triples = np.delete(axes, 3, axis=1).reshape(-1, 3)  # two photographs to a row
+    triples = np.delete(axes, np.s_[3::4], axis=1).reshape(-1, 3)  # one for each photograph
     captions, correct = captions_of(predictions), predictions.correct
     pairs = np.stack([predictions.predicted, others], axis=1)
     for index, photo in enumerate(photos):

@@ -195,8 +195,8 @@ class CatsAndDogs(Experiment[CNNConfig]):
         test, predictions = trained.data.test, evaluation.predictions
         photos = figures.to_hwc(test.images)
         views, targets = next(iter(self.training_batches(config, trained.data, config.num_epochs)))
-        augmented = figures.to_hwc((255 * views[:24]).round().byte())
-        yield "augmented", figures.augmented_batch(augmented, targets[:24].numpy(), CLASSES)
+        augmented = figures.to_hwc((255 * views[:18]).round().byte())
+        yield "augmented", figures.augmented_batch(augmented, targets[:18].numpy(), CLASSES)
         curves, unit = trained.history.as_curves(), "nats per photograph"
         note = "training: measured on augmented photographs, which are harder"
         yield "curves", training.curves(**curves, loss_unit=unit, note=note)

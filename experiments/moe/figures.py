@@ -14,7 +14,7 @@ from matplotlib.ticker import FormatStrFormatter, NullFormatter
 from PIL.Image import Image
 
 from harness.figures import style
-from harness.figures.training import draw_curves
+from harness.figures.training import draw_curves, share_legend
 from harness.training.history import History
 
 PROBABILITY = LinearSegmentedColormap.from_list(
@@ -25,6 +25,8 @@ LEARNED = Line2D([], [], color=style.VERMILION, linewidth=2.2, label="learned")
 # Accuracy on the ring of the best boundary of n straight segments, and of logistic regression:
 # the ceilings for experts under hard (top-1) routing, computed from the distribution itself.
 RING_CEILINGS = {1: 0.698, 2: 0.952, 3: 0.967, 4: 0.983, 6: 0.991, 8: 0.994}
+
+WIDE = 8.1  # inches of a figure of several columns
 
 
 class Plane(NamedTuple):
@@ -204,9 +206,10 @@ def experts(
 def gate(scene: Scene, gate: np.ndarray) -> Figure:
     """Draw the gate's probability of each expert at plane.points, (rows * columns, K)."""
     num_experts = gate.shape[1]
-    columns = 4 if num_experts > 4 else min(num_experts, 2)
+    columns = min(num_experts, 4) if num_experts <= 8 else math.ceil(math.sqrt(2.5 * num_experts))
     rows = math.ceil(num_experts / columns)
-    figure, axes = style.canvas(rows, columns, height=2.4 + 6.0 / columns * rows)
+    side = min(WIDE / columns, 3.6)
+    figure, axes = style.canvas(rows, columns, width=WIDE, height=1.9 + side * rows)
     for k, (place, probability) in enumerate(zip(axes.flat, gate.T, strict=False), start=1):
         surface = scene.plane.draw(place, probability, "cividis")
         scene.draw_boundary(place, colour="white")
@@ -225,15 +228,15 @@ def expert_usage_by_class(gate: np.ndarray, labels: np.ndarray) -> Figure:
     `gate` is (N, K); a point is assigned to its most probable expert. `labels` are (N,), 0 or 1.
     """
     assigned, num_experts = gate.argmax(1), gate.shape[1]
-    figure, ((axes,),) = style.canvas(height=4.2)
-    positions = np.arange(num_experts)
+    figure, ((axes,),) = style.canvas(width=WIDE, height=4.2)
+    positions, size = np.arange(num_experts), 11 if num_experts <= 4 else 8
     for label, (colour, hatch) in enumerate(zip(style.CLASSES, ("", "//"), strict=True)):
         counts = np.bincount(assigned[labels == label], minlength=num_experts)
         shares = counts / max(counts.sum(), 1)
         look = {"color": colour, "hatch": hatch, "edgecolor": "white", "label": f"class {label}"}
         bars = axes.bar(positions + 0.4 * (label - 0.5), shares, width=0.38, **look)
-        axes.bar_label(bars, labels=[f"{share:.0%}" for share in shares], padding=2)
-    axes.set_xticks(positions, [f"expert {k + 1}" for k in positions])
+        axes.bar_label(bars, labels=[f"{share:.0%}" for share in shares], padding=2, fontsize=size)
+    axes.set_xticks(positions, [f"expert {k + 1}" for k in positions], fontsize=size)
     title = "Assigned expert (highest gate probability), by class"
     axes.set(title=title, ylabel="share of the class's test points", ylim=(0, 1.12))
     style.legend(axes)
@@ -250,8 +253,8 @@ def training_curves(history: History, restart: int) -> Figure:
     others = np.delete(history.stacked("val/loss"), restart, axis=1)  # (epochs, R - 1)
     load = history.stacked("val/expert_share")[:, restart]  # (epochs, K)
     num_experts, best_epoch = load.shape[1], history.best_epoch
-    figure, axes = style.canvas(3, 2, width=7.6, height=8.4)
-    (loss, accuracy), (entropy, rate), (loads, imbalance) = axes
+    figure, axes = style.canvas(2, 3, width=WIDE, height=5.4)
+    (loss, accuracy, rate), (entropy, loads, imbalance) = axes
     loss.plot(np.arange(1, len(load) + 1), others, color="#CCCCCC", linewidth=0.7)
     if others.shape[1]:
         loss.plot([], [], color="#CCCCCC", linewidth=0.7, label="other restarts")
@@ -260,16 +263,17 @@ def training_curves(history: History, restart: int) -> Figure:
     draw_curves(accuracy, "Accuracy", "fraction", curves("accuracy"), best_epoch=best_epoch)
     gate_entropy = history.stacked("val/gate_entropy")[:, restart]
     draw_curves(entropy, "Entropy of the gate", unit, {"validation": gate_entropy})
-    entropy.axhline(math.log(num_experts), color=style.GREY, linewidth=1)
-    entropy.annotate("undecided", (1, math.log(num_experts)), va="bottom", color=style.GREY)
+    uniform = {"color": style.GREY, "linewidth": 1, "label": "uniform gate"}
+    style.legend(entropy, [entropy.axhline(math.log(num_experts), **uniform)])
     draw_curves(rate, "Learning rate", "learning rate", {"": history.column("learning_rate")})
     by_expert = {f"expert {k}": share for k, share in enumerate(load.T, start=1)}
     draw_curves(loads, "Load of each expert", "share of points", by_expert, colours=style.EXPERTS)
     loads.set_ylim(0, 1)
-    if num_experts > 4:  # the colours are those of the picture of the experts
-        loads.get_legend().remove()
+    if num_experts <= 4:  # the colours of more are those of the picture of the experts
+        style.legend(loads)
     variation = {"all experts": load.std(1) / load.mean(1)}
-    draw_curves(imbalance, "Imbalance", "coefficient of variation of load", variation)
+    draw_curves(imbalance, "Imbalance of the load", "coefficient of variation", variation)
+    share_legend(figure, loss)
     return figure
 
 

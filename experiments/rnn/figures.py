@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from harness.figures import style
 from harness.figures.letters import literal
@@ -44,8 +43,8 @@ def accuracy_by_position(correct: np.ndarray, scored: np.ndarray) -> Figure:
     figure, ((axes,),) = style.canvas(width=WIDTH, height=3.8)
     steps = np.flatnonzero(scored)
     axes.plot(steps + 1, correct[steps] / scored[steps], "o-", color=style.BLUE, clip_on=False)
-    axes.set(xlim=(0.5, len(correct) + 0.5), **FRACTIONS)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(**FRACTIONS)
+    style.count(axes)
     title = f"Accuracy by position: {correct.sum():,} of {scored.sum():,} symbols correct"
     style.titled(axes, title, "step (only those at which symbols are scored)", "accuracy")
     return figure
@@ -87,7 +86,7 @@ def reach(norms: Mapping[str, np.ndarray], delay: int | None = None) -> Figure:
 def memory(hidden: np.ndarray, inputs: str, predicted: str) -> Figure:
     """Draw the hidden units (T, H) over time, beside T input and T predicted characters."""
     steps, units = hidden.shape
-    figure, ((axes,),) = style.canvas(width=WIDTH, height=5.6)
+    figure, ((axes,),) = style.canvas(width=WIDTH, height=5.4)
     image = draw_units(axes, hidden, alike(hidden))
     figure.colorbar(image, label="activation", pad=0.02)
     x, y = "step", f"{units} hidden units, similar ones together"
@@ -109,10 +108,11 @@ def predictions(rows: Sequence[tuple[str, str, str]]) -> Figure:
     """
     shown = [_eventful_steps(row) for row in rows]
     longest = max(len(steps) for steps in shown)
-    figure, ((axes,),) = style.canvas(width=WIDTH, height=0.9 + 0.78 * len(rows))
+    figure, ((axes,),) = style.canvas(width=WIDTH, height=0.6 + 0.62 * len(rows))
     look: dict[str, Any] = {"ha": "center", "va": "center", "family": "monospace"}
     look["fontsize"] = min(11, 330 / max(longest, 1))
-    marked = {"color": "white", "backgroundcolor": style.VERMILION}
+    box = {"facecolor": style.VERMILION, "edgecolor": "none", "pad": 1.5}
+    marked: dict[str, Any] = {"color": "white", "bbox": box}
     for number, (row, steps) in enumerate(zip(rows, shown, strict=True)):
         for line, name in enumerate(("input", "target", "predicted")):
             y = 4 * number + line

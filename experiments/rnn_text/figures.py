@@ -1,6 +1,7 @@
 """Pictures of a network that predicts text: bits per character, confusions, generated text."""
 
 import textwrap
+import unicodedata
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -30,7 +31,7 @@ def bits(
         tested: of those weights on the test third, by the kind of evaluation.
 
     """
-    figure, ((axes,),) = style.canvas(width=WIDTH, height=4.8)
+    figure, ((axes,),) = style.canvas(width=WIDTH, height=5.4)
     for (name, values), colour in zip(curves.items(), (style.SKY, style.BLUE), strict=True):
         steps = steps_per_epoch * np.arange(1, len(values) + 1)
         dashes = "--" if name == "training" else "-"
@@ -50,14 +51,16 @@ def bits(
     axes.set_ylim(min(shown) - 0.1, highest + 0.1)
     title = "Bits per character (horizontal lines: on the test third)"
     style.titled(axes, title, "optimiser steps", "bits per character")
-    axes.legend(frameon=False, fontsize=10, ncols=2)
+    style.count(axes)
+    # Below the axes: inside, it could hide a line.
+    figure.legend(loc="outside lower center", frameon=False, fontsize=10, ncols=3)
     return figure
 
 
 def letters(matrix: np.ndarray, names: Sequence[str]) -> Figure:
     """Draw the confusion matrix (S, S) int of actual (rows) and most probable next characters."""
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-    figure, ((axes,),) = style.canvas(width=6.8, height=6.6)
+    figure, ((axes,),) = style.canvas(width=6.6, height=5.4)
     image = axes.imshow(shares, "Blues", vmin=0, vmax=1)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_ticks(range(len(names)), [*map(literal, names)], family="monospace")
@@ -73,7 +76,7 @@ def letters(matrix: np.ndarray, names: Sequence[str]) -> Figure:
 
 def generated_text(texts: Mapping[float, str]) -> Figure:
     """Draw what a network generates at several temperatures."""
-    wrapped = {t: textwrap.fill(literal(text), 84) for t, text in texts.items()}
+    wrapped = {t: textwrap.fill(literal(text), _line_length(text)) for t, text in texts.items()}
     lines = sum(text.count("\n") + 3 for text in wrapped.values())
     figure, ((axes,),) = style.canvas(width=WIDTH, height=0.6 + 0.19 * lines)
     figure.suptitle("Generated text", fontsize=12)
@@ -85,3 +88,8 @@ def generated_text(texts: Mapping[float, str]) -> Figure:
         axes.text(0, y + 1.2, text, va="top", family="monospace", fontsize=9, linespacing=1.2)
         y += text.count("\n") + 3
     return figure
+
+
+def _line_length(text: str) -> int:
+    """Return how many letters find room in a line: half as many of scripts with wide ones."""
+    return 42 if any(unicodedata.east_asian_width(letter) in "WF" for letter in text) else 84

@@ -1,5 +1,6 @@
 """Pictures of a sequence classifier: its predictions, and its features from step to step."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -7,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from harness.figures import style
 from harness.figures.letters import literal, short
@@ -16,7 +16,7 @@ from harness.figures.units import alike, draw_units
 WIDTH = 7.4  # inches
 MAX_LABELLED_STEPS = 40
 """Longest sequence of which every symbol is a tick label; of longer ones only rare symbols are."""
-COLOURS = (*style.SERIES[:4], style.ORANGE, style.SKY, style.YELLOW, style.BLACK)
+COLOURS = style.SERIES
 
 
 class Inspection(NamedTuple):
@@ -119,11 +119,10 @@ def time_by_length(lengths: Sequence[int], milliseconds: Mapping[str, np.ndarray
 
 def states(inspections: Sequence[Inspection]) -> Figure:
     """Draw the features of the encoder over the steps, one sequence below the other."""
-    rows, columns = len(inspections), 1 if inspections[0].cells is None else 2
-    height = 0.8 + 1.35 * max(rows, 2)
-    figure, axes = style.canvas(rows, columns, width=WIDTH, height=height)
+    panels = 1 if inspections[0].cells is None else 2  # of each sequence
+    figure, axes = _grid(len(inspections), panels)
     order = alike(np.concatenate([each.features for each in inspections]))
-    for row, each in zip(axes, inspections, strict=True):
+    for row, each in zip(axes.reshape(-1, panels), inspections, strict=False):
         kinds = {"features": each.features}
         if each.cells is not None:
             kinds = {"hidden state": each.features, "cell state": each.cells}
@@ -133,14 +132,13 @@ def states(inspections: Sequence[Inspection]) -> Figure:
             _label(place, each, f"{short(each.title)}: {name}")
     num_features = inspections[0].features.shape[1]
     figure.suptitle(f"The {num_features} features of the encoder at each step", fontsize=12)
+    figure.supylabel("features, similar ones together", fontsize=10)
     return figure
 
 
 def prediction_by_step(inspections: Sequence[Inspection], classes: Sequence[str]) -> Figure:
     """Draw the prediction for each prefix of the sequences; `classes` are empty in regression."""
-    columns = min(2, len(inspections))
-    rows = -(-len(inspections) // columns)
-    figure, axes = style.canvas(rows, columns, width=WIDTH, height=1.4 + 1.7 * rows)
+    figure, axes = _grid(len(inspections))
     for place, each in zip(axes.flat, inspections, strict=False):
         for k, name in enumerate(classes or [""]):
             colour, dashes = COLOURS[k % len(COLOURS)], "-" if k < len(COLOURS) else "--"
@@ -151,22 +149,21 @@ def prediction_by_step(inspections: Sequence[Inspection], classes: Sequence[str]
         if classes:
             place.set_ylim(-0.03, 1.03)
         _label(place, each, f"actual {short(each.title)}")
-    for place in axes.flat[len(inspections) :]:
-        place.set_axis_off()
     if classes:
         handles, labels = axes[0, 0].get_legend_handles_labels()
-        where: dict[str, Any] = {"loc": "outside lower center", "ncols": 8}
+        columns = max(1, min(len(labels), 90 // (6 + max(map(len, labels)))))
+        where: dict[str, Any] = {"loc": "outside lower center", "ncols": columns}
         figure.legend(handles, labels, frameon=False, fontsize=9, **where)
     kind = "Probability of each class" if classes else "Prediction"
     figure.suptitle(f"{kind} if the sequence ended at that step", fontsize=12)
+    figure.supylabel("probability" if classes else "prediction", fontsize=10)
     return figure
 
 
 def importance(inspections: Sequence[Inspection]) -> Figure:
     """Draw how much each step contributes to the output for the actual class."""
-    height = 1.2 + 1.15 * max(len(inspections), 2)
-    figure, axes = style.canvas(len(inspections), 1, width=WIDTH, height=height)
-    for place, each in zip(axes[:, 0], inspections, strict=True):
+    figure, axes = _grid(len(inspections))
+    for place, each in zip(axes.flat, inspections, strict=False):
         steps = np.arange(len(each.contributions))
         place.bar(steps, each.contributions, width=1.0, color=style.BLUE)
         place.axhline(0, color=style.GREY, linewidth=0.8)
@@ -174,27 +171,50 @@ def importance(inspections: Sequence[Inspection]) -> Figure:
             twin = place.twinx()
             twin.plot(steps, each.attention, color=style.VERMILION, linewidth=1.4)
             twin.set_ylim(0, None)
+            twin.tick_params(axis="y", colors=style.VERMILION, labelsize=9)
         place.set_xlim(-0.5, len(steps) - 0.5)
         _label(place, each, short(each.title))
     shown = "bars: gradient times input"
     if inspections[0].attention is not None:
         shown += ", line: attention weight"
     figure.suptitle(f"Contribution of each step to the output ({shown})", fontsize=12)
+    figure.supylabel("gradient times input", fontsize=10)
     return figure
+
+
+def _grid(count: int, panels: int = 1) -> tuple[Figure, np.ndarray]:
+    """Return a figure and its axes (rows, columns) for sequences of so many panels side by side."""
+    columns = 1 if count <= 4 else 2
+    rows = math.ceil(count / columns)
+    height = 1.0 + 1.15 * max(rows, 2)
+    figure, axes = style.canvas(rows, columns * panels, width=WIDTH, height=height)
+    for place in axes.flat:
+        place.tick_params(labelsize=9)
+    for place in axes.flat[count * panels :]:
+        place.set_axis_off()
+    return figure, axes
 
 
 def _label(axes: Axes, inspection: Inspection, title: str) -> None:
     """Write symbols below their steps: all of a short sequence, the rare ones of a long one."""
     axes.set_title(title, fontsize=10)
     text = inspection.text
+    place = axes.get_subplotspec()
+    if place is not None and place.is_last_row():
+        axes.set_xlabel("symbol at each step" if text else "step", fontsize=10)
     if not text:
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        place = axes.get_subplotspec()
-        if place is not None and place.is_last_row():
-            axes.set_xlabel("step", fontsize=10)
+        style.count(axes)
         return
     counts = Counter(text)
     is_short, rare = len(text) <= MAX_LABELLED_STEPS, 0.05 * len(text)
-    shown = [i for i, symbol in enumerate(text) if is_short or counts[symbol] <= rare]
-    axes.set_xticks(shown, [literal(text[i]) for i in shown], fontsize=9)
+    shown: dict[int, str] = {}
+    for step, symbol in enumerate(text):
+        if not (is_short or counts[symbol] <= rare):
+            continue
+        last = max(shown, default=-len(text))
+        if step - last < len(text) / MAX_LABELLED_STEPS and not is_short:
+            shown[last] += symbol  # neighbours share a label
+        else:
+            shown[step] = symbol
+    axes.set_xticks(list(shown), [*map(literal, shown.values())], fontsize=9)
     axes.tick_params(axis="x", length=2)

@@ -28,7 +28,7 @@ def confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
     num_classes, total, correct = len(names), int(matrix.sum()), int(np.trace(matrix))
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)  # of each actual class
     crowded = num_classes > 4
-    side = 7.2 if crowded else 5.2
+    side = 6.0 if crowded else 5.2
     figure, ((axes,),) = style.canvas(width=side, height=side)
     axes.imshow(shares, "Blues", vmin=0, vmax=1)
     look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8 if crowded else 13}
@@ -59,14 +59,14 @@ def roc(labels: np.ndarray, scores: np.ndarray, positive: str) -> Figure:
     positive = short(positive)
     false_positives, true_positives, _ = metrics.roc_curve(labels, scores)
     area = metrics.auc(false_positives, true_positives)
-    figure, ((axes,),) = style.canvas(width=5.8, height=5.8)
+    figure, ((axes,),) = style.canvas(width=5.4, height=5.4)
     curve = {"color": style.BLUE, "clip_on": False, "label": f"classifier: AUC {area:.3f}"}
     axes.plot(false_positives, true_positives, **curve)
     _draw_diagonal(axes, "chance: AUC 0.5")
     axes.set(
         title=f"ROC curve, positive class: {positive}",
-        xlabel=f"false positive rate (others predicted as {positive})",
-        ylabel=f"true positive rate ({positive} predicted as {positive})",
+        xlabel="false positive rate",
+        ylabel="true positive rate",
         xlim=(0, 1),
         ylim=(0, 1),
         aspect="equal",
@@ -94,7 +94,7 @@ def reliability(
     if not len(filled):
         return note("No reliability diagram: there are no samples")
     edges = np.linspace(0, 1, len(samples) + 1)
-    figure, ((upper,), (lower,)) = style.canvas(2, 1, width=6.6, height=6.8)
+    figure, ((upper,), (lower,)) = style.canvas(2, 1, width=6.6, height=5.4)
     upper.get_gridspec().set_height_ratios([3, 1])
     x, y = confidence[filled], accuracy[filled]
     upper.plot(x, y, "o", color=style.BLUE, markersize=8, label="classifier", clip_on=False)
@@ -135,7 +135,7 @@ def feature_map(
         axis_names: Such as "first principal component (41% of the variance)".
 
     """
-    figure, ((axes,),) = style.canvas(height=5.8)
+    figure, ((axes,),) = style.canvas(height=5.4)
     for label, name in enumerate(names):
         x, y = points[labels == label].T
         look = {"c": COLOURS[label % len(COLOURS)], "marker": MARKERS[label % len(MARKERS)]}

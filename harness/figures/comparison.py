@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from harness.figures import style
 from harness.figures.letters import short
@@ -36,7 +36,7 @@ def curves(values: Mapping[str, Sequence[np.ndarray]], y: str) -> Figure:
         interval = max(1, len(epochs) // 8)
         axes.plot(epochs, mean, color=colour, marker=marker, markevery=interval, label=short(name))
         axes.fill_between(epochs, mean - deviation, mean + deviation, color=colour, alpha=0.2, lw=0)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    style.count(axes)
     several = any(len(runs) > 1 for runs in values.values())
     title = "Mean of the runs, with a band of ±1 standard deviation" if several else "One run each"
     style.titled(axes, title, "epoch", y)
@@ -90,10 +90,19 @@ def against(xs: Mapping[str, np.ndarray], ys: Mapping[str, np.ndarray], x: str, 
     return figure
 
 
-def label_ticks(axes: Axes) -> None:
-    """Label at least two ticks of a logarithmic axis, without exponents; more within a decade."""
+def label_ticks(axes: Axes, *, sparse: bool = False) -> None:
+    """Label at least two ticks of a logarithmic axis, without exponents; more within a decade.
+
+    `sparse` axes are narrow ones, with room for fewer.
+    """
     low, high = axes.get_xlim()
-    digits = [1] if high / low > 100 else [1, 2, 5] if high / low > 4 else range(1, 10)
+    digits = (
+        [1]
+        if high / low > (20 if sparse else 100)
+        else [1, 2, 5]
+        if high / low > 4
+        else range(1, 10)
+    )
     subs = [float(digit) for digit in digits]
     axes.xaxis.set_major_locator(LogLocator(subs=subs))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.9g}"))

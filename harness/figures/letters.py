@@ -4,7 +4,9 @@ A letter that the font of the figures lacks is taken from another installed font
 it is spelled in Latin letters, if its Unicode name tells how it sounds, or as its code.
 """
 
+import bisect
 import functools
+import itertools
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -21,14 +23,24 @@ _in_use = ["sans-serif"]
 
 def short(name: str) -> str:
     """Return a name as `literal` does, and shortened to what finds room beside a figure."""
-    name = name or "(empty)"
-    return literal(name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…")
+    drawn = _letters(name or "(empty)")
+    ends = list(itertools.accumulate(map(len, drawn)))
+    if ends[-1] > LONGEST_NAME:
+        drawn = [*drawn[: bisect.bisect_left(ends, LONGEST_NAME)], "…"]
+    return _visible("".join(drawn))
 
 
 def literal(text: str) -> str:
     """Return a text such that matplotlib draws it in one line and as it is, without a warning."""
-    drawn = "".join(map(_drawn, unicodedata.normalize("NFC", text)))
-    # Matplotlib leaves names that begin with an underscore out of legends.
+    return _visible("".join(_letters(text)))
+
+
+def _letters(text: str) -> list[str]:
+    return list(map(_drawn, unicodedata.normalize("NFC", text)))
+
+
+def _visible(drawn: str) -> str:
+    """Matplotlib leaves names that begin with an underscore out of legends."""
     return f" {drawn}" if drawn.startswith("_") else drawn
 
 

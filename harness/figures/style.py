@@ -10,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from harness.figures import letters
@@ -18,7 +19,7 @@ from harness.figures import letters
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 SKY, PURPLE, YELLOW, GREY = "#56B4E9", "#CC79A7", "#F0E442", "#7F7F7F"
 BLACK = "#000000"
-SERIES = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, YELLOW, BLACK)
+SERIES = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK, YELLOW)
 CLASSES = (BLUE, ORANGE)
 EXPERTS = (GREEN, PURPLE, VERMILION, SKY, YELLOW, BLACK, ORANGE, BLUE)
 """Begin with other colours than those of the classes, which appear in the same figures."""
@@ -61,6 +62,11 @@ def canvas(
 def titled(axes: Axes, title: str, x: str, y: str) -> None:
     """Set the title of axes and the names of x and y."""
     axes.set(title=title, xlabel=x, ylabel=y)
+
+
+def count(axes: Axes) -> None:
+    """Label whole numbers only on the axis of x, such as epochs, even if there is but one."""
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def legend(axes: Axes, handles: list[Line2D] | None = None, *, below: bool = False) -> None:

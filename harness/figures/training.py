@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from harness.figures import style
 
@@ -31,12 +31,20 @@ def curves(
         note: shown below the axes.
 
     """
-    figure, ((loss, accuracy, rate),) = style.canvas(1, 3, width=7.4, height=3.4)
+    figure, ((loss, accuracy, rate),) = style.canvas(1, 3, width=7.4, height=3.6)
     draw_curves(loss, "Loss", loss_unit, losses, best_epoch=best_epoch)
     draw_curves(accuracy, "Accuracy", "fraction", accuracies, best_epoch=best_epoch)
     draw_curves(rate, "Learning rate", "learning rate", {"": learning_rate})
     figure.supxlabel(note, fontsize=10)
+    share_legend(figure, loss)
     return figure
+
+
+def share_legend(figure: Figure, axes: Axes) -> None:
+    """Add one legend above all axes, of what is in these: inside, it could hide a curve."""
+    handles, names = axes.get_legend_handles_labels()
+    where: dict[str, Any] = {"loc": "outside upper center", "ncols": len(names)}
+    figure.legend(handles, names, frameon=False, fontsize=10, **where)
 
 
 def draw_curves(
@@ -49,7 +57,10 @@ def draw_curves(
     best_epoch: int = 0,
     logarithmic: bool = False,
 ) -> None:
-    """Draw curves over the epochs, (epochs,) each, and mark the epoch whose weights are kept."""
+    """Draw curves over the epochs, (epochs,) each, and mark the epoch whose weights are kept.
+
+    They have labels, but no legend.
+    """
     for index, (name, values) in enumerate(curves.items()):
         epochs = np.arange(1, len(values) + 1)
         dashes = "--" if name == "training" else "-"
@@ -60,9 +71,8 @@ def draw_curves(
         axes.axvline(best_epoch, color=style.GREY, linewidth=1, linestyle=":", label="best epoch")
     if logarithmic:
         axes.set_yscale("log")
+    style.count(axes)
     style.titled(axes, title, "epoch", y)
-    if len(axes.get_legend_handles_labels()[1]) > 1:
-        style.legend(axes)
 
 
 def compared(
@@ -81,10 +91,11 @@ def compared(
     for (name, values), colour in zip(accuracies.items(), cycle(style.SERIES), strict=False):
         epochs = step * np.arange(1, values.shape[1] + 1)
         mean, low, high = values.mean(0), values.min(0), values.max(0)
-        axes.plot(epochs, mean, color=colour, label=f"{name}: {mean[-1]:.4f}")
+        marker = "o" if len(mean) == 1 else None
+        axes.plot(epochs, mean, color=colour, marker=marker, label=f"{name}: {mean[-1]:.4f}")
         axes.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
     axes.set(yticks=np.linspace(0, 1, 6), ylim=(0, 1.06))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    style.count(axes)
     seeds = next(iter(accuracies.values())).shape[0]
     style.titled(axes, f"Mean of {seeds} seeds, with a band from the lowest to the highest", x, y)
     # Beside the axes: inside, it could hide a curve.

@@ -5,21 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from matplotlib.figure import Figure
 
 import experiments
 from harness.experiment import AnyExperiment
-from harness.figures import style
 from harness.run_experiment import run_experiment, train_and_evaluate
 from harness.signals import Terminated
 from harness.tracking.lifecycle import track
 from harness.training.train import train
-
-
-def drawn(figure: Figure) -> Figure:
-    """Draw a figure, which is when matplotlib warns, and check that it fits the pane."""
-    assert style.to_image(style.Canvas(figure)).width <= 830
-    return figure
 
 
 def check_resuming(experiment: AnyExperiment, config: Any) -> None:

@@ -127,6 +127,7 @@ def test_its_pictures_are_readable_and_not_blank(finished: Run) -> None:
     for path in pictures:
         with Image.open(path) as picture:
             assert picture.width <= 900
+            assert picture.height <= 800, "the pane of the UI would make it small"
             assert np.asarray(picture.convert("L")).std() > 5, path.name
 
 

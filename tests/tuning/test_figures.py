@@ -4,9 +4,7 @@ import math
 import random
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from itertools import combinations
 from typing import Any
-from unittest.mock import patch
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -14,17 +12,16 @@ import numpy as np
 import optuna
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.backend_bases import RendererBase
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
-from matplotlib.transforms import Bbox
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from harness.figures import style
+from tests.harness.figures.layout import drawn
 from tuning import figures
 
 METRIC = "validation/balanced_accuracy"
@@ -123,7 +120,7 @@ def test_history_steps_along_the_running_best(either: optuna.Study) -> None:
     for t in either.get_trials():
         here = [t.value] if t.value is not None and t.state == TrialState.COMPLETE else []
         expected.append(better([*expected[-1:], *here]))
-    steps = line(figure, "Best Value")
+    steps = line(figure, "best so far")
     assert points(steps) == [[n, value] for n, value in enumerate(expected)]
     assert steps.get_drawstyle() == "steps-post"
     best = either.best_trial
@@ -174,7 +171,7 @@ def test_what_optuna_draws_leaves_pyplot_as_it_was(study: optuna.Study) -> None:
     assert {"learning_rate", "hidden_size"} <= set(names)
     assert {"COMPLETE", "PRUNED", "FAIL"} <= set(texts(timeline))
     for figure in (importances, timeline):
-        check_layout(figure, "by Optuna")
+        drawn(figure)
 
 
 def test_slices_show_trials_and_the_best_in_three_columns(study: optuna.Study) -> None:
@@ -271,8 +268,8 @@ def test_reports_that_are_no_numbers_are_left_out() -> None:
     figure = figures.intermediate_values(made, METRIC)
     low, high = figure.axes[0].get_ylim()
     assert low < 0.5 < 0.9 < high < 1
-    check_layout(figure, "intermediate")
-    check_layout(figures.history(made, METRIC), "history")
+    drawn(figure)
+    drawn(figures.history(made, METRIC))
 
 
 @pytest.mark.parametrize("maximise", [True, False])
@@ -315,41 +312,19 @@ PICTURES: dict[str, Callable[[optuna.Study], Figure]] = {
 }
 
 
-def check_layout(figure: Figure, name: str) -> None:
-    """Check that a picture fits the pane, and that no text lies on another or is cut off."""
-    boxes: list[tuple[Text, Bbox]] = []
-    draw = Text.draw
-
-    def note(text: Text, renderer: RendererBase) -> None:
-        draw(text, renderer)
-        if text.get_visible() and text.get_text().strip():
-            boxes.append((text, text.get_window_extent(renderer)))
-
-    with patch.object(Text, "draw", note):
-        width, height = style.Canvas(figure).get_width_height()
-    assert width <= 900, name
-    assert height <= 1300, name
-    for text, box in boxes:
-        assert min(box.x0, box.y0, width - box.x1, height - box.y1) >= -2, (name, text)
-    # The box around slanted text overlaps others where the text does not.
-    upright = [(text, box.padded(-1)) for text, box in boxes if text.get_rotation() in (0, 90)]
-    for (text, box), (other, its_box) in combinations(upright, 2):
-        assert not box.overlaps(its_box), (name, text, other)
-
-
 @pytest.mark.parametrize("name", PICTURES)
 @pytest.mark.parametrize("options", [{"count": 1}, {"count": 60}, {"count": 200, "extra": 9}])
 def test_any_trials_can_be_drawn(name: str, options: dict[str, Any]) -> None:
     made = random_study(**options)
     made.add_trial(optuna.create_trial(state=TrialState.WAITING))
     figure = PICTURES[name](made)
-    check_layout(figure, name)
+    drawn(figure)
     assert figure.axes[0].get_title() or figure.get_suptitle()
 
 
 def test_many_finalists() -> None:
     results = {f"trial {1000 + n}": {0: 0.9} for n in range(9)}
-    check_layout(figures.finalists(results, METRIC, maximise=True), "finalists")
+    drawn(figures.finalists(results, METRIC, maximise=True))
 
 
 def test_parameters_of_one_value_or_of_many() -> None:
@@ -362,6 +337,6 @@ def test_parameters_of_one_value_or_of_many() -> None:
     few = of_trials(
         [optuna.create_trial(value=n, params=params, distributions=ranges) for n in range(3)]
     )
-    check_layout(figures.slices(few, METRIC), "slices")
-    check_layout(figures.parallel_coordinates(few, METRIC, list(ranges)), "parallel")
-    check_layout(figures.contour(few, METRIC, ("fixed", "narrow")), "contour")
+    drawn(figures.slices(few, METRIC))
+    drawn(figures.parallel_coordinates(few, METRIC, list(ranges)))
+    drawn(figures.contour(few, METRIC, ("fixed", "narrow")))

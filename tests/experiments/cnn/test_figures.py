@@ -9,16 +9,11 @@ from matplotlib.image import AxesImage
 from experiments.cnn import figures
 from harness.evaluation import Predictions
 from harness.figures import style
+from tests.harness.figures.layout import drawn
 
 CLASSES = ("cats", "dogs")
 TIMES = "\N{MULTIPLICATION SIGN}"
 RANDOM = np.random.default_rng(0)
-
-
-def drawn(figure: Figure) -> Figure:
-    """Draw a figure, which is when matplotlib warns, and check that it fits the pane."""
-    assert style.to_image(style.Canvas(figure)).width <= 830
-    return figure
 
 
 def shown(figure: Figure) -> list[Axes]:
@@ -100,7 +95,8 @@ def test_the_strongest_channels_of_each_layer_are_shown_in_order() -> None:
     maps[:, 1, 1] = [1, -9, 4, 2]  # its size counts, not its sign
     photo = np.zeros((16, 16, 3), dtype=np.uint8)
     layers = [("stem", maps), ("first block", maps[:2]), ("last", maps[:1, :1, :1])]
-    figure = drawn(figures.activations(photo, layers, channels=3))
+    figure = figures.activations(photo, layers, channels=3)
+    figure.draw_without_rendering()
     rows = [axes for axes in figure.axes if axes.get_title(loc="left")]
     assert [len(row.images) for row in rows] == [3, 2, 1]
     strongest = [pixels(image)[1, 1] for image in rows[0].images]

@@ -6,7 +6,7 @@ from matplotlib.colors import to_hex
 
 from experiments.rnn import figures
 from harness.figures import style
-from tests.experiments.conftest import drawn
+from tests.harness.figures.layout import drawn
 
 DOT = figures.BLANK
 

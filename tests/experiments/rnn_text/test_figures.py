@@ -5,7 +5,7 @@ import pytest
 
 from experiments.rnn_text import figures
 from harness.figures import style
-from tests.experiments.conftest import drawn
+from tests.harness.figures.layout import drawn
 
 
 def test_bits_stand_beside_those_of_the_compressors() -> None:

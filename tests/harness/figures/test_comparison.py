@@ -62,7 +62,9 @@ def test_groups_without_runs_keep_the_looks_of_the_others() -> None:
     assert colours == {"gru": style.SERIES[0], "rnn": style.SERIES[2]}
 
 
-@pytest.mark.parametrize("name", ["", "_private", "$x$", "a" * 50, "two\nlines"])
+@pytest.mark.parametrize(
+    "name", ["", "_private", "$x$", "a" * 50, "日" * 20, "$" * 40, "two\nlines"]
+)
 def test_any_name_stands_in_the_legend(name: str) -> None:
     shown = letters.short(name)
     assert not shown.startswith("_")

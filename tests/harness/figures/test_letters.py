@@ -14,6 +14,7 @@ from experiments.rnn import figures as rnn
 from experiments.rnn_text import figures as rnn_text
 from experiments.seq_classification import figures as sequences
 from harness.figures import classification, comparison, letters, style
+from tests.harness.figures.layout import drawn
 
 HANGUL = "고양이"
 FAMILY = "A Font of Three Letters"
@@ -126,7 +127,7 @@ FIGURES: dict[str, Callable[[str], Figure]] = {
     "memory": lambda name: rnn.memory(np.eye(len(name)), name, name),
     "predictions": lambda name: rnn.predictions([(name, name, name)]),
     "letters": lambda name: rnn_text.letters(np.eye(len(name), dtype=int), list(name)),
-    "generated text": lambda name: rnn_text.generated_text({1.0: 100 * f"{name} "}),
+    "generated text": lambda name: rnn_text.generated_text({1.0: 20 * f"{name} "}),
 }
 
 
@@ -135,7 +136,7 @@ FIGURES: dict[str, Callable[[str], Figure]] = {
 def test_any_text_is_drawn_without_a_warning(
     figure: str, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    pixels(FIGURES[figure](name))
+    drawn(FIGURES[figure](name))
     assert not caplog.messages
 
 
@@ -144,5 +145,5 @@ def test_any_text_is_drawn_without_a_warning(
 def test_any_text_is_drawn_by_another_font_without_a_warning(
     figure: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    pixels(FIGURES[figure](HANGUL))
+    drawn(FIGURES[figure](HANGUL))
     assert not caplog.messages

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 from harness.figures import training
+from tests.harness.figures.layout import drawn
 
 
 def test_curves_distinguish_training_from_validation_and_mark_the_kept_epoch() -> None:
     values = np.linspace(1, 0, 5)
     both = {"training": values, "validation": values / 2}
     figure = training.curves(both, both, values, 4, loss_unit="nats", note="of one seed")
-    figure.draw_without_rendering()
+    drawn(figure)
     loss, accuracy, rate = figure.axes
     for axes in (loss, accuracy):
         training_curve, validation_curve, kept = axes.lines
@@ -23,7 +24,7 @@ def test_curves_distinguish_training_from_validation_and_mark_the_kept_epoch() -
 
 def test_kinds_are_compared_by_mean_and_range() -> None:
     curves = {"gru": np.array([[0.1, 0.5], [0.3, 0.9]]), "lstm": np.array([[0, 0.2], [0, 0.4]])}
-    (axes,) = training.compared(curves, "accuracy").axes
+    (axes,) = drawn(training.compared(curves, "accuracy")).axes
     assert np.ravel(axes.lines[0].get_xdata()).tolist() == [1, 2]
     assert axes.lines[0].get_ydata() == pytest.approx([0.2, 0.7])
     band = axes.collections[0].get_paths()[0].vertices
