@@ -118,9 +118,11 @@ def time_by_length(lengths: Sequence[int], milliseconds: Mapping[str, np.ndarray
 
 
 def states(inspections: Sequence[Inspection]) -> Figure:
-    """Draw the features of the encoder over the steps, one sequence below the other."""
+    """Draw the features of the encoder over the steps; of an LSTM, of up to four sequences."""
     panels = 1 if inspections[0].cells is None else 2  # of each sequence
-    figure, axes = _grid(len(inspections), panels)
+    inspections = inspections[: 8 // panels]
+    columns = panels if len(inspections) <= 4 else 2
+    figure, axes = _grid(panels * len(inspections), columns)
     order = alike(np.concatenate([each.features for each in inspections]))
     for row, each in zip(axes.reshape(-1, panels), inspections, strict=False):
         kinds = {"features": each.features}
@@ -131,29 +133,29 @@ def states(inspections: Sequence[Inspection]) -> Figure:
             figure.colorbar(image, ax=place, pad=0.02)
             _label(place, each, f"{short(each.title)}: {name}")
     num_features = inspections[0].features.shape[1]
-    figure.suptitle(f"The {num_features} features of the encoder at each step", fontsize=12)
+    title = f"The {num_features} features of the encoder at each step (colour: activation)"
+    figure.suptitle(title, fontsize=12)
     figure.supylabel("features, similar ones together", fontsize=10)
     return figure
 
 
 def prediction_by_step(inspections: Sequence[Inspection], classes: Sequence[str]) -> Figure:
     """Draw the prediction for each prefix of the sequences; `classes` are empty in regression."""
-    figure, axes = _grid(len(inspections))
+    names = [short(name) for name in classes]
+    columns = max(1, min(len(names), 90 // (6 + max(map(len, names), default=0))))
+    legend = 0.2 * len(names) / columns
+    figure, axes = _grid(len(inspections), min(2, len(inspections)), legend)
     for place, each in zip(axes.flat, inspections, strict=False):
-        for k, name in enumerate(classes or [""]):
+        for k, name in enumerate(names or [""]):
             colour, dashes = COLOURS[k % len(COLOURS)], "-" if k < len(COLOURS) else "--"
             values = each.predictions[:, k]
-            place.plot(
-                each.steps - 1, values, dashes, color=colour, linewidth=1.6, label=short(name)
-            )
+            place.plot(each.steps - 1, values, dashes, color=colour, linewidth=1.6, label=name)
         if classes:
-            place.set_ylim(-0.03, 1.03)
+            place.set(ylim=(-0.03, 1.03), yticks=[0, 0.5, 1])
         _label(place, each, f"actual {short(each.title)}")
     if classes:
-        handles, labels = axes[0, 0].get_legend_handles_labels()
-        columns = max(1, min(len(labels), 90 // (6 + max(map(len, labels)))))
         where: dict[str, Any] = {"loc": "outside lower center", "ncols": columns}
-        figure.legend(handles, labels, frameon=False, fontsize=9, **where)
+        figure.legend(axes[0, 0].lines, names, frameon=False, fontsize=9, **where)
     kind = "Probability of each class" if classes else "Prediction"
     figure.suptitle(f"{kind} if the sequence ended at that step", fontsize=12)
     figure.supylabel("probability" if classes else "prediction", fontsize=10)
@@ -162,7 +164,7 @@ def prediction_by_step(inspections: Sequence[Inspection], classes: Sequence[str]
 
 def importance(inspections: Sequence[Inspection]) -> Figure:
     """Draw how much each step contributes to the output for the actual class."""
-    figure, axes = _grid(len(inspections))
+    figure, axes = _grid(len(inspections), 1 if len(inspections) <= 4 else 2)
     for place, each in zip(axes.flat, inspections, strict=False):
         steps = np.arange(len(each.contributions))
         place.bar(steps, each.contributions, width=1.0, color=style.BLUE)
@@ -182,15 +184,14 @@ def importance(inspections: Sequence[Inspection]) -> Figure:
     return figure
 
 
-def _grid(count: int, panels: int = 1) -> tuple[Figure, np.ndarray]:
-    """Return a figure and its axes (rows, columns) for sequences of so many panels side by side."""
-    columns = 1 if count <= 4 else 2
+def _grid(count: int, columns: int, legend: float = 0.0) -> tuple[Figure, np.ndarray]:
+    """Return a figure and its axes (rows, columns) with `count` panels; a legend in inches."""
     rows = math.ceil(count / columns)
-    height = 1.0 + 1.15 * max(rows, 2)
-    figure, axes = style.canvas(rows, columns * panels, width=WIDTH, height=height)
+    height = (5.6 if rows > 2 else 1.2 + 1.6 * rows) + legend
+    figure, axes = style.canvas(rows, columns, width=WIDTH, height=height)
     for place in axes.flat:
         place.tick_params(labelsize=9)
-    for place in axes.flat[count * panels :]:
+    for place in axes.flat[count:]:
         place.set_axis_off()
     return figure, axes
 

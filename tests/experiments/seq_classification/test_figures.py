@@ -88,6 +88,16 @@ def test_probabilities_are_drawn_class_by_class(count: int, classes: int) -> Non
     assert [text.get_text() for text in figure.legends[0].get_texts()] == names
 
 
+@pytest.mark.parametrize("cells", [True, False])
+@pytest.mark.parametrize("count", [1, 3, 5, 8])
+def test_many_sequences_of_classes_with_long_names(count: int, cells: bool) -> None:
+    each = inspection("BaXbYE", cells=cells, attention=True, classes=12)
+    inspections = [each._replace(title="class with a name of many words")] * count
+    drawn(figures.states(inspections))
+    drawn(figures.importance(inspections))
+    drawn(figures.prediction_by_step(inspections, [f"{n} of many words" for n in range(12)]))
+
+
 def test_a_regression_has_one_line_of_predictions() -> None:
     each = inspection("abcdef")._replace(text="", predictions=np.arange(6.0)[:, None] - 3)
     (axes,) = drawn(figures.prediction_by_step([each], ())).axes
