@@ -162,10 +162,10 @@ def gradcam(photos: np.ndarray, predictions: Predictions, heatmaps: np.ndarray) 
     count = len(photos)
     if not count:
         return note("No photographs to draw class activation maps of")
-    per_row = 2 if count <= 6 else 3
+    per_row, width, size = (2, WIDTH, CAPTION) if count <= 6 else (3, 8.1, 7)
     rows = math.ceil(count / per_row)
-    height = 1.2 + rows * (WIDTH / (3.2 * per_row) + 0.4)
-    figure, axes = style.canvas(rows, 4 * per_row - 1, width=WIDTH, height=height)
+    height = 1.2 + rows * (width / (3.2 * per_row) + 0.4)
+    figure, axes = style.canvas(rows, 4 * per_row - 1, width=width, height=height)
     axes[0, 0].get_gridspec().set_width_ratios([*[1, 1, 1, 0.2] * per_row][:-1])
     for place in axes[:, 3::4].flat:
         place.set_axis_off()
@@ -176,10 +176,10 @@ def gradcam(photos: np.ndarray, predictions: Predictions, heatmaps: np.ndarray) 
     pairs = np.stack([predictions.predicted, others], axis=1)
     for index, photo in enumerate(photos):
         first, *rest = triples[index]
-        _draw_photo(first, photo, captions[index], framed=not correct[index])
+        _draw_photo(first, photo, captions[index], framed=not correct[index], size=size)
         for place, label in zip(rest, pairs[index], strict=True):
             overlay = overlaid(photo, heatmaps[index, label])
-            _draw_photo(place, overlay, f"for {predictions.classes[label]}")
+            _draw_photo(place, overlay, f"for {predictions.classes[label]}", size=size)
     for place in triples[count:].flat:
         place.set_axis_off()
     figure.suptitle("Class activation maps (Grad-CAM; framed: misclassified)", fontsize=12)
@@ -251,11 +251,13 @@ def _draw_heat_scale(figure: Figure, axes: np.ndarray) -> None:
     figure.colorbar(ScalarMappable(cmap=HEAT), ax=axes, label=label, location="bottom", aspect=50)
 
 
-def _draw_photo(axes: Axes, photo: np.ndarray, caption: str = "", *, framed: bool = False) -> None:
-    """Draw an image, (S, S, 3)."""
+def _draw_photo(
+    axes: Axes, photo: np.ndarray, caption: str = "", *, framed: bool = False, size: float = CAPTION
+) -> None:
+    """Draw an image, (S, S, 3), over a caption of a size in points."""
     axes.imshow(photo)
     axes.set(xticks=[], yticks=[])
-    axes.set_xlabel(caption, fontsize=CAPTION)
+    axes.set_xlabel(caption, fontsize=size)
     axes.spines[:].set_visible(framed)
     axes.spines[:].set(color=style.VERMILION, linewidth=3)
 

@@ -147,8 +147,8 @@ def test_maps_are_drawn_of_the_predicted_class_and_of_the_most_relevant_other() 
     assert framed == [False] * 3 + [True] + [False] * 5
 
 
-@pytest.mark.parametrize("count", [0, 1])
-def test_maps_of_few_photographs(count: int) -> None:
+@pytest.mark.parametrize("count", [0, 1, 6, 12])
+def test_maps_of_few_photographs_and_of_many(count: int) -> None:
     photos, predictions = classified([0.9] * count, [1] * count)
     figure = drawn(figures.gradcam(photos, predictions, np.zeros((count, 2, 5, 5))))
     assert len(shown(figure)) == 3 * count
