@@ -67,13 +67,13 @@ def slices(study: optuna.Study, metric: str, at_edge: Collection[str] = ()) -> F
         axes.set_subplotspec(grid[index // columns, index % columns])
         axes.tick_params(labelsize=8, labelleft=index % columns == 0)
         axes.set(title="", ylabel="")
-        axes.xaxis.label.set_fontsize(9)
+        axes.xaxis.label.set_fontsize(8)
         if axes.xaxis.have_units():  # names of choices
             axes.tick_params("x", labelrotation=25, labelrotation_mode="xtick")
         elif axes.get_xscale() == "log":
             label_ticks(axes, sparse=columns > 3)
         if (name := axes.get_xlabel()) in at_edge:
-            axes.set_xlabel(f"{name}\nat the edge of its range", color=style.VERMILION)
+            axes.set_xlabel(f"{name}\nat the edge\nof its range", color=style.VERMILION)
         dots = axes.collections[0]
         dots.set_cmap("cividis")
         best = np.asarray(dots.get_offsets())[dots.get_array() == study.best_trial.number]
