@@ -96,13 +96,8 @@ def label_ticks(axes: Axes, *, sparse: bool = False) -> None:
     `sparse` axes are narrow ones, with room for fewer.
     """
     low, high = axes.get_xlim()
-    digits = (
-        [1]
-        if high / low > (20 if sparse else 100)
-        else [1, 2, 5]
-        if high / low > 4
-        else range(1, 10)
-    )
+    within = [1, 3] if sparse else [1, 2, 5]
+    digits = [1] if high / low > 100 else within if high / low > 4 else range(1, 10)
     subs = [float(digit) for digit in digits]
     axes.xaxis.set_major_locator(LogLocator(subs=subs))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.9g}"))

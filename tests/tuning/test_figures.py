@@ -189,7 +189,7 @@ def test_slices_show_trials_and_the_best_in_three_columns(study: optuna.Study) -
     assert len(stars(panels["momentum"])) == ("momentum" in best.params)
     assert len({axes.get_ylim() for axes in drawn}) == 1
     marked = [axes for axes in drawn if axes.xaxis.label.get_color() == style.VERMILION]
-    assert [axes.get_xlabel() for axes in marked] == ["hidden_size\nat the edge of its range"]
+    assert [axes.get_xlabel() for axes in marked] == ["hidden_size\nat the edge\nof its range"]
     style.Canvas(figure)
     assert len({round(axes.get_position().x0, 2) for axes in drawn}) == 3
 
