@@ -1,7 +1,7 @@
 """Mixture of experts: several linear classifiers and a gating network that weights them.
 
 R. Jacobs, M. Jordan, S. Nowlan, G. Hinton, "Adaptive mixtures of local experts", 1991;
-sparse routing after N. Shazeer et al., "Outrageously large neural networks", 2017.
+sparse routing after W. Fedus, B. Zoph, N. Shazeer, "Switch Transformers", 2021.
 
 Letters for dimensions: S a stack of independent copies of the model (often none), B batch,
 D input features, H hidden units, K experts.
@@ -72,7 +72,8 @@ class GatingNetwork(nn.Module):
         in_features, num_experts: D and K.
         hidden_units: units of the gate's hidden layer (0: a linear gate, so that the regions of
             the experts meet in straight lines).
-        top_k: number of experts that each point is routed to (0: all of them).
+        top_k: number of experts that each point is routed to (0: all of them), those of the
+            largest logits.
         routing_noise: standard deviation of the Gaussian noise that is added to the gate's
             logits in training, so that experts just outside the top k are explored as well.
         bias_update_rate: step of the loss-free load balancing (Wang et al. 2024): after each
@@ -106,14 +107,13 @@ class GatingNetwork(nn.Module):
         self.register_buffer("selection_bias", torch.zeros(*stack, num_experts))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the gate's logits and the logarithm of its probabilities, both (*S, K, B).
+        """Return the gate's logits, and whether a point is routed to an expert; both (*S, K, B).
 
-        With `top_k`, exactly that many probabilities of a point are not zero (their logarithm
-        is minus infinity), and they sum to one.
+        With `top_k`, exactly that many experts are chosen for each point, otherwise all.
         """
         logits = self.scores(x) / self.temperature
         if self.top_k in (0, logits.shape[-2]):
-            return logits, F.log_softmax(logits, dim=-2)
+            return logits, torch.ones_like(logits, dtype=torch.bool)
         if self.training and self.routing_noise > 0:
             logits = logits + self.routing_noise * torch.randn_like(logits)
         ranking = logits + self.selection_bias.unsqueeze(-1)
@@ -124,41 +124,53 @@ class GatingNetwork(nn.Module):
             load = chosen.to(self.selection_bias.dtype).mean(-1)  # (*S, K)
             too_low = (load.mean(-1, keepdim=True) - load).sign()
             self.selection_bias += self.bias_update_rate * too_low
-        return logits, F.log_softmax(logits.masked_fill(~chosen, -math.inf), dim=-2)
+        return logits, chosen
 
 
 class Mixture(NamedTuple):
     """Outputs of gate and experts for a batch."""
 
     gate_logits: Tensor
-    """(*S, K, B), before the routing."""
-    log_gate: Tensor
-    """(*S, K, B), logarithm of the gate's probabilities; minus infinity where not routed."""
+    """(*S, K, B), before the softmax."""
+    chosen: Tensor
+    """(*S, K, B) bool, whether the point is routed to the expert."""
     expert_logits: Tensor
     """(*S, K, B), each expert's logit of class 1."""
 
     @property
     def gate(self) -> Tensor:
-        """The gate's probabilities, (*S, K, B), in [0, 1]; they sum to one over K."""
-        return self.log_gate.exp()
+        """The softmax over all experts, (*S, K, B), in [0, 1]; they sum to one over K."""
+        return self.gate_logits.softmax(-2)
+
+    @property
+    def weights(self) -> Tensor:
+        """The gate's probabilities of the chosen experts, and 0 for the others, (*S, K, B)."""
+        return self.gate.where(self.chosen, 0)
 
     @property
     def top1_logits(self) -> Tensor:
-        """Logits of the expert with the largest gate weight, (*S, B)."""
-        return self.expert_logits.gather(-2, self.log_gate.argmax(-2, keepdim=True)).squeeze(-2)
+        """Logits of the chosen expert with the largest gate probability, (*S, B)."""
+        return self.expert_logits.gather(-2, self.weights.argmax(-2, keepdim=True)).squeeze(-2)
+
+    def log_likelihood(self, label: Tensor | float) -> Tensor:
+        """Return log sum_k g_k p_k(label), (*S, B); the label, (B,) or a number, is 0 or 1.
+
+        Computed as log-sums, which neither overflow nor cancel where a probability is tiny. An
+        expert that is not chosen has a logit of 0: it takes both classes for equally probable.
+        """
+        signed = (2 * label - 1) * self.expert_logits.where(self.chosen, 0)
+        return torch.logsumexp(self.gate_logits.log_softmax(-2) + F.logsigmoid(signed), dim=-2)
 
     def combine(self, mixing: Mixing) -> Tensor:
         """Logit of P(class 1), (*S, B).
 
-        `logits`: sum_k g_k f_k.
-        `probabilities`: P = sum_k g_k sigma(f_k), computed as a difference of two log-sums,
-        which neither overflows nor cancels where one probability is much smaller than the other.
+        `logits`: sum_k g_k f_k. `probabilities`: of P = sum_k g_k sigma(f_k). The gate g is the
+        softmax over all experts, and the f_k of those that are not chosen is 0 (Fedus et al. 2021,
+        eq. 2): each weight thus grows where its expert is correct, even where only one is chosen.
         """
         if mixing == "logits":
-            return (self.gate * self.expert_logits).sum(-2)
-        log_one = torch.logsumexp(self.log_gate + F.logsigmoid(self.expert_logits), dim=-2)
-        log_zero = torch.logsumexp(self.log_gate + F.logsigmoid(-self.expert_logits), dim=-2)
-        return log_one - log_zero
+            return (self.weights * self.expert_logits).sum(-2)
+        return self.log_likelihood(1.0) - self.log_likelihood(0.0)
 
 
 class MixtureOfExperts(nn.Module):
@@ -207,8 +219,8 @@ class MixtureOfExperts(nn.Module):
 
     def mix(self, x: Tensor) -> Mixture:
         """Evaluate gate and experts at points x, (B, D) float."""
-        gate_logits, log_gate = self.gate(x)
-        return Mixture(gate_logits, log_gate, self.temperature * self.experts(x.mT))
+        gate_logits, chosen = self.gate(x)
+        return Mixture(gate_logits, chosen, self.temperature * self.experts(x.mT))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logit of P(class 1), (*S, B), for points x, (B, D) float."""
@@ -230,8 +242,7 @@ def competitive_loss(mixture: Mixture, labels: Tensor) -> Tensor:
     With `mixing="probabilities"` this equals the binary cross-entropy of the mixture; with
     `mixing="logits"` it does not.
     """
-    signed = torch.where(labels > 0.5, mixture.expert_logits, -mixture.expert_logits)
-    return -torch.logsumexp(mixture.log_gate + F.logsigmoid(signed), dim=-2).mean(-1)
+    return -mixture.log_likelihood(labels).mean(-1)
 
 
 def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -239,24 +250,27 @@ def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return F.softplus(torch.where(labels > 0.5, -logits, logits)).mean(-1)
 
 
-def expert_load(gate: Tensor, top_k: int) -> Tensor:
+def expert_load(mixture: Mixture, top_k: int) -> Tensor:
     """Fraction of the routed points that each expert gets, (*S, K), summing to one over K.
 
-    `gate` holds the gate's probabilities, (*S, K, B). A point counts for each of the `top_k`
-    experts it was routed to; where the gate weighs all of them (0), for the one of largest weight.
+    A point counts for each of the `top_k` experts that are chosen for it; where all are (0), for
+    the one of largest weight.
     """
-    width = top_k if 0 < top_k < gate.shape[-2] else 1
-    best = gate.topk(width, dim=-2).indices
-    return torch.zeros_like(gate).scatter(-2, best, 1 / width).mean(-1)
+    gate = mixture.gate
+    if 0 < top_k < gate.shape[-2]:
+        return mixture.chosen.to(gate.dtype).mean(-1) / top_k
+    return torch.zeros_like(gate).scatter(-2, gate.argmax(-2, keepdim=True), 1).mean(-1)
 
 
-def balance_loss(gate: Tensor, top_k: int) -> Tensor:
-    """K sum_k f_k P_k, (*S,): load times mean probability; Fedus et al. 2021 (Switch), eq. 4.
+def balance_loss(mixture: Mixture, top_k: int) -> Tensor:
+    """K sum_k f_k P_k, (*S,): load times mean probability; Fedus et al. 2021 (Switch), eq. 4 to 6.
 
-    It is 1 where points and gate weights are spread evenly over the experts, and K where one expert
-    gets all of both. `gate` is (*S, K, B).
+    It is 1 where points and probabilities are spread evenly over the experts, and K where one
+    expert gets all of both. P_k is that of the softmax over all experts: it is the load that has
+    no gradient, and P_k that moves the gate.
     """
-    return gate.shape[-2] * (expert_load(gate, top_k) * gate.mean(-1)).sum(-1)
+    gate = mixture.gate
+    return gate.shape[-2] * (expert_load(mixture, top_k) * gate.mean(-1)).sum(-1)
 
 
 def z_loss(gate_logits: Tensor) -> Tensor:

@@ -44,8 +44,8 @@ class MixtureConfig(Configuration):
     """Experts that each point is routed to (0: all of them)."""
     routing_noise: Annotated[NonNegativeFloat, SPARSE] = 0.0
     """Standard deviation of the noise on the gate's logits in training (needs top_k)."""
-    bias_update_rate: Annotated[NonNegativeFloat, SPARSE] = 0.0
-    """Step of the loss-free load balancing (needs top_k)."""
+    bias_update_rate: Annotated[NonNegativeFloat, SPARSE] = 0.1
+    """Step of the loss-free load balancing, without which most experts stay idle (needs top_k)."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -33,7 +33,7 @@ def predict(request: PredictRequest, model: LoadedModel) -> Iterator[Row]:
     points = torch.tensor([point for _, point in named])  # (B, 2)
     experiment = experiments.find(model.metadata["entry_point"])
     mixture = experiment.restore_model(config_of(model, experiment), None, model.weights)
-    shares = mixture.mix(points).gate.T.tolist()
+    shares = mixture.mix(points).weights.T.tolist()
     probabilities = model(points).sigmoid().tolist()  # of class 1
     for (name, _), probability, gate in zip(named, probabilities, shares, strict=True):
         label = int(probability > 0.5)

@@ -35,7 +35,7 @@ from models.moe import Mixture, MixtureOfExperts
 
 def routing_metrics(mixture: Mixture, top_k: int) -> dict[str, Tensor]:
     """Return how the gate divides the points: entropy (*S,), imbalance (*S,), shares (*S, K)."""
-    share = moe.expert_load(mixture.gate, top_k)
+    share = moe.expert_load(mixture, top_k)
     return {
         "gate_entropy": moe.gate_entropy(mixture.gate),
         "load_variation": moe.coefficient_of_variation(share),
@@ -110,7 +110,7 @@ class MixtureOfLinearExperts(StackedExperiment):
             metrics |= routing_metrics(mixture, config.top_k)
         # Penalties that even out the load and keep the gate's logits small; not in the logged loss.
         if config.balance_loss_weight > 0:
-            loss = loss + config.balance_loss_weight * moe.balance_loss(mixture.gate, config.top_k)
+            loss = loss + config.balance_loss_weight * moe.balance_loss(mixture, config.top_k)
         if config.z_loss_weight > 0:
             loss = loss + config.z_loss_weight * moe.z_loss(mixture.gate_logits)
         # The restarts share no parameter: the gradient of the sum is the gradient of each.
@@ -164,7 +164,7 @@ class MixtureOfLinearExperts(StackedExperiment):
         with torch.inference_mode():
             mixture = trained.model.mix(torch.from_numpy(plane.points))
         probability = mixture.combine(config.mixing).sigmoid().numpy()
-        gate, expert_logits = mixture.gate.T.numpy(), mixture.expert_logits.T.numpy()
+        gate, expert_logits = mixture.weights.T.numpy(), mixture.expert_logits.T.numpy()
         metrics = evaluation.metrics
         title = f"{config.num_experts} experts: test accuracy {metrics['test/accuracy']:.3f}"
 
@@ -173,7 +173,7 @@ class MixtureOfLinearExperts(StackedExperiment):
         hard_accuracy = metrics["test/hard_routing_accuracy"]
         yield "experts", figures.experts(scene, gate, expert_logits, hard_accuracy)
         yield "gate", figures.gate(scene, gate)
-        test_gate = evaluation.mixture.gate.T.numpy()
+        test_gate = evaluation.mixture.weights.T.numpy()
         yield "expert_usage_by_class", figures.expert_usage_by_class(test_gate, labels)
         yield "curves", figures.training_curves(trained.history, best_restart(trained.history))
         if config.animation:

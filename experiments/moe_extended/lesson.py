@@ -21,10 +21,12 @@ NUMBERS_OF_EXPERTS = (1, 2, 3, 4, 6, 8)  # those below `num_experts` are compare
 
 def with_experts(config: MoEConfig, num_experts: int, gate_hidden: int) -> MoEConfig:
     """Return the configuration for other sizes; up to `top_k` experts, all of them are used."""
-    changes = {"num_experts": num_experts, "gate_hidden": gate_hidden, "animation": False}
+    parameters = config.as_parameters()
     if num_experts <= config.top_k:
-        changes |= {"top_k": 0, "routing_noise": 0, "bias_update_rate": 0}
-    return MoEConfig(**{**config.as_parameters(), **changes})
+        for name in ("top_k", "routing_noise", "bias_update_rate"):
+            parameters.pop(name, None)
+    changes = {"num_experts": num_experts, "gate_hidden": gate_hidden, "animation": False}
+    return MoEConfig(**{**parameters, **changes})
 
 
 def legend(metric: str) -> str:

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,12 +11,12 @@ from torch import Tensor
 
 from models import moe
 from models.choices import Mixing
-from models.moe import MLP, MixtureOfExperts
+from models.moe import MLP, Mixture, MixtureOfExperts
 from tests.models.small import mixture_of_experts
 
 VARIANTS: list[dict[str, Any]] = [
     {"mixing": mixing, "gate_hidden": hidden, "top_k": top_k}
-    for mixing, hidden, top_k in itertools.product(("logits", "probabilities"), (0, 5), (0, 2))
+    for mixing, hidden, top_k in itertools.product(("logits", "probabilities"), (0, 5), (0, 1, 2))
 ]
 
 
@@ -42,16 +43,17 @@ def by_hand(model: MixtureOfExperts, x: Tensor, mixing: Mixing, top_k: int) -> T
             for w, b in zip(last.weight, last.bias, strict=True)
         ]
         keep = sorted(range(len(scores)), key=lambda k: -scores[k])[: top_k or len(scores)]
-        total = sum(math.exp(scores[k]) for k in keep)
+        total = sum(map(math.exp, scores))
         outputs = [
             model.temperature * float(w.double() @ point + b.double())
             for w, b in zip(experts.weight, experts.bias, strict=True)
         ]
-        weights = {k: math.exp(scores[k]) / total for k in keep}
+        outputs = [output if k in keep else 0.0 for k, output in enumerate(outputs)]
+        weighted = [(math.exp(z) / total, f) for z, f in zip(scores, outputs, strict=True)]
         if mixing == "logits":
-            result.append(sigma(sum(g * outputs[k] for k, g in weights.items())))
+            result.append(sigma(sum(g * f for g, f in weighted)))
         else:
-            result.append(sum(g * sigma(outputs[k]) for k, g in weights.items()))
+            result.append(sum(g * sigma(f) for g, f in weighted))
     return torch.tensor(result, dtype=torch.float64)
 
 
@@ -78,13 +80,48 @@ def test_a_stack_is_so_many_separate_models(mixing: Mixing) -> None:
 
 
 @pytest.mark.parametrize("top_k", [1, 2, 3, 4])
-def test_gate_sums_to_one_over_exactly_k_experts(top_k: int) -> None:
+def test_exactly_k_experts_have_a_weight_which_is_that_of_the_softmax_over_all(top_k: int) -> None:
     torch.manual_seed(0)
     model = mixture_of_experts(4, top_k=top_k, routing_noise=1.0)
     for mode in (model.train(), model.eval()):
-        gate = mode.mix(torch.randn(50, 2)).gate
-        torch.testing.assert_close(gate.sum(-2), torch.ones(50))
-        assert ((gate > 0).sum(-2) == top_k).all()
+        mixture = mode.mix(torch.randn(50, 2))
+        torch.testing.assert_close(mixture.gate.sum(-2), torch.ones(50))
+        assert ((mixture.weights > 0).sum(-2) == top_k).all()
+        chosen = mixture.weights > 0
+        torch.testing.assert_close(mixture.weights[chosen], mixture.gate[chosen])
+
+
+LOSSES: dict[str, Callable[[MixtureOfExperts, Tensor, Tensor], Tensor]] = {
+    "cross_entropy": lambda model, x, labels: moe.binary_cross_entropy(model(x), labels),
+    "competitive": lambda model, x, labels: moe.competitive_loss(model.mix(x), labels),
+    "balance": lambda model, x, labels: moe.balance_loss(model.mix(x), model.gate.top_k),
+}
+
+
+@pytest.mark.parametrize("mixing", ["logits", "probabilities"])
+@pytest.mark.parametrize("top_k", [0, 1, 2, 3])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss_moves_the_gate_of_every_routing(loss: str, top_k: int, mixing: Mixing) -> None:
+    """The gradient of each weight of the gate is that of finite differences, and not zero."""
+    torch.manual_seed(0)
+    model = mixture_of_experts(3, mixing=mixing, top_k=top_k, bias_update_rate=0.1).double()
+    x, labels = torch.randn(20, 2).double(), torch.randint(2, (20,)).double()
+    model.train()(x)  # with selection biases that are not zero
+    model.eval()
+    value = LOSSES[loss]
+    value(model, x, labels).backward()
+    for parameter in model.gate.parameters():
+        expected = torch.zeros_like(parameter)
+        for index in range(parameter.numel()):
+            either = []
+            for step in (1e-6, -1e-6):
+                parameter.data.flatten()[index] += step
+                either.append(value(model, x, labels).item())
+                parameter.data.flatten()[index] -= step
+            expected.flatten()[index] = (either[0] - either[1]) / 2e-6
+        assert parameter.grad is not None
+        torch.testing.assert_close(parameter.grad, expected, rtol=1e-4, atol=1e-8)
+        assert (expected.abs() > 1e-6).all()
 
 
 def test_noise_is_of_training_only() -> None:
@@ -132,26 +169,46 @@ def test_balance_loss_is_one_in_balance_and_highest_where_one_expert_takes_all(t
     balanced = torch.zeros(num_experts, 8)
     for i in range(8):
         for j in range(width):
-            balanced[(i + j) % num_experts, i] = 1 / width
-    torch.testing.assert_close(moe.balance_loss(balanced, top_k), torch.tensor(1.0))
+            balanced[(i + j) % num_experts, i] = 1
+    torch.testing.assert_close(moe.balance_loss(routed(balanced), top_k), torch.tensor(1.0))
     collapsed = torch.zeros(num_experts, 8)
-    collapsed[:width] = 1 / width
+    collapsed[:width] = 1
     expected = torch.tensor(num_experts / width)
-    torch.testing.assert_close(moe.balance_loss(collapsed, top_k), expected)
+    torch.testing.assert_close(moe.balance_loss(routed(collapsed), top_k), expected)
+
+
+def routed(chosen: Tensor) -> Mixture:
+    """Return a mixture of a gate that is certain of the experts chosen, (K, B) 0 or 1."""
+    return Mixture(99 * chosen, chosen > 0, torch.zeros_like(chosen))
+
+
+def test_balance_loss_is_written_out() -> None:
+    """Two points, three experts, one of them chosen for both: K sum_k f_k P_k by hand."""
+    gate = torch.tensor([[0.5, 0.6], [0.3, 0.1], [0.2, 0.3]])
+    chosen = torch.tensor([[True, True], [False, False], [False, False]])
+    mixture = Mixture(gate.log(), chosen, torch.zeros(3, 2))
+    torch.testing.assert_close(moe.balance_loss(mixture, 1), torch.tensor(3 * 0.55))
+    chosen = torch.tensor([[True, True], [True, False], [False, True]])
+    mixture = Mixture(gate.log(), chosen, torch.zeros(3, 2))
+    expected = 3 * (0.5 * 0.55 + 0.25 * 0.2 + 0.25 * 0.25)
+    torch.testing.assert_close(moe.balance_loss(mixture, 2), torch.tensor(expected))
 
 
 def test_routing_to_all_experts_is_weighing_all_of_them() -> None:
     gate = torch.tensor([[0.9, 0.8], [0.1, 0.2]])
+    mixture = Mixture(gate.log(), torch.ones(2, 2) > 0, torch.zeros(2, 2))
     for top_k in (0, 2):
-        assert moe.expert_load(gate, top_k).tolist() == [1, 0]
+        assert moe.expert_load(mixture, top_k).tolist() == [1, 0]
 
 
 def test_balance_loss_pushes_the_gate_towards_the_idle_expert() -> None:
     logits = torch.tensor([[2.0, 2.0], [0.0, 0.0]], requires_grad=True)
-    moe.balance_loss(logits.softmax(-2), 0).backward()
-    assert logits.grad is not None
-    assert (logits.grad[0] > 0).all()
-    assert (logits.grad[1] < 0).all()
+    for top_k, chosen in ((0, torch.ones(2, 2)), (1, torch.tensor([[1, 1], [0, 0]]))):
+        logits.grad = None
+        moe.balance_loss(Mixture(logits, chosen > 0, torch.zeros(2, 2)), top_k).backward()
+        assert logits.grad is not None
+        assert (logits.grad[0] > 0).all()
+        assert (logits.grad[1] < 0).all()
 
 
 def test_small_terms_against_their_formulas() -> None:
@@ -169,11 +226,11 @@ def test_loss_free_bias_evens_out_the_load() -> None:
     torch.manual_seed(1)
     model = mixture_of_experts(4, top_k=1, bias_update_rate=0.01)
     x = torch.randn(400, 2)
-    before = moe.expert_load(model.eval().mix(x).gate, 1).max()
+    before = moe.expert_load(model.eval().mix(x), 1).max()
     model.train()
     for _ in range(300):
         model(x)
-    after = moe.expert_load(model.eval().mix(x).gate, 1).max()
+    after = moe.expert_load(model.eval().mix(x), 1).max()
     assert before > 0.4
     assert after < 0.3
 

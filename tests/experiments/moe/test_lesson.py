@@ -6,9 +6,10 @@ import torch
 
 from experiments.moe.config import MoEConfig
 from experiments.moe.lesson import EXPERIMENT
-from experiments.moe.restarts import best_restart
+from experiments.moe.restarts import accuracy, best_restart
 from harness.training.device import seed_everything
 from harness.training.train import train
+from models import moe
 from models.moe import select_from_stack
 
 
@@ -79,6 +80,17 @@ def test_two_experts_beat_one_line_and_specialise() -> None:
     share = [metrics["test/expert_share_1"], metrics["test/expert_share_2"]]
     assert sum(share) == pytest.approx(1)
     assert min(share) > 0.3
+
+
+def test_four_experts_of_which_each_point_gets_one_come_close_to_four_segments() -> None:
+    """As many straight segments reach 0.983; before, no more than two of the experts were used."""
+    config = MoEConfig(num_experts=4, top_k=1, num_test=20_000, restarts=8, animation=False)
+    trained = train(EXPERIMENT, config)
+    points, labels = trained.data.test
+    with torch.inference_mode():
+        mixture = trained.model.mix(points)
+        assert accuracy(mixture.combine(config.mixing), labels) > 0.97
+    assert moe.expert_load(mixture, config.top_k).min() > 0.15
 
 
 @pytest.mark.parametrize("data", ["moons", "circles", "spirals", "checkerboard"])
