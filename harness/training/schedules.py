@@ -88,7 +88,7 @@ def _decay(
             return lr_scheduler.ExponentialLR(optimizer, final ** (1 / last))
         case "cosine":
             return lr_scheduler.CosineAnnealingLR(optimizer, last, final * highest)
-        case "one_cycle" if rise > 0:
+        case "one_cycle" if round(rise * steps) > 0:
             rates, steps = [group["lr"] for group in optimizer.param_groups], max(steps, 2)
             rise = max(rise, 2 / steps)  # torch divides by zero where the rise is one step long
             return lr_scheduler.OneCycleLR(

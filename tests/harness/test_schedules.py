@@ -14,13 +14,13 @@ EPOCHS, STEPS = 6, 5
 TOTAL = EPOCHS * STEPS
 
 
-def rates(losses: list[float] | None = None, **options: Any) -> list[float]:
+def rates(losses: list[float] | None = None, steps: int = STEPS, **options: Any) -> list[float]:
     config = SmallConfig(num_epochs=EPOCHS, learning_rate=0.4, **options)
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=config.learning_rate)
-    schedule = Schedule(optimizer, config, STEPS)
+    schedule = Schedule(optimizer, config, steps)
     seen = []
     for epoch in range(EPOCHS):
-        for _ in range(STEPS):
+        for _ in range(steps):
             seen.append(schedule.learning_rate)
             optimizer.step()
             schedule.step()
@@ -84,11 +84,28 @@ def test_one_cycle_without_warm_up_only_falls_to_where_one_with_it_ends() -> Non
     assert seen[-1] == pytest.approx(rates(lr_schedule="one_cycle")[-1])
 
 
-@pytest.mark.parametrize("warm_up", [0, 0.2])
-@pytest.mark.parametrize("name", ["cosine", "exponential"])
+@pytest.mark.parametrize("warm_up", [0, 0.01, 0.2])
+@pytest.mark.parametrize("name", ["cosine", "exponential", "one_cycle"])
 def test_the_last_step_has_the_final_fraction(name: str, warm_up: float) -> None:
-    seen = rates(lr_schedule=name, lr_final_fraction=0.05, lr_warmup_fraction=warm_up)
-    assert seen[-1] == pytest.approx(0.05 * 0.4)
+    options: dict[str, Any] = {} if name == "one_cycle" else {"lr_final_fraction": 0.05}
+    seen = rates(lr_schedule=name, lr_warmup_fraction=warm_up, **options)
+    assert seen[-1] == pytest.approx(0.4 * options.get("lr_final_fraction", 1 / 25 / 1e4))
+
+
+@pytest.mark.parametrize("name", [*CLOSED_FORMS, "plateau"])
+def test_a_short_warm_up_differs_little_from_none(name: str) -> None:
+    """After the rise, the rates are those without it, a hundredth of the training later at most."""
+    without, short = (
+        rates(steps=100, lr_schedule=name, lr_warmup_fraction=fraction, **DECAYS.get(name, {}))
+        for fraction in (0, 0.01)
+    )
+    assert short[6] == pytest.approx(0.4, rel=1e-3)
+    assert all(
+        without[i] <= 1.001 * short[i] and short[i] <= 1.001 * without[i - 6] for i in range(6, 600)
+    )
+    assert rates(lr_schedule=name, lr_warmup_fraction=0.01) == rates(
+        lr_schedule=name, lr_warmup_fraction=0
+    ), "no step of thirty"
 
 
 def test_one_cycle_of_a_rise_of_one_step() -> None:
