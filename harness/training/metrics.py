@@ -1,5 +1,6 @@
 """Metrics of training: by the batch, averaged over an epoch, checked for NaN."""
 
+import copy
 import math
 from typing import NamedTuple
 
@@ -94,8 +95,10 @@ def model_cost(model: nn.Module, example_input: Tensor) -> dict[str, float]:
     An addition and a multiplication are two operations; only products of matrices and
     convolutions count. The model is in evaluation mode, and takes the (N, ...) samples given.
     """
+    # On the meta device, where every layer consists of those: the kernels of a CPU that fuse an
+    # LSTM, or attention, would count for nothing. It holds shapes only, and computes nothing.
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(example_input)
+        copy.deepcopy(model).to("meta")(example_input.to("meta"))
     return {
         "num_parameters": sum(p.numel() for p in model.parameters()),
         "flops_per_sample": counter.get_total_flops() / len(example_input),

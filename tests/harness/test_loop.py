@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from harness.training.batches import GeneratedSamples, MappedBatches, TensorBatches
 from harness.training.device import Hardware, seed_everything
 from harness.training.loop import Progress, evaluate
-from harness.training.metrics import DivergedError, StepOutput, decimal, model_cost, scalars
+from harness.training.metrics import DivergedError, StepOutput, decimal, scalars
 from tests.harness.small import Line, SmallConfig, line, squared_error, train_line
 
 
@@ -272,14 +272,6 @@ def test_each_epoch_generates_its_own_batches() -> None:
     assert [list(epoch) for epoch in epochs] == [[0, 10, 20], [30, 40, 50]]
     assert list(epochs[0]) == [0, 10, 20]
     assert len(epochs[0]) == 3
-
-
-def test_the_size_of_a_model_is_counted() -> None:
-    """A convolution of 3 x 3 from 2 to 5 channels at 16 places, then 80 weights to 7 logits."""
-    model = nn.Sequential(nn.Conv2d(2, 5, 3, padding=1), nn.Flatten(), nn.Linear(80, 7))
-    size = model_cost(model, torch.zeros(3, 2, 4, 4))
-    assert size["num_parameters"] == 2 * 5 * 9 + 5 + 80 * 7 + 7
-    assert size["flops_per_sample"] == 2 * (16 * 2 * 5 * 9) + 2 * 80 * 7
 
 
 @pytest.mark.parametrize(
