@@ -18,6 +18,7 @@ from harness.experiment import Experiment, Splits
 from harness.training.batches import TensorBatches
 from harness.training.history import History
 from harness.training.metrics import fraction, scalars
+from harness.training.optimizers import build_optimizer
 from models.moe import select_from_stack
 
 
@@ -49,10 +50,8 @@ class StackedExperiment(Experiment[MoEConfig]):
         return TensorBatches(*data.validation, batch_size=len(data.validation.labels))
 
     def optimizer(self, config: MoEConfig, model: nn.Module) -> torch.optim.Optimizer:
-        """Return Adam, with decoupled weight decay if there is any."""
-        return torch.optim.AdamW(
-            model.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True
-        )
+        """Return AdamW."""
+        return build_optimizer("adamw", model, config)
 
     def clip_gradients(self, model: nn.Module, max_norm: float) -> None:
         """Clip the gradient of each restart by its own norm, as if it were trained alone."""

@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import platform
 import random
+import types
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -73,7 +74,9 @@ class Hardware:
         if self.compile and method == "forward":
             model.compile()  # a copy of the model, an average of its weights say, stays its own
         elif self.compile:
-            setattr(model, method, torch.compile(getattr(model, method)))
+            # The function of the class: a copy of the model calls it with its own weights.
+            function = torch.compile(getattr(type(model), method))
+            setattr(model, method, types.MethodType(function, model))
         return model
 
 

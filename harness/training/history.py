@@ -18,7 +18,7 @@ class History:
     """The metrics of each epoch as the loss shapes them, before `summarise`."""
     best_epoch: int = 0
     snapshots: dict[int, dict[str, Tensor]] = field(default_factory=dict)
-    """The weights after some epochs, where an experiment asks for them, on the CPU."""
+    """The weights that were evaluated after some epochs, where an experiment asks for them."""
 
     @property
     def best(self) -> dict[str, float]:

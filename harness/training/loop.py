@@ -74,7 +74,7 @@ class Progress:
             self.best_value, self.history.best_epoch = value, self.epoch
             self.best_weights = copy.deepcopy(self.eval_model.state_dict())
         if self.epoch in self.experiment.snapshot_epochs(self.config):
-            weights = self.model.state_dict()
+            weights = self.eval_model.state_dict()
             self.history.snapshots[self.epoch] = {k: v.cpu().clone() for k, v in weights.items()}
 
     def state_dict(self) -> checkpoint.State:
