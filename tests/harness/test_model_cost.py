@@ -1,7 +1,8 @@
 """Parameters and floating-point operations of every kind of model, against a count by hand."""
 
-import itertools
 from collections.abc import Callable
+from functools import partial
+from itertools import product
 from typing import Any, get_args
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.training.metrics import model_cost
-from models.choices import CELLS, ENCODERS, PoolingName
+from models.choices import CELLS, ENCODERS, CellName, EncoderName, PoolingName
 from models.cnn import PlainCNN, ResidualCNN, SeparableCNN
 from models.moe import StackedLinear
 from models.recurrent import ExportableRNN
@@ -21,58 +22,51 @@ SYMBOLS = torch.randint(5, (2, 7), generator=torch.Generator().manual_seed(0))
 POINTS, IMAGES = torch.zeros(2, 2), torch.zeros(2, 3, 64, 64)
 CNN: dict[str, Any] = {"width": 4, "depth": 2, "num_stages": 3}
 CNN |= {"dropout_rate": 0.0, "num_classes": 2}
-MODELS: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
-    **{
-        f"network of {cell}, {layers} layers": (
-            lambda cell=cell, layers=layers: ExportableRNN(
-                recurrent_network(cell, num_layers=layers, embedding_size=3 * (layers - 1))
-            ),
-            SYMBOLS,
-        )
-        for cell, layers in itertools.product(CELLS, (1, 2))
-    },
-    **{
-        f"classifier with {encoder}, {pooling}": (
-            lambda encoder=encoder, pooling=pooling: ExportableSequenceClassifier(
-                sequence_classifier(encoder, pooling)
-            ),
-            SYMBOLS,
-        )
-        for encoder, pooling in [
-            *itertools.product(ENCODERS, ["last"]),
-            *itertools.product(["gru"], get_args(PoolingName)),
-        ]
-    },
-    **{
-        each.__name__: (lambda each=each: each(**CNN), IMAGES)  # type: ignore[misc]
-        for each in (PlainCNN, ResidualCNN, SeparableCNN)
-    },
-    **{
-        f"mixture, {hidden} hidden units, top {top_k}": (
-            lambda hidden=hidden, top_k=top_k: mixture_of_experts(
-                3, gate_hidden=hidden, top_k=top_k
-            ),
-            POINTS,
-        )
-        for hidden, top_k in itertools.product((0, 4), (0, 1))
-    },
-}
 
 
-def operations(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> int | None:
+def network(cell: CellName, num_layers: int) -> nn.Module:
+    embedding_size = 3 if num_layers > 1 else 0
+    return ExportableRNN(
+        recurrent_network(cell, num_layers=num_layers, embedding_size=embedding_size)
+    )
+
+
+def classifier(encoder: EncoderName, pooling: PoolingName) -> nn.Module:
+    return ExportableSequenceClassifier(sequence_classifier(encoder, pooling))
+
+
+def mixture(gate_hidden: int, top_k: int) -> nn.Module:
+    return mixture_of_experts(3, gate_hidden=gate_hidden, top_k=top_k)
+
+
+Build = Callable[[], nn.Module]
+NETWORKS: list[Build] = [partial(network, *each) for each in product(CELLS, (1, 2))]
+CLASSIFIERS: list[Build] = [partial(classifier, each, "last") for each in ENCODERS]
+CLASSIFIERS += [partial(classifier, "gru", each) for each in get_args(PoolingName)]
+MIXTURES: list[Build] = [partial(mixture, *each) for each in product((0, 4), (0, 1))]
+CNNS: list[Build] = [partial(each, **CNN) for each in (PlainCNN, ResidualCNN, SeparableCNN)]
+MODELS: list[tuple[Build, Tensor]] = [
+    *((build, SYMBOLS) for build in NETWORKS + CLASSIFIERS),
+    *((build, POINTS) for build in MIXTURES),
+    *((build, IMAGES) for build in CNNS),
+]
+
+
+def operations(module: Any, inputs: Any, output: Any) -> int | None:
     """Return twice the multiplications of a layer with these inputs and outputs, by hand."""
-    x = inputs[0] if inputs else None
+    x: Tensor = inputs[0]
     if isinstance(module, nn.Linear):
-        return 2 * output.numel() * module.in_features
+        return int(2 * output.numel() * module.in_features)
     if isinstance(module, StackedLinear):  # columns: (in, B) to (out, B)
-        return 2 * output.numel() * x.shape[-2]
+        return int(2 * output.numel() * x.shape[-2])
     if isinstance(module, nn.Conv1d | nn.Conv2d):
-        return 2 * output.numel() * module.weight[0].numel()
+        return int(2 * output.numel() * module.weight[0].numel())
     if isinstance(module, nn.RNNBase):  # at each step: all gates, from the inputs and the state
         gates = {"LSTM": 4, "GRU": 3}.get(module.mode, 1)
         sizes = [module.input_size] + [module.hidden_size] * (module.num_layers - 1)
         rows = gates * module.hidden_size
-        return sum(2 * x.shape[0] * x.shape[1] * rows * (n + module.hidden_size) for n in sizes)
+        per_step = sum(2 * rows * (size + module.hidden_size) for size in sizes)
+        return int(x.shape[0] * x.shape[1] * per_step)
     if isinstance(module, AttentionBlock):  # beside its layers: each step with each, twice
         return 2 * 2 * x.shape[0] * x.shape[1] ** 2 * x.shape[2]
     if isinstance(module, nn.Embedding):
@@ -80,12 +74,11 @@ def operations(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> int |
     return None
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_operations_are_those_counted_by_hand(name: str) -> None:
-    build, example = MODELS[name]
+@pytest.mark.parametrize(("build", "example"), MODELS)
+def test_operations_are_those_counted_by_hand(build: Build, example: Tensor) -> None:
     torch.manual_seed(0)
     model = build().eval()
-    total, counted = 0, set()
+    total, counted = 0, set[int]()
 
     def add(module: nn.Module, inputs: Any, output: Any) -> None:
         nonlocal total
