@@ -187,7 +187,7 @@ class HardwareConfig(Configuration):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute; auto takes the GPU if there is one."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the forward pass; auto is bf16 (and TF32) on a CUDA GPU and fp32 elsewhere."""
+    """Arithmetic of the forward pass (auto: bf16 where a CUDA GPU has units for it, else fp32)."""
     compile: bool = False
     """Compile the model (torch.compile); pays in long runs on a GPU."""
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from harness.config import TrainingConfig
 from harness.errors import UserError
+from harness.training.precision import allow_tf32, arithmetic, keep_out_of_autocast
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -24,6 +25,7 @@ class Hardware:
 
     device: torch.device
     precision: Literal["fp32", "bf16"]
+    """Of the forward pass, but for recurrent layers: see `harness.training.precision`."""
     compile: bool = False
 
     @classmethod
@@ -31,21 +33,21 @@ class Hardware:
         """Resolve `auto`, and prefer the faster matrix products of a GPU.
 
         Raises:
-            UserError: the device is not on this machine.
+            UserError: the device is not on this machine, or has no such arithmetic.
 
         """
         name = _device_name(config.device)
-        precision = config.precision
-        if precision == "auto":
-            precision = "bf16" if name == "cuda" else "fp32"
+        capability = torch.cuda.get_device_capability() if name == "cuda" else None
+        recurrent, other = (
+            arithmetic(config.precision, name, capability, layers)
+            for layers in ("recurrent", "other")
+        )
+        allow_tf32(recurrent == "tf32")
         if name == "cuda":
-            tf32 = "highest" if config.precision == "fp32" else "high"
-            torch.set_float32_matmul_precision(tf32)
-            torch.backends.cudnn.allow_tf32 = tf32 == "high"
             torch.backends.cudnn.benchmark = True
         elif name == "cpu":
             keep_freed_memory()
-        return cls(torch.device(name), precision, config.compile)
+        return cls(torch.device(name), "bf16" if other == "bf16" else "fp32", config.compile)
 
     @property
     def name(self) -> str:
@@ -71,6 +73,8 @@ class Hardware:
         model.to(self.device)
         if any(p.dim() == 4 for p in model.parameters()):
             model.to(memory_format=torch.channels_last)
+        if self.precision == "bf16":
+            keep_out_of_autocast(model)
         if self.compile and method == "forward":
             model.compile()  # a copy of the model, an average of its weights say, stays its own
         elif self.compile:

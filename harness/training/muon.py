@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from harness.training.precision import without_tf32
+
 MOMENTUM, STEPS = 0.95, 5
 SIZE_OF_UPDATE = 0.2
 """Root mean square of an update, in learning rates: about what AdamW's have (Liu et al. 2025)."""
@@ -52,12 +54,18 @@ def orthogonal(matrix: Tensor) -> Tensor:
     A polynomial of odd powers, applied five times, brings each singular value above 1/500 of the
     Frobenius norm to between 0.68 and 1.21, without a decomposition (Newton-Schulz; coefficients
     of Jordan et al. 2024). It is worked out for the small square of the matrix, which takes the
-    same polynomials, and the product of them all is applied to the matrix once.
+    same polynomials, and the product of them all is applied to the matrix once. The square has the
+    squares of the singular values, for which TF32 has too few bits.
 
     Args:
         matrix: (M, N), float32, as is what is returned.
 
     """
+    with without_tf32():
+        return _newton_schulz(matrix)
+
+
+def _newton_schulz(matrix: Tensor) -> Tensor:
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     wide = wide / wide.norm().clamp(min=1e-7)
     square = wide @ wide.T

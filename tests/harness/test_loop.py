@@ -143,16 +143,6 @@ def test_vectors_become_numbered_scalars() -> None:
     assert summary == {"a": 1.5, "b_1": 2.0, "b_2": 3.0}
 
 
-@pytest.mark.gpu
-def test_trains_on_the_gpu_in_bf16() -> None:
-    config = SmallConfig(num_epochs=20, device="cuda")
-    x, y = (tensor.cuda() for tensor in line())
-    model = nn.Linear(1, 1).cuda()
-    batches = TensorBatches(x, y, batch_size=4, shuffle=True)
-    history = train_line(config, model=model, **always(batches))
-    assert history.best["val/loss"] < 0.1 * history.rows[0]["val/loss"]
-
-
 def test_averaged_weights_are_evaluated_and_kept_while_the_others_train() -> None:
     """Written out: at first (1 + n) / (10 + n) of the average is kept, later 0.25."""
     x, y = line()

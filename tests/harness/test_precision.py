@@ -1,0 +1,200 @@
+"""Which layers compute in which arithmetic: the rule as a table, and what the layers really do."""
+
+import copy
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import experiments
+from harness.errors import UserError
+from harness.training.batches import to_device
+from harness.training.device import Hardware, seed_everything
+from harness.training.muon import orthogonal
+from harness.training.precision import (
+    Arithmetic,
+    Asked,
+    Layers,
+    allow_tf32,
+    arithmetic,
+    keep_out_of_autocast,
+    without_tf32,
+)
+from harness.training.train import train
+from tests.harness.small import SmallConfig
+
+VOLTA, TURING, AMPERE, HOPPER = (7, 0), (7, 5), (8, 0), (9, 0)
+REFUSED = None
+TABLE: list[tuple[str, tuple[int, int] | None, Asked, Arithmetic | None, Arithmetic | None]] = [
+    # device, compute capability, asked for: other layers, recurrent layers
+    *(("cuda", old, "auto", "fp32", "fp32") for old in (VOLTA, TURING)),
+    *(("cuda", old, "bf16", REFUSED, REFUSED) for old in (VOLTA, TURING)),
+    *(("cuda", new, "auto", "bf16", "tf32") for new in (AMPERE, HOPPER)),
+    *(("cuda", new, "bf16", "bf16", "tf32") for new in (AMPERE, HOPPER)),
+    *(("cuda", each, "fp32", "fp32", "fp32") for each in (VOLTA, TURING, AMPERE, HOPPER)),
+    ("mps", None, "auto", "fp32", "fp32"),
+    ("mps", None, "fp32", "fp32", "fp32"),
+    ("mps", None, "bf16", REFUSED, REFUSED),
+    ("cpu", None, "auto", "fp32", "fp32"),  # also with units for bf16
+    ("cpu", None, "fp32", "fp32", "fp32"),
+    ("cpu", None, "bf16", "bf16", "fp32"),  # also without them: the same numbers, slowly
+]
+
+
+@pytest.mark.parametrize(("device", "capability", "asked", "other", "recurrent"), TABLE)
+def test_the_rule(
+    device: str,
+    capability: tuple[int, int] | None,
+    asked: Asked,
+    other: Arithmetic | None,
+    recurrent: Arithmetic | None,
+) -> None:
+    expected: Mapping[Layers, Arithmetic | None] = {"other": other, "recurrent": recurrent}
+    for layers, answer in expected.items():
+        if answer is REFUSED:
+            with pytest.raises(UserError, match=r"^precision=bf16: .* 8\.0 or higher; this is"):
+                arithmetic(asked, device, capability, layers)
+        else:
+            assert arithmetic(asked, device, capability, layers) == answer
+
+
+@pytest.mark.parametrize(
+    ("capability", "precision", "tf32"),
+    [(TURING, "fp32", "highest"), (AMPERE, "bf16", "high"), (HOPPER, "bf16", "high")],
+)
+def test_the_hardware_is_as_the_rule_says(
+    capability: tuple[int, int], precision: str, tf32: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", torch.backends.cudnn.benchmark)
+    assert Hardware.choose(SmallConfig(device="cuda")).precision == precision
+    assert torch.get_float32_matmul_precision() == tf32
+    assert torch.backends.cudnn.allow_tf32 == (tf32 == "high")
+    Hardware.choose(SmallConfig(device="cpu"))  # what an earlier run has set does not remain
+    assert torch.get_float32_matmul_precision() == "highest"
+    assert not torch.backends.cudnn.allow_tf32
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
+def test_autocast_leaves_recurrent_layers_alone(kind: Any) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 4), kind(4, 6, num_layers=2, batch_first=True))
+    x = torch.randn(3, 5, 4)
+    keep_out_of_autocast(model)
+    twin = copy.deepcopy(model)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        inputs = model[0](x)
+        hidden, state = model[1](inputs)
+        again, _ = model[1](inputs, state)
+    assert inputs.dtype == torch.bfloat16
+    with torch.no_grad():
+        expected, expected_state = kind.forward(model[1], inputs.float())
+        torch.testing.assert_close(hidden, expected, rtol=0, atol=0)
+        after, _ = kind.forward(model[1], inputs.float(), expected_state)
+        torch.testing.assert_close(again, after, rtol=0, atol=0)
+        for parameter in twin.parameters():
+            nn.init.zeros_(parameter)
+        assert not twin[1](x)[0].any(), "a copy has weights of its own"
+
+
+def test_tf32_is_left_as_it_was() -> None:
+    allow_tf32(True)
+    with without_tf32():
+        assert torch.get_float32_matmul_precision() == "highest"
+    assert torch.get_float32_matmul_precision() == "high"
+    allow_tf32(False)
+
+
+@pytest.mark.gpu
+def test_a_gpu_computes_in_bf16_where_it_has_units_for_it() -> None:
+    has_units = torch.cuda.is_bf16_supported(including_emulation=False)
+    assert (Hardware.choose(SmallConfig(device="cuda")).precision == "bf16") == has_units
+
+
+class RecurrentKernels(TorchDispatchMode):
+    """Notes the types of all floating-point tensors that recurrent kernels are given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dtypes: set[torch.dtype] = set()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        name = str(func)
+        if "rnn" in name and "flatten" not in name:
+            self.names.add(name)
+            flat = [each for arg in args for each in (arg if isinstance(arg, list) else [arg])]
+            self.dtypes |= {
+                t.dtype for t in flat if isinstance(t, Tensor) and t.is_floating_point()
+            }
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
+def test_recurrent_kernels_of_a_gpu_are_given_fp32(kind: Any) -> None:
+    hardware = Hardware.choose(SmallConfig(device="cuda"))
+    model = hardware.prepare(nn.Sequential(nn.Linear(4, 8), kind(8, 16, batch_first=True)))
+    with RecurrentKernels() as kernels:
+        with hardware.autocast():
+            hidden, _ = model(torch.randn(3, 5, 4, device="cuda"))
+        hidden.square().mean().backward()
+    assert kernels.names
+    assert kernels.dtypes == {torch.float32}
+    for parameter in model.parameters():
+        assert parameter.grad is not None
+        assert parameter.grad.dtype == torch.float32
+        assert parameter.grad.any()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("shape", [(64, 64), (32, 288), (1024, 384)])
+def test_an_update_of_muon_is_accurate_where_tf32_is_allowed(shape: tuple[int, int]) -> None:
+    matrix = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    matrix *= torch.logspace(0, -1, shape[1], dtype=torch.float64)
+    allow_tf32(True)
+    try:
+        update = orthogonal(matrix.float().cuda()).double().cpu()
+    finally:
+        allow_tf32(False)
+    torch.testing.assert_close(update, orthogonal(matrix), rtol=0, atol=1e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", experiments.names())
+def test_the_loss_of_a_gpu_is_that_of_the_cpu(name: str) -> None:
+    """Of the same weights, before any training, in fp32."""
+    experiment = experiments.find(name)
+    losses = {}
+    for device in ("cpu", "cuda"):
+        config_class = experiment.config_class
+        config = config_class(**config_class.tiny).replace(device=device, precision="fp32")
+        hardware, data = Hardware.choose(config), experiment.load_data(config)
+        seed_everything(0)
+        model = hardware.prepare(experiment.build_model(config, data)).eval()
+        there = dataclasses.replace(data, validation=to_device(data.validation, hardware.device))
+        with torch.no_grad():
+            batch = next(iter(experiment.validation_batches(config, there)))
+            metrics = experiment.loss(config, model, batch).metrics
+        losses[device] = metrics["loss"].double().cpu()
+    torch.testing.assert_close(losses["cuda"], losses["cpu"], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "auto"])
+@pytest.mark.parametrize("name", experiments.names())
+def test_a_tiny_run_on_a_gpu_ends_where_one_on_the_cpu_does(name: str, precision: Asked) -> None:
+    """Generated samples and augmentations are other ones there, so only about."""
+    experiment = experiments.find(name)
+    config = experiment.config_class(**experiment.config_class.tiny)
+    on_cpu = train(experiment, config.replace(device="cpu")).history.best["val/loss"]
+    on_gpu = train(experiment, config.replace(device="cuda", precision=precision))
+    assert on_gpu.history.best["val/loss"] == pytest.approx(on_cpu, rel=0.15, abs=0.02)
+    assert all(p.device.type == "cpu" for p in on_gpu.model.parameters())
