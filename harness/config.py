@@ -30,9 +30,15 @@ from harness.errors import UserError
 
 STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
+MAX_INTEGER = 2**63 - 1
+"""What fits into 64 bits, as sizes and numbers of tensors have to."""
+MAX_SEED = 2**32 - 1
+Seed = Annotated[int, Ge(0), Le(MAX_SEED)]
 Fraction = Annotated[float, Ge(0), Le(1)]
 Rate = Annotated[float, Ge(0), Lt(1)]
 """A fraction that leaves something over, such as a dropout rate."""
+Depth = Annotated[int, Ge(1), Le(32)]
+"""A number of layers."""
 Words = Annotated[tuple[str, ...], AfterValidator(lambda words: tuple(" ".join(words).split()))]
 """Several words, separated by blanks or given one by one."""
 
@@ -110,6 +116,13 @@ class Configuration(metaclass=_OneLineErrors):
         """Return its fields: its own, then those that all experiments share."""
         shared = TrainingConfig.__dataclass_fields__
         return sorted(dataclasses.fields(cls), key=lambda field: field.name in shared)
+
+    @model_validator(mode="after")
+    def _refuse_huge_integers(self) -> Self:
+        for name, value in self.changes().items():
+            if isinstance(value, int) and value > MAX_INTEGER:
+                raise ValueError(f"{name}={value}: at most {MAX_INTEGER}")
+        return self
 
     @model_validator(mode="after")
     def _refuse_without_effect(self) -> Self:
@@ -198,7 +211,7 @@ class TrackingConfig(Configuration):
 
     group: ClassVar[str] = "tracking"
 
-    seed: Annotated[int, Ge(0), Le(2**32 - 1)] = 0
+    seed: Seed = 0
     """Seed of data, initialisation and order of batches."""
     seeds: PositiveInt = 1
     """Repeat with this many seeds, from `seed` upwards, as child runs of one parent."""
@@ -206,6 +219,11 @@ class TrackingConfig(Configuration):
     """Least time between two checkpoints, in seconds; one is written at the end of an epoch."""
     resume: str = ""
     """Id of an interrupted run to resume, in the same run and with its configuration."""
+
+    @model_validator(mode="after")
+    def _seeds_are_seeds(self) -> Self:
+        require_seeds(self.seed, "seeds", self.seeds)
+        return self
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -269,6 +287,12 @@ class GeneratedDataConfig(Configuration):
     """Samples that the epoch is chosen by."""
     num_test: PositiveInt = 1000
     """Samples that the chosen model is evaluated on, once."""
+
+
+def require_seeds(first: int, name: str, count: int) -> None:
+    """Raise a ValueError that names parameter `name` if seeds from `first` on become too large."""
+    if first + count - 1 > MAX_SEED:
+        raise ValueError(f"{name}={count}: seeds from {first} upwards exceed {MAX_SEED}")
 
 
 def as_words(values: Mapping[str, Any]) -> list[str]:

@@ -154,6 +154,10 @@ class Experiment(ABC, Generic[C]):
 
     # What most experiments leave as it is.
 
+    def data_bytes(self, config: C) -> int:
+        """Return how many bytes the splits take at least, as far as the configuration tells."""
+        return 0
+
     def training_batches(self, config: C, data: Any, epoch: int) -> Batches:
         """Return the batches of an epoch, counted from 1; `data` lies on the device."""
         if isinstance(data.train, GeneratedSamples):

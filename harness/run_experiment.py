@@ -14,6 +14,7 @@ from harness.tracking.lifecycle import reopen, track
 from harness.tracking.resume import resumed
 from harness.tracking.run import Run
 from harness.training.device import Hardware, seed_everything
+from harness.training.memory import load_data
 from harness.training.metrics import decimal, model_cost
 from harness.training.train import train
 
@@ -39,8 +40,9 @@ def run_experiment(experiment: Experiment[C], config: C) -> TrackedRun:
         config = resumed(config)
     if config.seeds == 1:
         return train_and_evaluate(experiment, config)
-    first = experiment.load_data(config)  # what a user got wrong is found before any run is opened
-    with track(config, Hardware.choose(config).name) as run:
+    hardware = Hardware.choose(config)
+    first = load_data(experiment, config, hardware)  # what a user got wrong, before a run is opened
+    with track(config, hardware.name) as run:
         children, results = run.children(), {}
         for seed in range(config.seed, config.seed + config.seeds):
             child = children.get(seed)
@@ -69,9 +71,9 @@ def train_and_evaluate(
     What an earlier process has done of it is not repeated. `data` is what
     `experiment.load_data(config)` returns, where it is loaded already.
     """
-    device_name = Hardware.choose(config).name
-    data = experiment.load_data(config) if data is None else data
-    with track(config, device_name, parent_id=parent_id, name=name, tags=tags) as run:
+    hardware = Hardware.choose(config)
+    data = load_data(experiment, config, hardware) if data is None else data
+    with track(config, hardware.name, parent_id=parent_id, name=name, tags=tags) as run:
         log_split(experiment, data, "train", run)
         log_split(experiment, data, "validation", run)
         trained = train(experiment, config, data=data, recorder=run)

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Le
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 from pydantic.dataclasses import dataclass
 
 import experiments
-from harness.config import STRICT, Configuration, Words, nearest
+from harness.config import STRICT, Configuration, Words, nearest, require_seeds
 from harness.errors import UserError
 
 
@@ -66,6 +66,11 @@ class StudyConfig(Configuration):
     """Best configurations to train again with new seeds (0: no finals, nothing is registered)."""
     final_seeds: PositiveInt = 3
     """New seeds for each of them, from seed + 1 upwards."""
+
+    @model_validator(mode="after")
+    def _final_seeds_are_seeds(self) -> "StudyConfig":
+        require_seeds(self.seed + 1, "final_seeds", self.final_seeds)
+        return self
 
     @classmethod
     def module(cls) -> str:  # noqa: D102

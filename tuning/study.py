@@ -28,6 +28,7 @@ from harness.config import nearest
 from harness.errors import UserError
 from harness.execution.workers import Pool, threads_per_worker
 from harness.training.device import Hardware
+from harness.training.memory import load_data
 from tuning import report, space_file, storage
 from tuning.config import StudyConfig
 from tuning.finals import run_finals
@@ -101,7 +102,8 @@ def tune(
     torch.set_num_threads(threads_per_worker(config.workers, config.threads))
     default = space.configuration({})
     hardware = Hardware.choose(default)
-    space.experiment.load_data(default)  # what cannot be had is found before any run is opened
+    # What cannot be had is found before any run is opened.
+    load_data(space.experiment, default, hardware)
     opened = storage.open_storage(config.storage)
     try:
         return _run_study(config, space, opened, hardware, stopper)

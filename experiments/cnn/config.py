@@ -11,6 +11,7 @@ from experiments.data.config import PhotographsConfig
 from harness.config import (
     STRICT,
     Configuration,
+    Depth,
     DropoutConfig,
     Fraction,
     OptimizerConfig,
@@ -36,7 +37,7 @@ class NetworkConfig(Configuration):
     """Kind of network."""
     width: Annotated[PositiveInt, FROM_SCRATCH] = 32
     """Channels of the first stage; later stages have multiples of it (not for pretrained)."""
-    depth: Annotated[PositiveInt, FROM_SCRATCH] = 1
+    depth: Annotated[Depth, FROM_SCRATCH] = 1
     """Convolutions or blocks per stage (not for pretrained)."""
     num_stages: Annotated[int, Ge(2), Le(6), FROM_SCRATCH] = 4
     """Stages, each at half the resolution of the one before (not for pretrained)."""

@@ -1,13 +1,12 @@
 """What `main` can be told."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
-from annotated_types import Ge, Le
 from pydantic import NonNegativeInt
 from pydantic.dataclasses import dataclass
 
-from harness.config import STRICT, Configuration, Words
+from harness.config import STRICT, Configuration, Seed, Words
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -22,5 +21,5 @@ class MainConfig(Configuration):
     """Architectures (none named: all)."""
     num_epochs: NonNegativeInt = 0
     """Passes over the training split (0: as each architecture's small settings say)."""
-    seed: Annotated[int, Ge(0), Le(2**32 - 1)] = 0
+    seed: Seed = 0
     """Seed of data, initialisation and order of batches."""

@@ -73,6 +73,10 @@ class MixtureOfLinearExperts(StackedExperiment):
             load_test=lambda: dataset.generate(config.num_test, config.seed, "test"),
         )
 
+    def data_bytes(self, config: MoEConfig) -> int:
+        """Return the size of all points and labels, three float32 each."""
+        return 12 * (config.num_train + config.num_validation + config.num_test)
+
     # 2 Model: a stack of mixtures that share no weight, one for each restart.
 
     def build_stack(self, config: MoEConfig, stack: tuple[int, ...]) -> MixtureOfExperts:

@@ -46,8 +46,8 @@ class StackedExperiment(Experiment[MoEConfig]):
         return self.build_stack(config, (config.restarts,))
 
     def validation_batches(self, config: MoEConfig, data: Splits[Points]) -> TensorBatches:
-        """Return all validation points as one batch."""
-        return TensorBatches(*data.validation, batch_size=len(data.validation.labels))
+        """Return the validation points, many at a time."""
+        return TensorBatches(*data.validation, batch_size=5_000)
 
     def optimizer(self, config: MoEConfig, model: nn.Module) -> torch.optim.Optimizer:
         """Return AdamW."""

@@ -9,6 +9,7 @@ from pydantic.dataclasses import dataclass
 from datasets.choices import MemoryTaskName
 from harness.config import (
     STRICT,
+    Depth,
     DropoutConfig,
     GeneratedDataConfig,
     OptimizerConfig,
@@ -33,7 +34,7 @@ class RecurrentConfig(DropoutConfig, OptimizerConfig, TrainingConfig):
     """Kind of recurrent cell."""
     hidden_size: PositiveInt = 64
     """Hidden units of each layer."""
-    num_layers: PositiveInt = 1
+    num_layers: Depth = 1
     """Recurrent layers, each on top of the one before."""
     embedding_size: NonNegativeInt = 0
     """Size of the embedding of characters (0: one-hot vectors)."""

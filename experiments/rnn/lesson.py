@@ -118,6 +118,15 @@ class MemoryTasks(Experiment[RNNConfig]):
             load_test=lambda: tasks.for_test(config).generate(config.num_test, seed, "test"),
         )
 
+    def data_bytes(self, config: RNNConfig) -> int:
+        """Return the size of inputs and targets, int64, with their mask; as long as in the test."""
+        count = config.batch_size if config.resample_each_epoch else config.num_train
+        in_training = (count + config.num_validation) * tasks.for_validation(config).max_length
+        in_test = max(
+            tasks.for_test(config).max_length, tasks.for_validation(config, FACTORS[-1]).max_length
+        )
+        return 17 * (in_training + config.num_test * in_test)
+
     # 2 Model: symbols -> recurrent layers -> logits at every step.
 
     def build_model(self, config: RNNConfig, data: object) -> nn.Module:

@@ -2,11 +2,11 @@
 
 from typing import ClassVar
 
-from pydantic import PositiveInt
+from pydantic import PositiveInt, model_validator
 from pydantic.dataclasses import dataclass
 
 from experiments.rnn.config import RNNConfig
-from harness.config import STRICT
+from harness.config import STRICT, require_seeds
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -19,3 +19,8 @@ class RNNCellsConfig(RNNConfig):
 
     seeds_of_each: PositiveInt = 3
     """Networks of each kind of cell to compare, with seeds from `seed` upwards."""
+
+    @model_validator(mode="after")
+    def _seeds_of_each_are_seeds(self) -> "RNNCellsConfig":
+        require_seeds(self.seed, "seeds_of_each", self.seeds_of_each)
+        return self

@@ -2,10 +2,8 @@
 
 import itertools
 from collections.abc import Iterator
-from typing import Annotated
 
 import torch
-from annotated_types import Ge, Le
 from pydantic import NonNegativeFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
@@ -14,7 +12,7 @@ from experiments.rnn.inference import encode
 from experiments.rnn.network import export_network
 from experiments.rnn_text.config import RNNTextConfig
 from experiments.rnn_text.lesson import EXPERIMENT
-from harness.config import STRICT
+from harness.config import STRICT, Seed
 from harness.experiment import ModelExport, Trained
 from harness.inference.inference import Inference, PredictRequest, Row, config_of
 from harness.tracking.models import LoadedModel
@@ -35,7 +33,7 @@ class ContinuationRequest(PredictRequest):
     """Characters to generate."""
     temperature: NonNegativeFloat = 0.8
     """Divisor of the logits: the lower, the less is left to chance (0: the most probable)."""
-    seed: Annotated[int, Ge(0), Le(2**32 - 1)] = 0
+    seed: Seed = 0
     """Seed of the characters that are drawn."""
 
 

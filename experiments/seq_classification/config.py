@@ -11,6 +11,7 @@ from datasets.choices import DigitsOrder, LevelName
 from harness.config import (
     STRICT,
     Configuration,
+    Depth,
     DropoutConfig,
     GeneratedDataConfig,
     OnlyIf,
@@ -62,7 +63,7 @@ class SequenceModelConfig(Configuration):
     """Features of each layer."""
     match_parameters: NonNegativeInt = 0
     """Number of parameters that the width is chosen to come nearest to (0: width is used)."""
-    num_layers: PositiveInt = 1
+    num_layers: Depth = 1
     """Layers of the encoder."""
     initialisation: Annotated[Literal["auto", Initialisation], RECURRENT] = "auto"
     """Recurrent weights at the start (auto: chrono for gated cells, orthogonal for rnn)."""

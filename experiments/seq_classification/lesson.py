@@ -10,6 +10,7 @@ mark in its state until the last step.
 Letters: N sequences of a split, B of a batch, T steps, C channels, K outputs.
 """
 
+import bisect
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
@@ -50,9 +51,15 @@ def num_parameters(model: nn.Module) -> int:
 
 def matching_width(build: Callable[..., nn.Module], count: int) -> int:
     """Return the width with which a network comes nearest to a number of parameters."""
-    with torch.device("meta"):  # shapes without numbers
-        counts = {width: num_parameters(build(width=width)) for width in range(4, 513, 4)}
-    return min(counts, key=lambda width: abs(counts[width] - count))
+
+    def parameters_of(width: int) -> int:
+        with torch.device("meta"):  # shapes without numbers
+            return num_parameters(build(width=width))
+
+    widths = range(4, 513, 4)
+    above = bisect.bisect_left(widths, count, key=parameters_of)
+    nearest = widths[max(0, above - 1) : above + 1]
+    return min(nearest, key=lambda width: abs(parameters_of(width) - count))
 
 
 @torch.inference_mode()
@@ -85,6 +92,10 @@ class SequenceClassification(Experiment[SequenceConfig]):
     def load_data(self, config: SequenceConfig) -> SequenceData:
         """Return symbols (N, T) or channels (N, T, C), lengths (N,) and labels (N,) by split."""
         return TASKS[config.task].load(config)
+
+    def data_bytes(self, config: SequenceConfig) -> int:
+        """Return the size of generated sequences: one int64, or two float32, for each step."""
+        return TASKS[config.task].data_bytes(config)
 
     # 2 Model: encoder, pooling, linear layer.
 

@@ -94,6 +94,13 @@ class Task:
             **meaning,
         )
 
+    def data_bytes(self, config: SequenceConfig) -> int:
+        """Return the size of generated sequences, 8 bytes a step; collected ones count nothing."""
+        if not self.is_generated:
+            return 0
+        count = config.batch_size + config.num_validation + config.num_test
+        return int(8 * count * self.dataset(config).max_length)
+
     def new_sequences_per_epoch(self, config: SequenceConfig) -> int:
         """Return the training sequences of an epoch that none had before."""
         num_batches = math.ceil(config.num_train / config.batch_size)

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import NonNegativeInt, PositiveInt, model_validator
 from pydantic.dataclasses import dataclass
 
 from experiments.seq_classification.config import SequenceConfig
-from harness.config import STRICT
+from harness.config import STRICT, require_seeds
 from models.choices import PoolingName
 
 
@@ -28,3 +28,8 @@ class EncodersConfig(SequenceConfig):
     pooling: PoolingName = "max"
     seeds_of_each: PositiveInt = 3
     """Networks trained with each encoder, with seeds from `seed` upwards."""
+
+    @model_validator(mode="after")
+    def _seeds_of_each_are_seeds(self) -> "EncodersConfig":
+        require_seeds(self.seed, "seeds_of_each", self.seeds_of_each)
+        return self

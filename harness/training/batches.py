@@ -84,10 +84,25 @@ class GeneratedSamples:
     num_batches: int
     device: torch.device = CPU
 
-    def batches(self, epoch: int) -> MappedBatches:
+    def batches(self, epoch: int) -> "GeneratedBatches":
         """Return the batches of an epoch, counted from 1."""
-        numbers = range((epoch - 1) * self.num_batches, epoch * self.num_batches)
-        return MappedBatches([(epoch, n, self.device) for n in numbers], self.generate)
+        return GeneratedBatches(self, epoch)
+
+
+@dataclasses.dataclass(frozen=True)
+class GeneratedBatches:
+    """The batches of one epoch, each generated when it is its turn."""
+
+    samples: GeneratedSamples
+    epoch: int
+
+    def __len__(self) -> int:
+        return self.samples.num_batches
+
+    def __iter__(self) -> Iterator[Any]:
+        first = (self.epoch - 1) * len(self)
+        for number in range(first, first + len(self)):
+            yield self.samples.generate(self.epoch, number, self.samples.device)
 
 
 def to_device(split: Any, device: torch.device) -> Any:

@@ -10,6 +10,7 @@ from harness.experiment import Experiment, Trained
 from harness.training.batches import to_device
 from harness.training.device import Hardware, seed_everything
 from harness.training.loop import Callback, Recorder, fit
+from harness.training.memory import load_data
 
 
 def train(
@@ -32,7 +33,7 @@ def train(
 
     """
     hardware = Hardware.choose(config)
-    data = experiment.load_data(config) if data is None else data
+    data = load_data(experiment, config, hardware) if data is None else data
     seed_everything(config.seed)
     model = experiment.build_model(config, data)
     untrained = copy.deepcopy(model).eval()

@@ -1,0 +1,179 @@
+"""Sizes beyond memory are refused in one line, before anything of the size is allocated."""
+
+import itertools
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import pytest
+import torch
+from mlflow.tracking import MlflowClient
+
+import experiments
+from harness.config import base_type
+from harness.errors import UserError
+from harness.experiment import AnyExperiment
+from harness.run_experiment import run_experiment
+from harness.training import memory
+from harness.training.device import Hardware, seed_everything
+from harness.training.memory import available_bytes, load_data, training_bytes
+from tests.harness.small import SmallConfig
+
+CPU = Hardware(torch.device("cpu"), "fp32")
+HUGE = 10**12
+NO_SIZE = {
+    "num_epochs",
+    "early_stopping_epochs",
+    "lr_decay_epochs",
+    "match_parameters",  # the widest network comes nearest
+    "initial_blank_length",  # at most `blank_length`
+}
+"""Integers that take time, or nothing, but no memory."""
+NO_SIZE_IN = {
+    "moe": {"batch_size"},  # at most all points
+    "moe_extended": {"batch_size"},
+    "rnn": {"num_train"},  # generated when it is needed
+    "rnn_cells": {"num_train"},
+    "seq_classification": {"num_train"},
+    "seq_encoders": {"num_train"},
+}
+
+
+def contexts(config_class: type[Any]) -> Iterator[dict[str, Any]]:
+    """Yield the tiny values, and then with each choice of another kind of data or model."""
+    yield dict(config_class.tiny)
+    for field in config_class.parameters():
+        if get_origin(kind := base_type(field.type)) is Literal and field.name != "device":
+            for value in get_args(kind):
+                yield {**config_class.tiny, field.name: value}
+        if field.name == "match_parameters":
+            yield {**config_class.tiny, field.name: 0}
+
+
+def with_huge(experiment: AnyExperiment, name: str, value: int) -> Any:
+    """Return a configuration with a huge value, among others beside which it has an effect."""
+    for context in contexts(experiment.config_class):
+        values = {**context, name: value}
+        while True:
+            try:
+                return experiment.config_class(**values)
+            except UserError as error:
+                without_effect = re.match(r"(\w+)=.*: has no effect here", str(error))
+                if without_effect is None:
+                    raise
+            if (other := without_effect[1]) == name:
+                break
+            del values[other]
+    raise LookupError(f"{name} has no effect anywhere")
+
+
+def integers(experiment: AnyExperiment) -> list[str]:
+    """Return the parameters that are integers without a limit."""
+    return [f.name for f in experiment.config_class.parameters() if base_type(f.type) is int]
+
+
+SIZES = [(name, each) for name in experiments.names() for each in integers(experiments.find(name))]
+
+
+@pytest.mark.parametrize(("name", "parameter"), SIZES)
+def test_a_huge_size_is_refused_in_one_line(name: str, parameter: str) -> None:
+    experiment = experiments.find(name)
+    with pytest.raises(UserError, match=rf"^{parameter}=1{'0' * 20}: .*[^\n]*$"):
+        with_huge(experiment, parameter, 10**20)
+    for value in (HUGE, 2**63 - 1):
+        if parameter in NO_SIZE | NO_SIZE_IN.get(name, set()):
+            load_data(experiment, with_huge(experiment, parameter, value), CPU)
+        else:
+            with pytest.raises(UserError, match=r"^[^\n]*\d[^\n]*$"):
+                load_data(experiment, with_huge(experiment, parameter, value), CPU)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("moe", {"num_experts": 1_000_000, "batch_size": 500, "num_train": 500}),  # activations
+        ("moe", {"gate_hidden": 10**7}),
+        ("rnn", {"task": "copy", "blank_length": 10**8}),
+        ("seq_classification", {"width": 100_000, "encoder": "lstm"}),
+        ("rnn_text", {"hidden_size": 100_000}),
+    ],
+)
+def test_what_does_not_fit_says_how_many_bytes_it_takes(
+    name: str, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "available_bytes", lambda device: 10**9)
+    experiment = experiments.find(name)
+    config = experiment.config_class(**{**experiment.config_class.tiny, **changes})
+    with pytest.raises(UserError, match=r"at least [\d,]{13,} bytes .* 1,000,000,000 are "):
+        load_data(experiment, config, CPU)
+
+
+def test_no_run_is_opened_for_what_does_not_fit(store: Path) -> None:
+    moe = experiments.find("moe")
+    for seeds in (1, 2):
+        with pytest.raises(UserError, match=r"num_experts=1000000000.* bytes of memory"):
+            run_experiment(moe, moe.config_class(num_experts=10**9, seeds=seeds))
+    client = MlflowClient()
+    assert not client.search_runs([each.experiment_id for each in client.search_experiments()])
+
+
+@pytest.mark.parametrize("name", experiments.names())
+def test_the_estimate_is_below_what_a_real_step_takes(name: str) -> None:
+    experiment = experiments.find(name)
+    config = experiment.config_class(**experiment.config_class.tiny)
+    data = experiment.load_data(config)
+    splits = [data.validation, data.test]
+    in_splits = sum(t.nbytes for part in splits for t in part if isinstance(t, torch.Tensor))
+    assert experiment.data_bytes(config) <= 2 * in_splits or name.startswith("rnn")
+    seed_everything(0)
+    model = experiment.build_model(config, data).train()
+    saved: dict[int, int] = {}
+
+    def save(tensor: torch.Tensor) -> torch.Tensor:
+        saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    batch = next(iter(experiment.training_batches(config, data, 1)))
+    with torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor):
+        output = experiment.loss(config, model, batch)
+    parameters = sum(each.nbytes for each in model.parameters())
+    real = 4 * parameters + sum(saved.values())
+    assert output.loss.isfinite()
+    assert 4 * parameters < training_bytes(experiment, config, data) <= real
+
+
+def test_an_estimate_written_out() -> None:
+    """Two classes of points: 3 experts and a linear gate, 9 weights each, in 2 restarts."""
+    moe = experiments.find("moe")
+    config = moe.config_class(num_experts=3, restarts=2, num_train=50, batch_size=50)
+    data = moe.load_data(config)
+    assert moe.data_bytes(config) == 12 * (50 + config.num_validation + config.num_test)
+    four_times = 4 * 4 * 2 * (9 + 9)
+    outputs = 4 * 2 * 3 * 50  # of the gate alone, for its softmax
+    assert four_times + outputs // 2 < training_bytes(moe, config, data) < four_times + 10 * outputs
+
+
+def test_available_memory_is_that_of_the_container(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(memory, "CONTAINER_LIMIT", limit)
+    free = available_bytes(torch.device("cpu"))
+    assert free > 10**7
+    limit.write_text("max\n")
+    assert available_bytes(torch.device("cpu")) > 10**7
+    limit.write_text("4096\n")
+    assert available_bytes(torch.device("cpu")) == 4096
+
+
+@pytest.mark.parametrize(("seed", "seeds"), itertools.product([2**32 - 1], [2, 3]))
+def test_seeds_that_are_none_are_refused_at_once(seed: int, seeds: int) -> None:
+    with pytest.raises(UserError, match=f"seeds={seeds}: seeds from 4294967295 upwards exceed"):
+        SmallConfig(seed=seed, seeds=seeds)
+    assert SmallConfig(seed=seed - seeds + 1, seeds=seeds).seeds == seeds
+    for name in experiments.names():
+        config_class = experiments.find(name).config_class
+        if "seeds_of_each" in config_class.__dataclass_fields__:
+            with pytest.raises(UserError, match="seeds_of_each"):
+                config_class(seed=seed, seeds_of_each=seeds)
