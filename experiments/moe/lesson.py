@@ -6,8 +6,10 @@ linear experts each model a part of the plane, and a gating network says which e
     P(1 | x) = sum_k g_k(x) sigmoid(w_k x + b_k),  g(x) = softmax of the gate's K logits
 
 This is `mixing=probabilities`, the default; `mixing=logits` averages the experts' logits instead.
+With `top_k`, only so many experts are evaluated for a point, and the logits of the others are 0.
 
     R. Jacobs, M. Jordan, S. Nowlan, G. Hinton, "Adaptive mixtures of local experts", 1991
+    W. Fedus, B. Zoph, N. Shazeer, "Switch Transformers", 2021
 
 Letters: B points, K experts, R restarts. S is the shape in front of them: (R,) for the stack of
 mixtures that is trained, () for the one that is kept.

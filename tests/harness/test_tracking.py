@@ -11,6 +11,7 @@ from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 from mlflow.entities import Run as MlflowRun
 from mlflow.tracking import MlflowClient
 from sqlalchemy import text
+import torch
 from torch import nn
 
 from harness.errors import UserError
@@ -164,10 +165,10 @@ class Interrupted(FitALine):
         self.trained: list[int] = []
         self.calls = 0
 
-    def build_model(self, config: SmallConfig, data: Any) -> nn.Module:
+    def optimizer(self, config: SmallConfig, model: nn.Module) -> torch.optim.Optimizer:
         self.trained.append(config.seed)
         self.calls = 0
-        return super().build_model(config, data)
+        return super().optimizer(config, model)
 
     def loss(self, config: SmallConfig, model: nn.Module, batch: Any) -> StepOutput:
         self.calls += model.training
