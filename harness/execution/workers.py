@@ -290,7 +290,7 @@ def _attempt(task: Task, report: Report) -> Message:
 
 
 def _kind(error: Exception) -> ErrorKind:
-    if isinstance(error, UserError):
-        return "user"
     out_of_memory = any(words in str(error).lower() for words in OUT_OF_MEMORY)
-    return "expected" if isinstance(error, EXPECTED_ERRORS) or out_of_memory else "bug"
+    if isinstance(error, EXPECTED_ERRORS) or out_of_memory:
+        return "expected"
+    return "user" if isinstance(error, UserError) else "bug"

@@ -19,11 +19,16 @@ TOO_MANY = 2**63
 """Bytes that no tensor can have; torch overflows where it computes a larger size."""
 
 
+class NotEnoughMemoryError(UserError, MemoryError):
+    """A run would not fit into memory; a study goes on without such a trial."""
+
+
 def load_data(experiment: Experiment[C], config: C, hardware: Hardware) -> Any:
     """Return what `experiment.load_data(config)` does, if data and training fit into memory.
 
     Raises:
-        UserError: they do not, or the data cannot be had.
+        NotEnoughMemoryError: they do not.
+        UserError: the data cannot be had.
 
     """
     _require(experiment.data_bytes(config), "the data", config, torch.device("cpu"))
@@ -39,30 +44,38 @@ def training_bytes(experiment: Experiment[C], config: C, data: Any) -> int:
     of what autograd saves of a batch, which may be in bf16. The model is built, and the loss
     computed, on the meta device, where tensors have shapes only.
     """
+    saved: dict[int, int] = {}
+
+    def save(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        saved[storage._cdata] = storage.nbytes()
+        return tensor
+
     try:
         with torch.device("meta"), warnings.catch_warnings(action="ignore"):
             model = experiment.build_model(config, data).to("meta").train()
         for layers in model.modules():
             if isinstance(layers, nn.RNNBase):
                 layers.forward = types.MethodType(_recurrent_shapes, layers)
-        parameters = sum(each.nbytes for each in model.parameters())
-        batch = next(iter(experiment.training_batches(config, data, config.num_epochs)))
-        saved: dict[int, int] = {}
-
-        def save(tensor: Tensor) -> Tensor:
-            storage = tensor.untyped_storage()
-            saved[storage._cdata] = storage.nbytes()
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor):
-            # Kept: as long as its graph is alive, no storage takes the place of another.
-            output = experiment.loss(config, model, _on_meta(batch))
-        del output
+        batch = _on_meta(next(iter(experiment.training_batches(config, data, config.num_epochs))))
     except (RuntimeError, TypeError, OverflowError) as error:
-        if "overflow" in str(error).lower():
+        if _is_overflow(error):
             return TOO_MANY
         raise
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor):
+            # Kept: as long as its graph is alive, no storage takes the place of another.
+            output = experiment.loss(config, model, batch)  # noqa: F841
+    except (RuntimeError, TypeError, OverflowError) as error:
+        if _is_overflow(error):
+            return TOO_MANY
+        # It asks for values, which tensors have none of there: what it saved before is counted.
+    parameters = sum(each.nbytes for each in model.parameters())
     return 4 * parameters + max(0, sum(saved.values()) - parameters) // 2
+
+
+def _is_overflow(error: Exception) -> bool:
+    return "overflow" in str(error).lower()
 
 
 def _recurrent_shapes(layers: nn.RNNBase, inputs: Tensor, state: Any = None) -> Any:
@@ -89,7 +102,7 @@ def available_bytes(device: torch.device) -> int:
 
 def _require(needed: int, purpose: str, config: TrainingConfig, device: torch.device) -> None:
     if needed > (available := available_bytes(device)):
-        raise UserError(
+        raise NotEnoughMemoryError(
             f"{config.as_name()}: {purpose} would take at least {needed:,} bytes of memory, "
             f"and {available:,} are available"
         )

@@ -18,7 +18,8 @@ from harness.run_experiment import run_experiment
 from harness.training import memory
 from harness.training.device import Hardware, seed_everything
 from harness.training.memory import available_bytes, load_data, training_bytes
-from tests.harness.small import SmallConfig
+from harness.training.metrics import StepOutput
+from tests.harness.small import FitALine, SmallConfig, squared_error
 
 CPU = Hardware(torch.device("cpu"), "fp32")
 HUGE = 10**12
@@ -152,6 +153,16 @@ def test_an_estimate_written_out() -> None:
     four_times = 4 * 4 * 2 * (9 + 9)
     outputs = 4 * 2 * 3 * 50  # of the gate alone, for its softmax
     assert four_times + outputs // 2 < training_bytes(moe, config, data) < four_times + 10 * outputs
+
+
+def test_a_loss_that_depends_on_values_is_no_obstacle() -> None:
+    class Picky(FitALine):
+        def loss(self, config: SmallConfig, model: Any, batch: Any) -> StepOutput:
+            output = squared_error(model, batch)
+            assert output.loss.item() > 0
+            return output
+
+    assert load_data(Picky(), SmallConfig(), CPU).name == "line"
 
 
 def test_available_memory_is_that_of_the_container(

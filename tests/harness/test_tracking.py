@@ -7,11 +7,11 @@ from typing import Any
 
 import mlflow
 import pytest
+import torch
 from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 from mlflow.entities import Run as MlflowRun
 from mlflow.tracking import MlflowClient
 from sqlalchemy import text
-import torch
 from torch import nn
 
 from harness.errors import UserError

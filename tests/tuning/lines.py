@@ -12,6 +12,7 @@ from torch import nn
 from harness.config import STRICT
 from harness.errors import UserError
 from harness.search_space import Range, choice
+from harness.training.memory import NotEnoughMemoryError
 from harness.training.metrics import DivergedError
 from tests.harness import small
 from tuning.space import Space
@@ -24,7 +25,7 @@ class LineConfig(small.SmallConfig):
     entry_point: ClassVar[str] = "line"
     tiny: ClassVar[Mapping[str, Any]] = {}
 
-    behaviour: Literal["fit", "bug", "diverge", "mistake", "die once", "memory"] = "fit"
+    behaviour: Literal["fit", "bug", "diverge", "mistake", "die once", "memory", "size"] = "fit"
     """What training does."""
 
 
@@ -43,6 +44,8 @@ class MisbehavingLine(small.FitALine):
                 raise DivergedError("the loss became nan")
             case "memory":
                 raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 4 TB")
+            case "size":
+                raise NotEnoughMemoryError("batch_size=4: training would take at least 4 TB")
             case "mistake":
                 raise UserError("data=nothing.zip: no such file")
             case "die once" if not Path("died").exists():

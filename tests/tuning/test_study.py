@@ -160,7 +160,12 @@ def with_behaviours(*behaviours: str) -> Space:
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "reason"), [("diverge", "DivergedError"), ("memory", "can't allocate memory")]
+    ("behaviour", "reason"),
+    [
+        ("diverge", "DivergedError"),
+        ("memory", "can't allocate memory"),
+        ("size", "NotEnoughMemoryError"),
+    ],
 )
 def test_a_trial_with_bad_luck_fails_and_the_study_goes_on(
     store: Path, behaviour: str, reason: str
