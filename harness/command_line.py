@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import gc
 import importlib
+import logging
 import re
 import signal
 import sys
@@ -51,6 +52,8 @@ def launch(config_class: type[Configuration]) -> None:
 
 def run_command(command: Callable[[], object]) -> None:
     """Run a command; an error ends with the exit status and the words that a user needs."""
+    # Warnings are for the user; mlflow.pytorch would silence them where nothing is set up yet.
+    logging.basicConfig(format="%(message)s")
     try:
         command()
     except UserError as error:

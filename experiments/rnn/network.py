@@ -1,5 +1,7 @@
 """Recurrent networks over characters: how they are built, looked into and exported."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -60,12 +62,14 @@ def hidden_units(
     return hidden[0].numpy(), VISIBLE.decode(symbols[0]), VISIBLE.decode(predicted[0])
 
 
-def export_network(network: RecurrentNetwork, example_input: Tensor) -> ModelExport:
+def export_network(
+    network: RecurrentNetwork, example_input: Tensor, **metadata: Any
+) -> ModelExport:
     """Return a network as it is logged: integers (B, T) to logits (B, T, 27)."""
     return ModelExport(
         module=ExportableRNN(network),
         example_input=example_input.numpy(),
         dynamic_dims=(0, 1),
         weights_prefix="network.",
-        metadata={"symbols": ALPHABET},
+        metadata={"symbols": ALPHABET, **metadata},
     )

@@ -15,6 +15,7 @@ from experiments.rnn.network import export_network
 from experiments.rnn_text.config import RNNTextConfig
 from experiments.rnn_text.lesson import EXPERIMENT
 from harness.config import STRICT
+from harness.errors import UserError
 from harness.experiment import ModelExport, Trained
 from harness.inference.inference import Inference, PredictRequest, Row, config_of
 from harness.tracking.models import LoadedModel
@@ -24,7 +25,8 @@ from models.recurrent import continuation
 def export(config: RNNTextConfig, trained: Trained) -> ModelExport:
     """Return the network: integers (B, T) to logits of the next character (B, T, 27)."""
     words = Vocabulary().encode("the quick brown fox jumps over the lazy dog ")
-    return export_network(trained.model, words.view(2, -1))
+    share = trained.data.dropped_share
+    return export_network(trained.model, words.view(2, -1), dropped_character_share=share)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -57,7 +59,13 @@ def characters(request: ContinuationRequest, model: LoadedModel, prompt: str) ->
     network = EXPERIMENT.restore_model(config_of(model, EXPERIMENT), None, model.weights)
     generator = torch.Generator().manual_seed(request.seed)
     temperatures = torch.tensor([request.temperature])
-    samples = continuation(network, encode(prompt), temperatures, generator)
+    try:
+        symbols = encode(prompt)
+    except UserError as error:
+        share = model.metadata.get("dropped_character_share", 0)
+        trained = f"{100 * share:.1f} % of the text that it was trained on"
+        raise UserError(f"{error}; this model knows no others, and {trained} was dropped") from None
+    samples = continuation(network, symbols, temperatures, generator)
     for symbol in itertools.islice(samples, request.num_characters):
         yield Vocabulary().decode(symbol[0])
 

@@ -2,6 +2,7 @@
 
 import lzma
 import math
+import random
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ import torch
 import torch.nn.functional as F
 
 from datasets.characters import Vocabulary
+from datasets.corpus import load_corpus
 from experiments.rnn_text import baselines, dynamic_evaluation
 from experiments.rnn_text.config import RNNTextConfig
 from experiments.rnn_text.lesson import EXPERIMENT
 from experiments.rnn_text.streams import Carry, Chunk, Streams
 from harness.errors import UserError
+from harness.training.train import train
 from models.ngram import kneser_ney
 from tests.experiments.conftest import check_resuming
 
@@ -148,6 +151,25 @@ def test_interrupted_and_resumed_it_ends_with_the_same_numbers(
     monkeypatch.setattr(type(EXPERIMENT), "figures", lambda *_: iter(()))
     config = config.replace(num_epochs=4, dropout_rate=0.2, num_layers=2)
     check_resuming(EXPERIMENT, config)
+
+
+def test_a_text_of_few_words_and_of_few_letters_is_trained_on(tmp_path: Path) -> None:
+    """The shortest text that is accepted, and one of five words that repeat."""
+    path, values = tmp_path / "text.txt", {"hidden_size": 4, "num_epochs": 1}
+    words = random.Random(0).choices(["MLflow", "PyTorch", "GRU", "LSTM", "(LSTM)"], k=300)
+    for text, sizes in (("abcdefghijklmno", (1, 1)), (" ".join(words), (4, 10))):
+        path.write_text(text)
+        batch_size, length = sizes
+        config = RNNTextConfig(text=str(path), batch_size=batch_size, length=length, **values)
+        load_corpus.cache_clear()
+        trained = train(EXPERIMENT, config)
+        evaluation = EXPERIMENT.evaluate(config, trained, trained.data.test)
+        assert all(math.isfinite(value) for value in evaluation.metrics.values())
+        assert len(dict(EXPERIMENT.figures(config, trained, evaluation))) == 6
+    dropped = 2 * words.count("(LSTM)")
+    share = dropped / len("".join(words))
+    assert evaluation.metrics["dropped_character_share"] == pytest.approx(share)
+    assert f"{100 * share:.1f} % were dropped" in evaluation.headline
 
 
 @pytest.mark.parametrize("content", [b"", b"a few words", b"\xff\xfe" * 500])
