@@ -54,7 +54,8 @@ def load_corpus(path: str, min_length: int) -> Corpus:
         listed = " ".join(character for character, _ in dropped.most_common(MAX_LISTED))
         log.warning("%s: %s (most often %s)", path, notice, listed)
     symbols = Vocabulary().encode(text[: 3 * third]).to(torch.uint8)
-    return Corpus(*symbols.split(third), dropped_share=share)
+    train, validation, test = symbols.split(third)
+    return Corpus(train, validation, test, share)
 
 
 def read_text(path: str) -> str:

@@ -11,7 +11,7 @@ from harness.config import STRICT
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class RNNCellsConfig(RNNConfig):
-    """Train a recurrent network, and compare kinds of cells over seeds."""
+    """Train a recurrent network, and compare kinds of cells of as many parameters over seeds."""
 
     entry_point: ClassVar[str] = "rnn_cells"
     group: ClassVar[str] = "training"

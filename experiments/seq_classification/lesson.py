@@ -12,7 +12,7 @@ Letters: N sequences of a split, B of a batch, T steps, C channels, K outputs.
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
@@ -25,6 +25,7 @@ from experiments.seq_classification import figures
 from experiments.seq_classification.config import SequenceConfig
 from experiments.seq_classification.inspection import inspect
 from experiments.seq_classification.tasks import TASKS, SequenceData
+from harness.errors import UserError
 from harness.experiment import Evaluation, Experiment, NamedFigure, Trained
 from harness.figures import training
 from harness.training.batches import Batches, MappedBatches, TensorBatches
@@ -32,6 +33,10 @@ from harness.training.history import History
 from harness.training.metrics import StepOutput, fraction
 from models.choices import default_initialisation
 from models.sequence_classifier import SequenceClassifier
+from models.size import matching_width, num_parameters
+
+WIDTH_STEP = 4
+"""What a width that matches a number of parameters is a multiple of: a transformer's heads."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,18 +46,6 @@ class SequenceEvaluation(Evaluation):
     test: LabelledSequences
     outputs: Tensor
     """(N, K)."""
-
-
-def num_parameters(model: nn.Module) -> int:
-    """Count the parameters."""
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
-def matching_width(build: Callable[..., nn.Module], count: int) -> int:
-    """Return the width with which a network comes nearest to a number of parameters."""
-    with torch.device("meta"):  # shapes without numbers
-        counts = {width: num_parameters(build(width=width)) for width in range(4, 513, 4)}
-    return min(counts, key=lambda width: abs(counts[width] - count))
 
 
 @torch.inference_mode()
@@ -84,21 +77,37 @@ class SequenceClassification(Experiment[SequenceConfig]):
 
     def load_data(self, config: SequenceConfig) -> SequenceData:
         """Return symbols (N, T) or channels (N, T, C), lengths (N,) and labels (N,) by split."""
-        return TASKS[config.task].load(config)
+        data = TASKS[config.task].load(config)
+        self.check_size(config, data)
+        return data
 
     # 2 Model: encoder, pooling, linear layer.
 
     def build_model(self, config: SequenceConfig, data: SequenceData) -> SequenceClassifier:
         """Return a network of the width that is given, or that matches a number of parameters."""
+        build = partial(self.build_network, config, data)
+        width = config.width
+        if config.match_parameters:
+            width = matching_width(build, config.match_parameters, multiple_of=WIDTH_STEP)
+        model = build(width)
+        if isinstance(data.train, LabelledSequences) and not data.symbols:
+            # Recorded channels have units of their own.
+            model.standardize.fit(data.train.inputs, data.train.lengths)
+        return model
+
+    def build_network(
+        self, config: SequenceConfig, data: SequenceData, width: int
+    ) -> SequenceClassifier:
+        """Return a network of a width, freshly initialised."""
         initialisation = config.initialisation
         if initialisation == "auto":
             initialisation = default_initialisation(config.encoder)
-        build = partial(
-            SequenceClassifier,
+        return SequenceClassifier(
             num_symbols=len(data.symbols),
             num_channels=data.num_channels,
             encoder=config.encoder,
             pooling=config.pooling,
+            width=width,
             num_layers=config.num_layers,
             num_outputs=len(data.classes) or 1,
             dropout_rate=config.dropout_rate,
@@ -108,14 +117,16 @@ class SequenceClassification(Experiment[SequenceConfig]):
             noise=config.noise,
             offset=config.offset,
         )
-        width = config.width
-        if config.match_parameters:
-            width = matching_width(build, config.match_parameters)
-        model = build(width=width)
-        if isinstance(data.train, LabelledSequences) and not data.symbols:
-            # Recorded channels have units of their own.
-            model.standardize.fit(data.train.inputs, data.train.lengths)
-        return model
+
+    def check_size(self, config: SequenceConfig, data: SequenceData) -> None:
+        """Raise a UserError if no network is as narrow as `match_parameters` asks for."""
+        with torch.device("meta"):  # shapes without numbers
+            narrowest = num_parameters(self.build_network(config, data, WIDTH_STEP))
+        if 0 < config.match_parameters < narrowest:
+            raise UserError(
+                f"match_parameters={config.match_parameters}: the narrowest network with "
+                f"encoder={config.encoder} has {narrowest:,} parameters"
+            )
 
     # 3 Training: the loss of the task, on batches in which digits may be distorted.
 

@@ -155,12 +155,13 @@ def test_interrupted_and_resumed_it_ends_with_the_same_numbers(
 
 def test_a_text_of_few_words_and_of_few_letters_is_trained_on(tmp_path: Path) -> None:
     """The shortest text that is accepted, and one of five words that repeat."""
-    path, values = tmp_path / "text.txt", {"hidden_size": 4, "num_epochs": 1}
+    path = tmp_path / "text.txt"
     words = random.Random(0).choices(["MLflow", "PyTorch", "GRU", "LSTM", "(LSTM)"], k=300)
     for text, sizes in (("abcdefghijklmno", (1, 1)), (" ".join(words), (4, 10))):
         path.write_text(text)
         batch_size, length = sizes
-        config = RNNTextConfig(text=str(path), batch_size=batch_size, length=length, **values)
+        few: dict[str, Any] = {"hidden_size": 4, "num_epochs": 1}
+        config = RNNTextConfig(text=str(path), batch_size=batch_size, length=length, **few)
         load_corpus.cache_clear()
         trained = train(EXPERIMENT, config)
         evaluation = EXPERIMENT.evaluate(config, trained, trained.data.test)
@@ -185,7 +186,10 @@ def test_a_text_that_cannot_be_used_is_refused(content: bytes, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"cell": "mingru"}, "initialisation=orthogonal: .*allowed for rnn, lstm, gru"),
+        (
+            {"cell": "mingru", "initialisation": "orthogonal"},
+            "initialisation=orthogonal: .*allowed for rnn, lstm, gru",
+        ),
         ({"delay": 3}, "delay: no such parameter"),
         ({"length": 0}, "length=0"),
     ],
