@@ -79,3 +79,18 @@ def bits_per_symbol(probabilities: Tensor, symbols: Tensor) -> Tensor:
     padded = torch.cat([symbols.new_zeros(order - 1), symbols]).long()
     windows = padded.unfold(0, order, 1)  # (N, order)
     return -probabilities[windows.unbind(-1)].log2()
+
+
+def dynamic_bits_per_symbol(
+    train: Tensor, test: Tensor, order: int, num_symbols: int, update_every: int
+) -> Tensor:
+    """Return the bits of each symbol of `test`, (N,), of a model that learns while it reads.
+
+    It is estimated from `train`, and after every `update_every` symbols anew from those, too.
+    """
+    bits = []
+    for start in range(0, len(test), update_every):
+        end = start + update_every
+        probabilities = kneser_ney(torch.cat([train, test[:start]]), order, num_symbols)
+        bits.append(bits_per_symbol(probabilities, test[:end])[start:])
+    return torch.cat(bits)

@@ -23,8 +23,8 @@ def with_experts(config: MoEConfig, num_experts: int, gate_hidden: int) -> MoECo
     """Return the configuration for other sizes; up to `top_k` experts, all of them are used."""
     changes = {"num_experts": num_experts, "gate_hidden": gate_hidden, "animation": False}
     if num_experts <= config.top_k:
-        changes |= {"top_k": 0, "routing_noise": 0, "bias_update_rate": 0}
-    return MoEConfig(**{**config.as_parameters(), **changes})
+        changes["top_k"] = 0
+    return MoEConfig.effective(**{**config.as_parameters(), **changes})
 
 
 def legend(metric: str) -> str:

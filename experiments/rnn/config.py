@@ -82,6 +82,11 @@ class MemoryTaskConfig(GeneratedDataConfig):
 
     @model_validator(mode="after")
     def _lengths_and_delays_agree(self) -> "MemoryTaskConfig":
+        initial = self.changes().get("initial_blank_length", 0)
+        if initial > self.blank_length:
+            raise ValueError(
+                f"initial_blank_length={initial}: exceeds blank_length={self.blank_length}"
+            )
         if self.task == "copy":
             return self
         if self.min_length > self.length:

@@ -2,16 +2,14 @@
 
 One network is trained and evaluated as in `MemoryTasks`; then several of each kind of cell are
 trained, and their accuracies on the validation split compared epoch by epoch. An LSTM has four
-times the weights of an RNN of its size: so each cell has the number of hidden units with which its
-network comes nearest to the parameters of the one network. All else is the same, such as the
-learning rate, which another cell might need another of.
+times the weights of an RNN of its size: so each cell has the hidden units with which its network
+comes nearest to the parameters of the one network. All else, such as the learning rate, is equal.
 """
 
 import dataclasses
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-from torch import nn
 
 from datasets.memory_tasks import Sequences
 from experiments.rnn.config import RNNConfig
@@ -71,12 +69,11 @@ class CellComparison(MemoryTasks):
             cell=cell,
             initialisation=config.initialisation if usable else "auto",
             early_stopping_epochs=0,  # curves of one length
+            seeds_of_each=1,
         )
-
-        def build(units: int) -> nn.Module:
-            return self.build_model(of_cell.replace(hidden_size=units), None)
-
-        units = config.hidden_size if cell == config.cell else matching_width(build, count)
+        units = matching_width(
+            lambda units: self.build_model(of_cell.replace(hidden_size=units), None), count
+        )
         return of_cell.replace(hidden_size=units)
 
     # 5 Figures

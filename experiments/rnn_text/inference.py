@@ -14,12 +14,14 @@ from experiments.rnn.inference import encode
 from experiments.rnn.network import export_network
 from experiments.rnn_text.config import RNNTextConfig
 from experiments.rnn_text.lesson import EXPERIMENT
-from harness.config import STRICT
+from harness.config import STRICT, OnlyIf
 from harness.errors import UserError
 from harness.experiment import ModelExport, Trained
 from harness.inference.inference import Inference, PredictRequest, Row, config_of
 from harness.tracking.models import LoadedModel
 from models.recurrent import continuation
+
+DRAWN = OnlyIf("temperature above 0", lambda request: request.temperature > 0)
 
 
 def export(config: RNNTextConfig, trained: Trained) -> ModelExport:
@@ -37,7 +39,7 @@ class ContinuationRequest(PredictRequest):
     """Characters to generate."""
     temperature: NonNegativeFloat = 0.8
     """Divisor of the logits: the lower, the less is left to chance (0: the most probable)."""
-    seed: Annotated[int, Ge(0), Le(2**32 - 1)] = 0
+    seed: Annotated[int, Ge(0), Le(2**32 - 1), DRAWN] = 0
     """Seed of the characters that are drawn."""
 
 

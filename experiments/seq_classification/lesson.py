@@ -122,11 +122,9 @@ class SequenceClassification(Experiment[SequenceConfig]):
         """Raise a UserError if no network is as narrow as `match_parameters` asks for."""
         with torch.device("meta"):  # shapes without numbers
             narrowest = num_parameters(self.build_network(config, data, WIDTH_STEP))
-        if 0 < config.match_parameters < narrowest:
-            raise UserError(
-                f"match_parameters={config.match_parameters}: the narrowest network with "
-                f"encoder={config.encoder} has {narrowest:,} parameters"
-            )
+        if 0 < (given := config.match_parameters) < narrowest:
+            smallest = f"encoder={config.encoder} has {narrowest:,} parameters"
+            raise UserError(f"match_parameters={given}: the narrowest network with {smallest}")
 
     # 3 Training: the loss of the task, on batches in which digits may be distorted.
 

@@ -3,16 +3,16 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import NonNegativeInt
 from pydantic.dataclasses import dataclass
 
 from experiments.seq_classification.config import SequenceConfig
-from harness.config import STRICT
+from harness.config import STRICT, ComparisonConfig
 from models.choices import PoolingName
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class EncodersConfig(SequenceConfig):
+class EncodersConfig(SequenceConfig, ComparisonConfig):
     """Train a network to classify sequences, and compare all encoders over seeds."""
 
     entry_point: ClassVar[str] = "seq_encoders"
@@ -26,5 +26,3 @@ class EncodersConfig(SequenceConfig):
 
     match_parameters: NonNegativeInt = 5_000
     pooling: PoolingName = "max"
-    seeds_of_each: PositiveInt = 3
-    """Networks trained with each encoder, with seeds from `seed` upwards."""

@@ -65,6 +65,7 @@ def recipe(config: EncodersConfig, encoder: EncoderName, data: SequenceData) -> 
         encoder=encoder,
         initialisation="auto",
         early_stopping_epochs=0,  # curves of one length
+        seeds_of_each=1,
         **changes,
     )
 

@@ -8,7 +8,13 @@ from collections import Counter
 import pytest
 import torch
 
-from models.ngram import bits_per_symbol, count_ngrams, discount, kneser_ney
+from models.ngram import (
+    bits_per_symbol,
+    count_ngrams,
+    discount,
+    dynamic_bits_per_symbol,
+    kneser_ney,
+)
 
 TEXT = torch.tensor([0, 1, 2, 0, 1, 0, 2, 2, 1, 0, 1, 2, 0, 0, 1, 1, 2, 0, 1, 2] * 3 + [2, 1, 1])
 
@@ -95,3 +101,14 @@ def test_bits_are_those_of_each_symbol_after_those_before_it() -> None:
     padded = [0, 0, *text]
     bits = [-math.log2(probabilities[tuple(padded[i : i + 3])].item()) for i in range(4)]
     assert bits_per_symbol(probabilities, torch.tensor(text)).tolist() == pytest.approx(bits)
+
+
+def test_dynamic_ngrams_are_counted_from_what_was_read_and_nothing_else() -> None:
+    train, test = torch.randint(0, 27, (2, 100), dtype=torch.uint8)
+    bits = dynamic_bits_per_symbol(train, test, order=2, num_symbols=27, update_every=40)
+    expected = []
+    for position in range(100):
+        known = torch.cat([train, test[: position // 40 * 40]])
+        before = int(test[position - 1]) if position else 0
+        expected.append(-kneser_ney(known, 2, 27)[before, int(test[position])].log2().item())
+    assert bits.tolist() == pytest.approx(expected)

@@ -22,6 +22,10 @@ from harness.errors import UserError
             {"cell": "mingru", "initialisation": "orthogonal"},
             "initialisation=orthogonal: .*allowed for rnn, lstm, gru",
         ),
+        (
+            {"task": "copy", "initial_blank_length": 300},
+            "initial_blank_length=300: exceeds blank_length=200",
+        ),
         ({"delay": -1}, "delay=-1"),
         ({"cell": "transformer"}, "cell=transformer"),
         ({"task": "next_character"}, "task=next_character"),

@@ -7,6 +7,7 @@ import pytest
 
 from experiments.rnn_cells.config import RNNCellsConfig
 from experiments.rnn_cells.lesson import COMPARED, EXPERIMENT
+from harness.errors import UserError
 from harness.training.train import train
 from models.size import num_parameters
 
@@ -45,6 +46,15 @@ def test_every_cell_has_as_many_parameters_within_a_few_per_cent(values: dict[st
     for cell in COMPARED:
         network = EXPERIMENT.build_model(EXPERIMENT.with_cell(config, cell, count), data)
         assert num_parameters(network) == pytest.approx(count, rel=0.03)
+
+
+def test_the_largest_seeds_are_used_and_those_beyond_refused_before_any_run() -> None:
+    largest = 2**32 - 1
+    config = RNNCellsConfig(seed=largest - 1, seeds_of_each=2)
+    for cell in COMPARED:
+        EXPERIMENT.with_cell(config, cell, 5_000).replace(seed=largest)
+    with pytest.raises(UserError, match=f"seeds_of_each=2: .* exceed {largest}"):
+        RNNCellsConfig(seed=largest, seeds_of_each=2)
 
 
 def test_the_smallest_network_has_a_counterpart_with_each_cell() -> None:

@@ -18,7 +18,6 @@ from experiments.rnn_text.lesson import EXPERIMENT
 from experiments.rnn_text.streams import Carry, Chunk, Streams
 from harness.errors import UserError
 from harness.training.train import train
-from models.ngram import kneser_ney
 from tests.experiments.conftest import check_resuming
 
 TEXT = "the quick brown fox jumps over the lazy dog while five boxing wizards jump quickly " * 12
@@ -128,21 +127,6 @@ def test_baselines_are_given_the_same_characters(config: RNNTextConfig) -> None:
     # What repeats what was read before costs next to nothing after it.
     assert bits["xz_after_training_bits_per_character"] < 0.3 * bits["xz_bits_per_character"]
     assert 0 < bits["ngram_bits_per_character"] < 2
-
-
-def test_dynamic_ngrams_are_counted_from_what_was_read_and_nothing_else(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(baselines, "NGRAM_UPDATE", 40)
-    monkeypatch.setattr(baselines, "NGRAM_ORDER", 2)
-    train, test = torch.randint(0, 27, (2, 100), dtype=torch.uint8)
-    bits = baselines.dynamic_ngram_bits(train, test)
-    expected = []
-    for position in range(100):
-        known = torch.cat([train, test[: position // 40 * 40]])
-        before = int(test[position - 1]) if position else 0
-        expected.append(-kneser_ney(known, 2, 27)[before, int(test[position])].log2().item())
-    assert bits.tolist() == pytest.approx(expected)
 
 
 def test_interrupted_and_resumed_it_ends_with_the_same_numbers(

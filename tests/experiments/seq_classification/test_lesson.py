@@ -222,6 +222,7 @@ def test_a_regression_has_figures_too(store: Path) -> None:
         ({"level": "harder"}, "level=harder"),
         ({"level": "easy", "task": "adding"}, "level=easy: has no effect"),
         ({"num_marks": 4}, "num_marks=4"),
+        ({"num_marks": 3, "task": "adding"}, "num_marks=3: has no effect"),
         ({"length": 1, "task": "adding"}, "length=1"),
         ({"length": 20}, "length=20: has no effect here; it needs task=adding"),
         ({"distortion": 0.5}, "distortion=0.5: has no effect here; it needs task=digits"),
