@@ -120,7 +120,7 @@ class CNNConfig(
     ema_decay: Rate = 0.995
     dropout_rate: Rate = 0.19
     optimizer: OptimizerName = "muon"
-    """Optimiser; SGD has a Nesterov momentum of 0.9; Muon needs half the epochs of AdamW here."""
+    """Optimiser; SGD has a Nesterov momentum of 0.9; Muon got further with the settings here."""
     label_smoothing: Rate = 0.05
     """Fraction of each training label that is spread over all classes."""
     flip_test_time_augmentation: bool = True

@@ -1,6 +1,7 @@
 """Every choice of every parameter, found by itself, beside the defaults of all others."""
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from typing import Any, Literal, get_args, get_origin
 
@@ -111,6 +112,20 @@ def test_what_has_no_meaning_beside_other_values_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=message):
         config_class(**{**required(config_class), **values})
+
+
+@pytest.mark.parametrize("name", ["moe", "rnn", "seq_classification"])
+def test_splits_of_one_sample_end_with_metrics_and_figures(name: str) -> None:
+    """What only the test split shows, such as its lengths and classes, ends no run."""
+    experiment = EXPERIMENTS[name]
+    sizes = dict.fromkeys(
+        ("num_train", "num_validation", "num_test", "batch_size", "num_epochs"), 1
+    )
+    config = experiment.config_class(**{**experiment.config_class.tiny, **sizes})
+    trained = train(experiment, config)
+    evaluation = experiment.evaluate(config, trained, trained.data.test)
+    assert all(math.isfinite(value) for value in evaluation.metrics.values())
+    assert len(list(experiment.figures(config, trained, evaluation))) > 5
 
 
 @pytest.mark.slow
