@@ -7,7 +7,14 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveIn
 from pydantic.dataclasses import dataclass
 
 from datasets.choices import DatasetName
-from harness.config import STRICT, Configuration, GeneratedDataConfig, OnlyIf, TrainingConfig
+from harness.config import (
+    STRICT,
+    Configuration,
+    GeneratedDataConfig,
+    OnlyIf,
+    TrainingConfig,
+    only_if,
+)
 from models.choices import Mixing
 
 SPARSE = OnlyIf(
@@ -72,8 +79,10 @@ class MoEConfig(PlaneDataConfig, MixtureConfig, TrainingConfig):
     learning_rate: PositiveFloat = 0.1
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
     """Arithmetic of the forward pass; a dozen weights gain nothing from bf16 and lose accuracy."""
-    loss: Annotated[Literal["cross_entropy", "competitive"], SEVERAL] = "cross_entropy"
-    """Cross-entropy of the mixture, or Jacobs' likelihood, for which the experts compete."""
+    loss: Annotated[Literal["cross_entropy", "competitive"], SEVERAL, only_if(mixing="logits")] = (
+        "cross_entropy"
+    )
+    """Cross-entropy of the mixture, or Jacobs' likelihood, which is that of mixed probabilities."""
     balance_loss_weight: Annotated[NonNegativeFloat, SEVERAL] = 0.0
     """Weight of the Switch balance loss."""
     z_loss_weight: Annotated[NonNegativeFloat, SEVERAL] = 0.0

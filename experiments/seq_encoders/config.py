@@ -20,7 +20,7 @@ class EncodersConfig(SequenceConfig, ComparisonConfig):
     examples: ClassVar[tuple[str, ...]] = ("", "--level moderate --num-marks 3")
     tiny: ClassVar[Mapping[str, Any]] = {
         **{name: value for name, value in SequenceConfig.tiny.items() if name != "width"},
-        "match_parameters": 500,
+        "match_parameters": 600,
         "seeds_of_each": 2,
     }
 

@@ -101,6 +101,7 @@ def test_what_a_choice_needs_is_named() -> None:
         (MoEConfig, {"num_experts": 1, "gate_hidden": 4}, "gate_hidden=4: .*num_experts=2 or more"),
         (MoEConfig, {"num_experts": 1, "top_k": 1}, "top_k=1: has no effect"),
         (MoEConfig, {"num_experts": 1, "z_loss_weight": 0.1}, "z_loss_weight=0.1: has no effect"),
+        (MoEConfig, {"loss": "competitive"}, "loss=competitive: .*mixing=logits"),
         (StudyConfig, {"finalists": 0, "final_seeds": 5}, "final_seeds=5: .*finalists=1 or more"),
         (RegistryConfig, {"action": "list", "version": 3}, "version=3: .*action=promote"),
         (PhotographRequest, {"explain_dir": "maps"}, "explain_dir=maps: .*explain=True"),
