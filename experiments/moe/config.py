@@ -7,14 +7,7 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveIn
 from pydantic.dataclasses import dataclass
 
 from datasets.choices import DatasetName
-from harness.config import (
-    STRICT,
-    Configuration,
-    GeneratedDataConfig,
-    OnlyIf,
-    TrainingConfig,
-    only_if,
-)
+from harness.config import STRICT, Configuration, GeneratedDataConfig, OnlyIf, TrainingConfig
 from models.choices import Mixing
 
 SPARSE = OnlyIf(
@@ -22,6 +15,7 @@ SPARSE = OnlyIf(
 )
 
 SEVERAL = OnlyIf("num_experts=2 or more", lambda config: config.num_experts > 1)
+LOGITS = OnlyIf("mixing=logits", lambda config: config.mixing == "logits")
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -79,9 +73,7 @@ class MoEConfig(PlaneDataConfig, MixtureConfig, TrainingConfig):
     learning_rate: PositiveFloat = 0.1
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
     """Arithmetic of the forward pass; a dozen weights gain nothing from bf16 and lose accuracy."""
-    loss: Annotated[Literal["cross_entropy", "competitive"], SEVERAL, only_if(mixing="logits")] = (
-        "cross_entropy"
-    )
+    loss: Annotated[Literal["cross_entropy", "competitive"], LOGITS] = "cross_entropy"
     """Cross-entropy of the mixture, or Jacobs' likelihood, which is that of mixed probabilities."""
     balance_loss_weight: Annotated[NonNegativeFloat, SEVERAL] = 0.0
     """Weight of the Switch balance loss."""
