@@ -210,7 +210,13 @@ CASES: Mapping[str, tuple[Step, ...]] = {
         ),
     ),
     "moe_competitive_exponential": (
-        moe(data="moons", loss="competitive", lr_schedule="exponential", weight_decay=0.01),
+        moe(
+            data="moons",
+            mixing="logits",
+            loss="competitive",
+            lr_schedule="exponential",
+            weight_decay=0.01,
+        ),
     ),
     "moe_gate_hidden_step": (
         moe(
@@ -355,7 +361,7 @@ CASES: Mapping[str, tuple[Step, ...]] = {
     "seq_encoders": (
         Step(
             "experiments.seq_encoders",
-            {**SEQ, **ORDER, "match_parameters": 500, "seeds_of_each": 2},
+            {**SEQ, **ORDER, "match_parameters": 600, "seeds_of_each": 2},
         ),
     ),
     # Every architecture, compared; and the comparison as a command of its own.

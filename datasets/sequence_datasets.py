@@ -8,7 +8,7 @@ a file            one sequence per line, such as `XY,BacXbdcYaE`: its class and 
 import csv
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -28,6 +28,8 @@ VALIDATION_FRACTION = 0.2
 """Fraction of the published training set that is used for validation."""
 MIN_PER_CLASS = 5
 """Sequences of a class that a file needs, so that each split has at least one."""
+MAX_FIELD_SIZE = 2**31 - 1
+"""Characters of a field of a CSV file: as many as the module `csv` counts on every platform."""
 
 
 class SequenceDataset(NamedTuple):
@@ -137,10 +139,8 @@ def from_csv(path: str, seed: int) -> SequenceDataset:
         DataError: the file cannot be read, a line is invalid, or a class has too few lines.
 
     """
-    rows = []
-    lines = io.StringIO(read_text(path), newline="")
-    for number, fields in enumerate(csv.reader(lines), start=1):
-        needed = "class and symbols are needed"
+    rows, needed = [], "class and symbols are needed"
+    for number, fields in csv_rows(read_text(path)):
         if len(fields) != 2:
             raise DataError(f"line {number}: {len(fields)} fields; {needed}")
         label, sequence = (field.strip() for field in fields)
@@ -166,6 +166,22 @@ def from_csv(path: str, seed: int) -> SequenceDataset:
     rest, test = split(np.arange(len(rows)), test_size=0.2, stratify=labels)
     train, validation = split(rest, test_size=0.25, stratify=[labels[i] for i in rest])
     return SequenceDataset(select(train), select(validation), select(test), classes, symbols)
+
+
+def csv_rows(text: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the fields of each line, after its number from 1; blank lines at the end are none.
+
+    Raises:
+        DataError: a line is not valid CSV.
+
+    """
+    csv.field_size_limit(MAX_FIELD_SIZE)
+    reader = csv.reader(io.StringIO(text.rstrip(), newline=""), strict=True)
+    try:
+        for fields in reader:
+            yield reader.line_num, fields
+    except csv.Error as error:
+        raise DataError(f"line {reader.line_num}: {error}") from None
 
 
 def _pad(sequences: Sequence[Tensor], labels: Sequence[int]) -> LabelledSequences:

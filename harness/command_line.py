@@ -6,6 +6,7 @@ import functools
 import gc
 import importlib
 import io
+import logging
 import os
 import re
 import signal
@@ -57,6 +58,8 @@ def run_command(command: Callable[[], object]) -> None:
     os.environ["MPLBACKEND"] = "agg"
     if isinstance(sys.stdout, io.TextIOWrapper):  # a letter that the terminal lacks is escaped
         sys.stdout.reconfigure(errors="backslashreplace")
+    # Warnings are for the user; mlflow.pytorch would silence them where nothing is set up yet.
+    logging.basicConfig(format="%(message)s")
     try:
         command()
     except UserError as error:

@@ -6,6 +6,7 @@ pydantic checks types and ranges on construction, so a configuration that exists
 This module and every `config.py` import nothing heavy: `--help` takes a fraction of a second.
 """
 
+import copy
 import dataclasses
 import difflib
 import inspect
@@ -151,6 +152,13 @@ class Configuration(metaclass=_OneLineErrors):
         """Return a copy with some values changed, validated anew."""
         return type(self)(**{**self.changes(), **changes})
 
+    @classmethod
+    def effective(cls, **values: Any) -> Self:
+        """Return the configuration of those values that have an effect beside the others."""
+        beside = copy.copy(cls())
+        vars(beside).update(values)
+        return cls(**{name: value for name, value in values.items() if beside.has_effect(name)})
+
     def as_name(self) -> str:
         """Return a name that tells this run from others: the entry point and what was changed."""
         return " ".join([self.entry_point, *as_words(self._settings())])
@@ -253,6 +261,21 @@ class TrainingConfig(TrackingConfig, HardwareConfig, LearningRateDecay):
 
 
 C = TypeVar("C", bound=TrainingConfig)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ComparisonConfig(TrainingConfig):
+    """For experiments that train several networks of each kind, to compare the kinds."""
+
+    group: ClassVar[str] = "training"
+
+    seeds_of_each: PositiveInt = 3
+    """Networks of each kind to compare, with seeds from `seed` upwards."""
+
+    @model_validator(mode="after")
+    def _seeds_of_each_are_seeds(self) -> Self:
+        require_seeds(self.seed + self.seeds - 1, "seeds_of_each", self.seeds_of_each)
+        return self
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

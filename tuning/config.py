@@ -9,8 +9,10 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt, model_valida
 from pydantic.dataclasses import dataclass
 
 import experiments
-from harness.config import STRICT, Configuration, Words, nearest, require_seeds
+from harness.config import STRICT, Configuration, OnlyIf, Words, nearest, require_seeds
 from harness.errors import UserError
+
+FINALS = OnlyIf("finalists=1 or more", lambda config: config.finalists > 0)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -64,7 +66,7 @@ class StudyConfig(Configuration):
     """YAML file that narrows or replaces the search space."""
     finalists: NonNegativeInt = 3
     """Best configurations to train again with new seeds (0: no finals, nothing is registered)."""
-    final_seeds: PositiveInt = 3
+    final_seeds: Annotated[PositiveInt, FINALS] = 3
     """New seeds for each of them, from seed + 1 upwards."""
 
     @model_validator(mode="after")

@@ -6,6 +6,7 @@ An input is a photograph, in any format that PIL reads, or a folder, of which ev
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from datasets.images import UnreadableImage
 from experiments.cnn import figures
 from experiments.cnn.config import CNNConfig
 from experiments.cnn.lesson import EXPERIMENT
-from harness.config import STRICT
+from harness.config import STRICT, only_if
 from harness.errors import UserError
 from harness.experiment import ModelExport, Trained
 from harness.inference.inference import Inference, PredictRequest, Row, config_of
@@ -41,7 +42,7 @@ class PhotographRequest(PredictRequest):
 
     explain: bool = False
     """Also draw the class activation maps (Grad-CAM) of each photograph."""
-    explain_dir: str = "grad-cam"
+    explain_dir: Annotated[str, only_if(explain=True)] = "grad-cam"
     """Folder for those figures."""
 
 

@@ -14,6 +14,9 @@ SPARSE = OnlyIf(
     "a top_k from 1 to num_experts - 1", lambda config: 0 < config.top_k < config.num_experts
 )
 
+SEVERAL = OnlyIf("num_experts=2 or more", lambda config: config.num_experts > 1)
+LOGITS = OnlyIf("mixing=logits", lambda config: config.mixing == "logits")
+
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class PlaneDataConfig(GeneratedDataConfig):
@@ -34,13 +37,13 @@ class MixtureConfig(Configuration):
 
     num_experts: PositiveInt = 2
     """Number of linear experts, K."""
-    mixing: Mixing = "probabilities"
+    mixing: Annotated[Mixing, SEVERAL] = "probabilities"
     """What the gate averages: the experts' probabilities, or their logits before the sigmoid."""
-    gate_hidden: NonNegativeInt = 0
+    gate_hidden: Annotated[NonNegativeInt, SEVERAL] = 0
     """Units of the gate's hidden layer (0: a linear gate)."""
     gate_temperature: PositiveFloat = 30.0
     """Temperature of the gate's softmax and slope of the experts when training starts."""
-    top_k: NonNegativeInt = 0
+    top_k: Annotated[NonNegativeInt, SEVERAL] = 0
     """Experts that each point is routed to (0: all of them)."""
     routing_noise: Annotated[NonNegativeFloat, SPARSE] = 0.0
     """Standard deviation of the noise on the gate's logits in training (needs top_k)."""
@@ -70,11 +73,11 @@ class MoEConfig(PlaneDataConfig, MixtureConfig, TrainingConfig):
     learning_rate: PositiveFloat = 0.1
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
     """Arithmetic of the forward pass; a dozen weights gain nothing from bf16 and lose accuracy."""
-    loss: Literal["cross_entropy", "competitive"] = "cross_entropy"
-    """Cross-entropy of the mixture, or Jacobs' likelihood, for which the experts compete."""
-    balance_loss_weight: NonNegativeFloat = 0.0
+    loss: Annotated[Literal["cross_entropy", "competitive"], LOGITS] = "cross_entropy"
+    """Cross-entropy of the mixture, or Jacobs' likelihood, which is that of mixed probabilities."""
+    balance_loss_weight: Annotated[NonNegativeFloat, SEVERAL] = 0.0
     """Weight of the Switch balance loss."""
-    z_loss_weight: NonNegativeFloat = 0.0
+    z_loss_weight: Annotated[NonNegativeFloat, SEVERAL] = 0.0
     """Weight of the z-loss on the gate's logits."""
     restarts: PositiveInt = 16
     """Initialisations trained at once; the best by validation loss is kept."""

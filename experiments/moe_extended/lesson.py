@@ -21,12 +21,10 @@ NUMBERS_OF_EXPERTS = (1, 2, 3, 4, 6, 8)  # those below `num_experts` are compare
 
 def with_experts(config: MoEConfig, num_experts: int, gate_hidden: int) -> MoEConfig:
     """Return the configuration for other sizes; up to `top_k` experts, all of them are used."""
-    parameters = config.as_parameters()
-    if num_experts <= config.top_k:
-        for name in ("top_k", "routing_noise", "bias_update_rate"):
-            parameters.pop(name, None)
     changes = {"num_experts": num_experts, "gate_hidden": gate_hidden, "animation": False}
-    return MoEConfig(**{**parameters, **changes})
+    if num_experts <= config.top_k:
+        changes["top_k"] = 0
+    return MoEConfig.effective(**{**config.as_parameters(), **changes})
 
 
 def legend(metric: str) -> str:

@@ -1,7 +1,7 @@
 """What recurrent networks can be told, and what the tasks of memory add to it."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from pydantic.dataclasses import dataclass
@@ -40,13 +40,13 @@ class RecurrentConfig(DropoutConfig, OptimizerConfig, TrainingConfig):
     """Size of the embedding of characters (0: one-hot vectors)."""
     dropout_rate: Rate = 0.0
     """Fraction of embedding, hidden units between layers, and output that dropout zeroes."""
-    initialisation: Initialisation = "orthogonal"
-    """How the recurrent weights are initialised."""
+    initialisation: Literal["auto", Initialisation] = "auto"
+    """Recurrent weights at the start (auto: orthogonal, or chrono where that is not defined)."""
     gradient_clip_norm: NonNegativeFloat = 1.0
 
     @model_validator(mode="after")
     def _initialisation_suits_cell(self) -> "RecurrentConfig":
-        if not suits(self.cell, self.initialisation):
+        if self.initialisation != "auto" and not suits(self.cell, self.initialisation):
             cells = ", ".join(CELLS_FOR_INITIALISATION[self.initialisation])
             raise ValueError(
                 f"initialisation={self.initialisation}: is not defined for cell={self.cell}; "
@@ -83,6 +83,11 @@ class MemoryTaskConfig(GeneratedDataConfig):
 
     @model_validator(mode="after")
     def _lengths_and_delays_agree(self) -> "MemoryTaskConfig":
+        initial = self.changes().get("initial_blank_length", 0)
+        if initial > self.blank_length:
+            raise ValueError(
+                f"initial_blank_length={initial}: exceeds blank_length={self.blank_length}"
+            )
         if self.task == "copy":
             return self
         if self.min_length > self.length:

@@ -93,7 +93,7 @@ class MemoryTasks(Experiment[RNNConfig]):
     The default GRU echoes every letter after 4 steps, in sequences sixteen times as long as in
     training with an accuracy of 0.999997 (5 seeds). An LSTM of 128 units copies 10 symbols over 200
     blanks with 0.99996, and fails over 3,200 (0.134; chance is 1/8). It is trained on few blanks
-    first, and then on more and more (curriculum.py); otherwise it does not learn in the same time.
+    first, and then on more and more (curriculum.py); without, it learned nothing in the same time.
     """
 
     config_class = RNNConfig

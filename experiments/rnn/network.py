@@ -1,5 +1,7 @@
 """Recurrent networks over characters: how they are built, looked into and exported."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -8,6 +10,7 @@ from datasets.characters import ALPHABET, VOCABULARY_SIZE, Vocabulary
 from experiments.rnn.config import RecurrentConfig
 from experiments.rnn.figures import BLANK
 from harness.experiment import ModelExport, Trained
+from models.choices import default_initialisation, suits
 from models.inspection.sequential import gradient_by_lag
 from models.recurrent import ExportableRNN, RecurrentNetwork
 
@@ -21,6 +24,10 @@ def build_network(
     config: RecurrentConfig, *, horizon: int, num_conditions: int = 0
 ) -> RecurrentNetwork:
     """Return a network over the 27 characters, freshly initialised; see `RecurrentNetwork`."""
+    initialisation = config.initialisation
+    if initialisation == "auto":
+        is_defined = suits(config.cell, "orthogonal")
+        initialisation = "orthogonal" if is_defined else default_initialisation(config.cell)
     return RecurrentNetwork(
         num_symbols=VOCABULARY_SIZE,
         cell=config.cell,
@@ -29,7 +36,7 @@ def build_network(
         embedding_size=config.embedding_size,
         num_conditions=num_conditions,
         dropout_rate=config.dropout_rate,
-        initialisation=config.initialisation,
+        initialisation=initialisation,
         horizon=max(3, horizon),  # the fewest steps that chrono is defined for
     )
 
@@ -60,12 +67,14 @@ def hidden_units(
     return hidden[0].numpy(), VISIBLE.decode(symbols[0]), VISIBLE.decode(predicted[0])
 
 
-def export_network(network: RecurrentNetwork, example_input: Tensor) -> ModelExport:
+def export_network(
+    network: RecurrentNetwork, example_input: Tensor, **metadata: Any
+) -> ModelExport:
     """Return a network as it is logged: integers (B, T) to logits (B, T, 27)."""
     return ModelExport(
         module=ExportableRNN(network),
         example_input=example_input.numpy(),
         dynamic_dims=(0, 1),
         weights_prefix="network.",
-        metadata={"symbols": ALPHABET},
+        metadata={"symbols": ALPHABET, **metadata},
     )

@@ -8,8 +8,8 @@ from harness.search_space import Range, SearchSpace, choice, learning_rate_decay
 SPACE = SearchSpace(
     {
         "cell": choice("gru", "lstm", "rnn"),
-        # Chrono and identity are not defined for all of these cells.
-        "initialisation": choice("orthogonal", "default"),
+        # Auto is orthogonal for these cells; chrono and identity are not defined for all of them.
+        "initialisation": choice("auto", "default"),
         "hidden_size": choice(32, 64, 128, 256),
         "num_layers": choice(1, 2),
         "batch_size": choice(32, 64, 128),

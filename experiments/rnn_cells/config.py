@@ -2,25 +2,16 @@
 
 from typing import ClassVar
 
-from pydantic import PositiveInt, model_validator
 from pydantic.dataclasses import dataclass
 
 from experiments.rnn.config import RNNConfig
-from harness.config import STRICT, require_seeds
+from harness.config import STRICT, ComparisonConfig
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class RNNCellsConfig(RNNConfig):
-    """Train a recurrent network, and compare kinds of cells over seeds."""
+class RNNCellsConfig(RNNConfig, ComparisonConfig):
+    """Train a recurrent network, and compare kinds of cells of as many parameters over seeds."""
 
     entry_point: ClassVar[str] = "rnn_cells"
     group: ClassVar[str] = "training"
     examples: ClassVar[tuple[str, ...]] = ("", "--task variable_echo --length 20 --seeds-of-each 5")
-
-    seeds_of_each: PositiveInt = 3
-    """Networks of each kind of cell to compare, with seeds from `seed` upwards."""
-
-    @model_validator(mode="after")
-    def _seeds_of_each_are_seeds(self) -> "RNNCellsConfig":
-        require_seeds(self.seed, "seeds_of_each", self.seeds_of_each)
-        return self

@@ -1,7 +1,9 @@
-"""RNN, LSTM and GRU side by side: the same task and configuration, several seeds of each.
+"""RNN, LSTM and GRU side by side: the same task, about as many parameters, several seeds of each.
 
 One network is trained and evaluated as in `MemoryTasks`; then several of each kind of cell are
-trained, and their accuracies on the validation split compared epoch by epoch.
+trained, and their accuracies on the validation split compared epoch by epoch. An LSTM has four
+times the weights of an RNN of its size: so each cell has the hidden units with which its network
+comes nearest to the parameters of the one network. All else, such as the learning rate, is equal.
 """
 
 import dataclasses
@@ -18,6 +20,7 @@ from harness.experiment import NamedFigure, Trained
 from harness.figures import training
 from harness.training.train import train_with_seeds
 from models.choices import CellName, suits
+from models.size import matching_width, num_parameters
 
 COMPARED: tuple[CellName, ...] = ("rnn", "lstm", "gru")
 
@@ -27,7 +30,7 @@ class CellEvaluation(MemoryEvaluation):
     """The evaluation of the one network, and the comparison of the cells."""
 
     val_accuracies: Mapping[str, np.ndarray]
-    """(seeds, epochs) for each cell."""
+    """(seeds, epochs) for each cell, such as `lstm, 56 units`."""
 
 
 class CellComparison(MemoryTasks):
@@ -41,20 +44,37 @@ class CellComparison(MemoryTasks):
         """Evaluate the one network, then train several of each cell."""
         evaluation = super().evaluate(config, trained, test)
         metrics, val_accuracies = dict(evaluation.metrics), {}
+        count = num_parameters(trained.model)
         for cell in COMPARED:
-            usable = suits(cell, config.initialisation)
-            of_cell = config.replace(
-                cell=cell,
-                initialisation=config.initialisation if usable else "default",
-                early_stopping_epochs=0,  # curves of one length
-            )
+            of_cell = self.with_cell(config, cell, count)
             networks = train_with_seeds(self, of_cell, trained.config.seeds_of_each)
             curves = np.stack([each.history.column("val/accuracy") for each in networks])
-            metrics[f"by_cell/{cell}_val_accuracy_mean"] = float(curves[:, -1].mean())
-            metrics[f"by_cell/{cell}_val_accuracy_std"] = sample_std(curves[:, -1].tolist())
-            val_accuracies[cell] = curves
-        changed = {"metrics": metrics, "val_accuracies": val_accuracies}
+            measured = {
+                "val_accuracy_mean": float(curves[:, -1].mean()),
+                "val_accuracy_std": sample_std(curves[:, -1].tolist()),
+                "hidden_size": of_cell.hidden_size,
+                "num_parameters": num_parameters(networks[0].model),
+            }
+            metrics |= {f"by_cell/{cell}_{name}": value for name, value in measured.items()}
+            val_accuracies[f"{cell}, {of_cell.hidden_size} units"] = curves
+        means = [f"{name}: {curves[:, -1].mean():.4f}" for name, curves in val_accuracies.items()]
+        headline = f"{evaluation.headline} Validation accuracy by cell: {'; '.join(means)}."
+        changed = {"metrics": metrics, "val_accuracies": val_accuracies, "headline": headline}
         return CellEvaluation(**{**vars(evaluation), **changed})
+
+    def with_cell(self, config: RNNConfig, cell: CellName, count: int) -> RNNConfig:
+        """Return the configuration of a network with this cell and about `count` parameters."""
+        usable = config.initialisation == "auto" or suits(cell, config.initialisation)
+        of_cell = config.replace(
+            cell=cell,
+            initialisation=config.initialisation if usable else "auto",
+            early_stopping_epochs=0,  # curves of one length
+            seeds_of_each=1,
+        )
+        units = matching_width(
+            lambda units: self.build_model(of_cell.replace(hidden_size=units), None), count
+        )
+        return of_cell.replace(hidden_size=units)
 
     # 5 Figures
 

@@ -2,11 +2,10 @@
 
 import lzma
 
-import torch
 from torch import Tensor
 
 from datasets.characters import VOCABULARY_SIZE, Vocabulary
-from models.ngram import bits_per_symbol, kneser_ney
+from models.ngram import bits_per_symbol, dynamic_bits_per_symbol, kneser_ney
 
 NGRAM_ORDER = 5
 NGRAM_UPDATE = 10_000
@@ -26,19 +25,10 @@ def bits_per_character(train: Tensor, test: Tensor) -> dict[str, float]:
         for text in (last, first + last, first)
     )
     ngrams = kneser_ney(train, NGRAM_ORDER, VOCABULARY_SIZE)
+    dynamic = dynamic_bits_per_symbol(train, test, NGRAM_ORDER, VOCABULARY_SIZE, NGRAM_UPDATE)
     return {
         "ngram_bits_per_character": bits_per_symbol(ngrams, test).mean().item(),
-        "dynamic_ngram_bits_per_character": dynamic_ngram_bits(train, test).mean().item(),
+        "dynamic_ngram_bits_per_character": dynamic.mean().item(),
         "xz_bits_per_character": alone / len(last),
         "xz_after_training_bits_per_character": (both - before) / len(last),
     }
-
-
-def dynamic_ngram_bits(train: Tensor, test: Tensor) -> Tensor:
-    """Return the bits of each test character, (N,), of a model that is updated with those read."""
-    bits = []
-    for start in range(0, len(test), NGRAM_UPDATE):
-        end = start + NGRAM_UPDATE
-        ngrams = kneser_ney(torch.cat([train, test[:start]]), NGRAM_ORDER, VOCABULARY_SIZE)
-        bits.append(bits_per_symbol(ngrams, test[:end])[start:])
-    return torch.cat(bits)

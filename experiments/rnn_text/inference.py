@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from typing import Annotated
 
 import torch
 from pydantic import NonNegativeFloat, PositiveInt
@@ -12,17 +13,21 @@ from experiments.rnn.inference import encode
 from experiments.rnn.network import export_network
 from experiments.rnn_text.config import RNNTextConfig
 from experiments.rnn_text.lesson import EXPERIMENT
-from harness.config import STRICT, Seed
+from harness.config import STRICT, OnlyIf, Seed
+from harness.errors import UserError
 from harness.experiment import ModelExport, Trained
 from harness.inference.inference import Inference, PredictRequest, Row, config_of
 from harness.tracking.models import LoadedModel
 from models.recurrent import continuation
 
+DRAWN = OnlyIf("temperature above 0", lambda request: request.temperature > 0)
+
 
 def export(config: RNNTextConfig, trained: Trained) -> ModelExport:
     """Return the network: integers (B, T) to logits of the next character (B, T, 27)."""
     words = Vocabulary().encode("the quick brown fox jumps over the lazy dog ")
-    return export_network(trained.model, words.view(2, -1))
+    share = trained.data.dropped_share
+    return export_network(trained.model, words.view(2, -1), dropped_character_share=share)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -33,7 +38,7 @@ class ContinuationRequest(PredictRequest):
     """Characters to generate."""
     temperature: NonNegativeFloat = 0.8
     """Divisor of the logits: the lower, the less is left to chance (0: the most probable)."""
-    seed: Seed = 0
+    seed: Annotated[Seed, DRAWN] = 0
     """Seed of the characters that are drawn."""
 
 
@@ -55,7 +60,13 @@ def characters(request: ContinuationRequest, model: LoadedModel, prompt: str) ->
     network = EXPERIMENT.restore_model(config_of(model, EXPERIMENT), None, model.weights)
     generator = torch.Generator().manual_seed(request.seed)
     temperatures = torch.tensor([request.temperature])
-    samples = continuation(network, encode(prompt), temperatures, generator)
+    try:
+        symbols = encode(prompt)
+    except UserError as error:
+        share = model.metadata.get("dropped_character_share", 0)
+        trained = f"{100 * share:.1f} % of the text that it was trained on"
+        raise UserError(f"{error}; this model knows no others, and {trained} was dropped") from None
+    samples = continuation(network, symbols, temperatures, generator)
     for symbol in itertools.islice(samples, request.num_characters):
         yield Vocabulary().decode(symbol[0])
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from datasets.corpus import contiguous_chunks
+from harness.experiment import Splits
 from models.recurrent import State
 
 
@@ -18,6 +19,14 @@ class Text(NamedTuple):
 
     symbols: Tensor
     """(N,) uint8."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TextSplits(Splits[Text]):
+    """The three thirds, and what was left out of them."""
+
+    dropped_share: float
+    """Fraction of the text's characters that are dropped, see `datasets.corpus.Corpus`."""
 
 
 @dataclasses.dataclass

@@ -10,10 +10,9 @@ mark in its state until the last step.
 Letters: N sequences of a split, B of a batch, T steps, C channels, K outputs.
 """
 
-import bisect
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
@@ -26,6 +25,7 @@ from experiments.seq_classification import figures
 from experiments.seq_classification.config import SequenceConfig
 from experiments.seq_classification.inspection import inspect
 from experiments.seq_classification.tasks import TASKS, SequenceData
+from harness.errors import UserError
 from harness.experiment import Evaluation, Experiment, NamedFigure, Trained
 from harness.figures import training
 from harness.training.batches import Batches, MappedBatches, TensorBatches
@@ -33,6 +33,10 @@ from harness.training.history import History
 from harness.training.metrics import StepOutput, fraction
 from models.choices import default_initialisation
 from models.sequence_classifier import SequenceClassifier
+from models.size import matching_width, num_parameters
+
+WIDTH_STEP = 4
+"""What a width that matches a number of parameters is a multiple of: a transformer's heads."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,24 +46,6 @@ class SequenceEvaluation(Evaluation):
     test: LabelledSequences
     outputs: Tensor
     """(N, K)."""
-
-
-def num_parameters(model: nn.Module) -> int:
-    """Count the parameters."""
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
-def matching_width(build: Callable[..., nn.Module], count: int) -> int:
-    """Return the width with which a network comes nearest to a number of parameters."""
-
-    def parameters_of(width: int) -> int:
-        with torch.device("meta"):  # shapes without numbers
-            return num_parameters(build(width=width))
-
-    widths = range(4, 513, 4)
-    above = bisect.bisect_left(widths, count, key=parameters_of)
-    nearest = widths[max(0, above - 1) : above + 1]
-    return min(nearest, key=lambda width: abs(parameters_of(width) - count))
 
 
 @torch.inference_mode()
@@ -91,7 +77,9 @@ class SequenceClassification(Experiment[SequenceConfig]):
 
     def load_data(self, config: SequenceConfig) -> SequenceData:
         """Return symbols (N, T) or channels (N, T, C), lengths (N,) and labels (N,) by split."""
-        return TASKS[config.task].load(config)
+        data = TASKS[config.task].load(config)
+        self.check_size(config, data)
+        return data
 
     def data_bytes(self, config: SequenceConfig) -> int:
         """Return the size of generated sequences: one int64, or two float32, for each step."""
@@ -101,15 +89,29 @@ class SequenceClassification(Experiment[SequenceConfig]):
 
     def build_model(self, config: SequenceConfig, data: SequenceData) -> SequenceClassifier:
         """Return a network of the width that is given, or that matches a number of parameters."""
+        build = partial(self.build_network, config, data)
+        width = config.width
+        if config.match_parameters:
+            width = matching_width(build, config.match_parameters, multiple_of=WIDTH_STEP)
+        model = build(width)
+        if isinstance(data.train, LabelledSequences) and not data.symbols:
+            # Recorded channels have units of their own.
+            model.standardize.fit(data.train.inputs, data.train.lengths)
+        return model
+
+    def build_network(
+        self, config: SequenceConfig, data: SequenceData, width: int
+    ) -> SequenceClassifier:
+        """Return a network of a width, freshly initialised."""
         initialisation = config.initialisation
         if initialisation == "auto":
             initialisation = default_initialisation(config.encoder)
-        build = partial(
-            SequenceClassifier,
+        return SequenceClassifier(
             num_symbols=len(data.symbols),
             num_channels=data.num_channels,
             encoder=config.encoder,
             pooling=config.pooling,
+            width=width,
             num_layers=config.num_layers,
             num_outputs=len(data.classes) or 1,
             dropout_rate=config.dropout_rate,
@@ -119,14 +121,14 @@ class SequenceClassification(Experiment[SequenceConfig]):
             noise=config.noise,
             offset=config.offset,
         )
-        width = config.width
-        if config.match_parameters:
-            width = matching_width(build, config.match_parameters)
-        model = build(width=width)
-        if isinstance(data.train, LabelledSequences) and not data.symbols:
-            # Recorded channels have units of their own.
-            model.standardize.fit(data.train.inputs, data.train.lengths)
-        return model
+
+    def check_size(self, config: SequenceConfig, data: SequenceData) -> None:
+        """Raise a UserError if no network is as narrow as `match_parameters` asks for."""
+        with torch.device("meta"):  # shapes without numbers
+            narrowest = num_parameters(self.build_network(config, data, WIDTH_STEP))
+        if 0 < (given := config.match_parameters) < narrowest:
+            smallest = f"encoder={config.encoder} has {narrowest:,} parameters"
+            raise UserError(f"match_parameters={given}: the narrowest network with {smallest}")
 
     # 3 Training: the loss of the task, on batches in which digits may be distorted.
 

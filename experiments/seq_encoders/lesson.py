@@ -21,7 +21,6 @@ from experiments.seq_classification.config import SequenceConfig
 from experiments.seq_classification.lesson import (
     SequenceClassification,
     SequenceEvaluation,
-    num_parameters,
     sequences_to_solve,
 )
 from experiments.seq_classification.tasks import TASKS, SequenceData
@@ -31,6 +30,7 @@ from harness.experiment import NamedFigure, Trained
 from harness.figures import training
 from harness.training.train import train_with_seeds
 from models.choices import ENCODERS, EncoderName, is_recurrent
+from models.size import num_parameters
 
 LENGTHS = (32, 64, 128, 256, 512, 1024)
 """Steps of the sequences whose prediction is timed."""
@@ -65,6 +65,7 @@ def recipe(config: EncodersConfig, encoder: EncoderName, data: SequenceData) -> 
         encoder=encoder,
         initialisation="auto",
         early_stopping_epochs=0,  # curves of one length
+        seeds_of_each=1,
         **changes,
     )
 
@@ -98,14 +99,27 @@ def encoder_metrics(accuracies: np.ndarray, solved: np.ndarray) -> dict[str, flo
     return metrics
 
 
-class EncoderComparison(SequenceClassification):
-    """Which encoder solves a task from the fewest sequences, and which is fastest."""
+class OneOfTheEncoders(SequenceClassification):
+    """A network of the comparison, which its progress bar names."""
 
     config_class = EncodersConfig
 
     def title(self, config: SequenceConfig) -> str:
         """Return what the progress bar says."""
         return f"{self.name}, {config.encoder}, seed {config.seed}"
+
+
+class EncoderComparison(OneOfTheEncoders):
+    """Which encoder solves a task from the fewest sequences, and which is fastest."""
+
+    # 1 Data
+
+    def load_data(self, config: Any) -> SequenceData:
+        """Return the splits; a UserError where an encoder cannot be as small as is asked for."""
+        data = super().load_data(config)
+        for encoder in ENCODERS:
+            self.check_size(recipe(config, encoder, data), data)
+        return data
 
     # 4 Evaluation: encoders are compared on validation; the test split is for the one network.
 
@@ -117,7 +131,8 @@ class EncoderComparison(SequenceClassification):
         data, metrics = trained.data, dict(evaluation.metrics)
         accuracies, solved, times = {}, {}, {}
         for encoder in ENCODERS:
-            networks = train_with_seeds(self, recipe(config, encoder, data), config.seeds_of_each)
+            of_encoder = recipe(config, encoder, data)
+            networks = train_with_seeds(OneOfTheEncoders(), of_encoder, config.seeds_of_each)
             histories = [network.history for network in networks]
             accuracies[encoder] = np.stack([each.column("val/accuracy") for each in histories])
             solved[encoder] = np.array([sequences_to_solve(config, each) for each in histories])

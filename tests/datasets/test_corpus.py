@@ -1,5 +1,6 @@
 """Texts: reading, cleaning, thirds and chunks."""
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,38 @@ def test_a_text_is_split_into_thirds(tmp_path: Path) -> None:
     path = tmp_path / "text.txt"
     path.write_text("abcdefghij!")
     corpus = load_corpus(str(path), min_length=3)
-    assert ["".join(Vocabulary().decode(part)) for part in corpus] == ["abc", "def", "ghi"]
+    assert ["".join(Vocabulary().decode(part)) for part in corpus[:3]] == ["abc", "def", "ghi"]
+
+
+@pytest.mark.parametrize(
+    ("text", "share", "listed"),
+    [
+        ("Grün ist 1 Größe, größer als grau.", 7 / 28, "ü ö ß , ."),
+        ("가나 다라 lstm", 4 / 8, "가 나 다 라"),
+        ("Only Latin letters and 12 digits", 0, ""),
+    ],
+)
+def test_what_is_dropped_is_counted_and_listed(
+    text: str, share: float, listed: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text(text * 9)
+    with caplog.at_level(logging.WARNING):
+        assert load_corpus(str(path), min_length=3).dropped_share == pytest.approx(share)
+    if not listed:
+        assert not caplog.messages
+        return
+    (message,) = caplog.messages
+    assert f"{100 * share:.1f} % of its characters" in message
+    assert all(character in message for character in listed.split())
+
+
+def test_byte_order_marks_are_no_characters(tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_bytes(b"\xef\xbb\xbfabc\n\xef\xbb\xbfdef\nghi")  # two files, one behind the other
+    corpus = load_corpus(str(path), min_length=3)
+    assert corpus.dropped_share == 0
+    assert Vocabulary().decode(torch.cat(corpus[:3])) == "abc def g"
 
 
 def test_the_text_that_comes_with_python_is_english() -> None:

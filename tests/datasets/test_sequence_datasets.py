@@ -85,8 +85,26 @@ def test_the_splits_of_a_file_are_stratified_by_class(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("lines", "symbols"),
+    [
+        (["\ufeffA,ab", "B,ba"] * 5, "ab"),  # several files, one behind the other
+        (["A,ab", "B,ba"] * 5 + ["", "  ", ""], "ab"),
+        (["A,ab", "B,ba"] * 5 + ["A," + "c" * 140_000], "abc"),
+    ],
+    ids=["byte-order marks", "blank lines at the end", "a long line"],
+)
+def test_an_odd_file_is_read(lines: list[str], symbols: str, tmp_path: Path) -> None:
+    data = sequence_datasets.from_csv(write(tmp_path, *lines), seed=0)
+    assert data.classes == ("A", "B")
+    assert data.symbols == symbols
+    assert sum(len(split.labels) for split in data[:3]) == sum("," in line for line in lines)
+
+
+@pytest.mark.parametrize(
     ("lines", "message"),
     [
+        (["a,xy", "", "b,xy"], "line 2: 0 fields"),
+        (["a,xy", 'b,"x"y', "b,xy"], "line 2: ',' expected after"),
         (["a,xy", "b"], "line 2: 1 fields"),
         (["a,xy", "b,x,y"], "line 2: 3 fields"),
         (["a,xy", ",xy"], "line 2: no class"),

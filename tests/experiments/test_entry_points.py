@@ -22,6 +22,8 @@ from PIL import Image
 import experiments
 from harness import project
 from harness.run_experiment import run_experiment
+from harness.training.device import seed_everything
+from harness.training.train import train
 from tests.conftest import ROOT
 
 ENTRY_POINTS = list(yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"])
@@ -118,6 +120,24 @@ def test_it_keeps_the_contract(finished: Run) -> None:
     assert {"best/epoch", "num_parameters", "flops_per_sample"} <= metrics
     assert any(name.startswith("test/") for name in metrics)
     assert {d.tags[0].value for d in finished.inputs.dataset_inputs} >= {"train", "test"}
+
+
+def test_untracked_it_has_the_same_numbers(finished: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the last digit, whatever was drawn from the random streams before the evaluation."""
+    monkeypatch.chdir(ROOT)
+    experiment = EXPERIMENTS[finished.data.tags["entry_point"]]
+    config = experiment.config_class(**experiment.config_class.tiny)
+    trained = train(experiment, config)
+    for name in trained.history.rows[0]:
+        if "second" not in name:  # times are never the same
+            logged = MlflowClient().get_metric_history(finished.info.run_id, name)
+            assert [metric.value for metric in logged] == trained.history.column(name).tolist()
+    seed_everything(99)
+    evaluation = experiment.evaluate(config, trained, trained.data.test)
+    assert {k: finished.data.metrics[k] for k in evaluation.metrics} == evaluation.metrics
+    for name, values in evaluation.series.items():
+        logged = MlflowClient().get_metric_history(finished.info.run_id, name)
+        assert {metric.step: metric.value for metric in logged} == values
 
 
 def test_its_pictures_are_readable_and_not_blank(finished: Run) -> None:

@@ -1,26 +1,34 @@
 """Runs in MLflow: how they begin, what they hold, how they end."""
 
+import dataclasses
 import multiprocessing
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import mlflow
+import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 from mlflow.entities import Run as MlflowRun
 from mlflow.tracking import MlflowClient
+from PIL import Image
 from sqlalchemy import text
 from torch import nn
 
+from harness import run_experiment as run_module
 from harness.errors import UserError
+from harness.experiment import Animation, Evaluation, NamedFigure, Trained
 from harness.run_experiment import run_experiment
 from harness.signals import Terminated
 from harness.tracking.lifecycle import track
-from harness.tracking.run import model_of
+from harness.tracking.run import Run, model_of
+from harness.training.checkpoint import Checkpoint, random_state
 from harness.training.metrics import StepOutput
-from tests.harness.small import EXPERIMENT, FitALine, SmallConfig, squared_error
+from tests.harness.small import EXPERIMENT, FitALine, Line, SmallConfig, squared_error
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +60,55 @@ def test_a_run_holds_its_configuration_and_its_epochs(store: Path) -> None:
     assert run.data.tags["seed"] == "3"
     for name in ("train/loss", "val/loss", "learning_rate", "epoch_seconds", "samples_per_second"):
         assert [step for step, _ in history(run.info.run_id, name)] == [1, 2, 3, 4]
+
+
+class RecordsEverything(FitALine):
+    """Fit a line, with something for each method that records."""
+
+    def evaluate(self, config: SmallConfig, trained: Trained, test: Line) -> Evaluation:
+        evaluation = super().evaluate(config, trained, test)
+        table, series = {"table": {"x": [1.0, 2.0]}}, {"series": {1: 0.5, 2: 0.25}}
+        return dataclasses.replace(evaluation, tables=table, series=series)
+
+    def figures(self, *_: Any) -> Iterator[NamedFigure]:
+        figure = Figure()
+        figure.add_subplot().plot(np.arange(9))
+        yield "figure", figure
+        frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+        yield "animation", Animation(frames, milliseconds=10)
+
+
+def test_nothing_that_records_touches_a_random_stream(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every method of a run, found by itself, and what is called to log the data."""
+    called = set()
+
+    def streams() -> list[str]:
+        state = random_state()
+        keys, *rest = state["numpy"]
+        return [str(state["python"]), str([keys.tolist(), rest]), str(state["torch"].tolist())]
+
+    def watch(owner: Any, name: str) -> None:
+        original = getattr(owner, name)
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            before = streams()
+            result = original(*args, **kwargs)
+            assert streams() == before, name
+            called.add(name)
+            return result
+
+        monkeypatch.setattr(owner, name, watched)
+
+    methods = {name for name in vars(Run) if not name.startswith("_")}
+    for name in methods:
+        watch(Run, name)
+    watch(run_module, "log_split")
+    watch(Checkpoint, "offer")
+    watch(Checkpoint, "flush")
+    run_experiment(RecordsEverything(), SmallConfig(seeds=2, checkpoint_seconds=0.0))
+    assert called >= (methods - {"load_history"}) | {"log_split", "offer"}
 
 
 def test_values_that_mlflow_run_has_logged_as_text_stay(

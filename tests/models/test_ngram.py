@@ -2,12 +2,19 @@
 
 import itertools
 import math
+import random
 from collections import Counter
 
 import pytest
 import torch
 
-from models.ngram import bits_per_symbol, count_ngrams, discount, kneser_ney
+from models.ngram import (
+    bits_per_symbol,
+    count_ngrams,
+    discount,
+    dynamic_bits_per_symbol,
+    kneser_ney,
+)
 
 TEXT = torch.tensor([0, 1, 2, 0, 1, 0, 2, 2, 1, 0, 1, 2, 0, 0, 1, 1, 2, 0, 1, 2] * 3 + [2, 1, 1])
 
@@ -24,11 +31,12 @@ def by_hand(
         longer = {tuple(text[i : i + order + 1]) for i in range(len(text) - order)}
         counts = Counter(gram[1:] for gram in longer)
     n = Counter(counts.values())
-    part = max(n[1], 1) / (max(n[1], 1) + 2 * max(n[2], 1))
-    taken = {0: 0.0}
-    for c in (1, 2, 3):
-        value = c - (c + 1) * part * max(n[c + 1], 1) / max(n[c], 1)
-        taken[c] = min(max(value, 0.0), c)
+    taken = {0: 0.0, 1: 0.5, 2: 1.0, 3: 1.5}  # unless they can be estimated
+    if all(n[c] for c in (1, 2, 3, 4)):
+        part = n[1] / (n[1] + 2 * n[2])
+        estimated = {c: c - (c + 1) * part * n[c + 1] / n[c] for c in (1, 2, 3)}
+        if min(estimated.values()) > 0:
+            taken |= estimated
     following = {s: counts[(*context, s)] for s in range(3)}
     total = sum(following.values())
     lower = by_hand(text, context[1:], symbol, highest=False) if context else 1 / 3
@@ -54,10 +62,31 @@ def test_ngrams_are_counted() -> None:
     assert counts.tolist() == [[0, 2, 0], [1, 0, 1], [0, 0, 0]]
 
 
-def test_a_discount_is_at_most_its_count() -> None:
-    taken = discount(torch.tensor([1, 2, 2, 2, 3, 3, 3, 3, 3, 3]))
-    assert taken[0] == 0
-    assert ((taken >= 0) & (taken <= torch.arange(4))).all()
+@pytest.mark.parametrize(
+    ("frequencies", "estimated"),
+    [
+        ((40, 20, 10, 5), (0.5, 1.25, 2.0)),
+        ((40, 20, 10, 0), None),  # no count of four
+        ((10, 5, 40, 5), None),  # nothing would be taken from a count of two
+        ((0, 0, 0, 0), None),
+    ],
+)
+def test_discounts_are_estimated_where_they_can_be(
+    frequencies: tuple[int, ...], estimated: tuple[float, ...] | None
+) -> None:
+    counts = torch.arange(1, 5).repeat_interleave(torch.tensor(frequencies))
+    expected = (0.0, *(estimated or (0.5, 1.0, 1.5)))
+    assert discount(counts).tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 5])
+@pytest.mark.parametrize("count", [2, 5, 300])
+def test_every_symbol_has_a_positive_probability_after_few_words(count: int, order: int) -> None:
+    words = random.Random(0).choices(["mlflow", "pytorch", "gru", "lstm", "lstm"], k=count)
+    text = torch.tensor([max(0, ord(letter) - 96) for letter in " ".join(words)])
+    probabilities = kneser_ney(text, order, 27)
+    assert probabilities.sum(-1).allclose(torch.ones((), dtype=torch.float64))
+    assert (probabilities > 0).all()
 
 
 def test_a_uniform_model_takes_log2_of_the_number_of_symbols() -> None:
@@ -72,3 +101,14 @@ def test_bits_are_those_of_each_symbol_after_those_before_it() -> None:
     padded = [0, 0, *text]
     bits = [-math.log2(probabilities[tuple(padded[i : i + 3])].item()) for i in range(4)]
     assert bits_per_symbol(probabilities, torch.tensor(text)).tolist() == pytest.approx(bits)
+
+
+def test_dynamic_ngrams_are_counted_from_what_was_read_and_nothing_else() -> None:
+    train, test = torch.randint(0, 27, (2, 100), dtype=torch.uint8)
+    bits = dynamic_bits_per_symbol(train, test, order=2, num_symbols=27, update_every=40)
+    expected = []
+    for position in range(100):
+        known = torch.cat([train, test[: position // 40 * 40]])
+        before = int(test[position - 1]) if position else 0
+        expected.append(-kneser_ney(known, 2, 27)[before, int(test[position])].log2().item())
+    assert bits.tolist() == pytest.approx(expected)

@@ -1,12 +1,12 @@
 """What the command of the registry can be told."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import NonNegativeInt
 from pydantic.dataclasses import dataclass
 
-from harness.config import STRICT, Configuration
+from harness.config import STRICT, Configuration, only_if
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -21,7 +21,7 @@ class RegistryConfig(Configuration):
     """list, promote or rollback."""
     name: str = ""
     """The registered model, such as moe; list shows all of them without it."""
-    version: NonNegativeInt = 0
+    version: Annotated[NonNegativeInt, only_if(action="promote")] = 0
     """promote: the version to make champion (0: the challenger)."""
 
     @classmethod

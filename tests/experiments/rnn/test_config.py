@@ -18,7 +18,14 @@ from harness.errors import UserError
         ({"test_length": 3}, "test_length=3: is less than length=15"),
         ({"length": 64}, "test_length=25: is less than length=64"),
         ({"cell": "rnn", "initialisation": "chrono"}, "initialisation=chrono: .*cell=rnn"),
-        ({"cell": "mingru"}, "initialisation=orthogonal: .*allowed for rnn, lstm, gru"),
+        (
+            {"cell": "mingru", "initialisation": "orthogonal"},
+            "initialisation=orthogonal: .*allowed for rnn, lstm, gru",
+        ),
+        (
+            {"task": "copy", "initial_blank_length": 300},
+            "initial_blank_length=300: exceeds blank_length=200",
+        ),
         ({"delay": -1}, "delay=-1"),
         ({"cell": "transformer"}, "cell=transformer"),
         ({"task": "next_character"}, "task=next_character"),

@@ -2,6 +2,7 @@
 
 import lzma
 import math
+import random
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,13 @@ import torch
 import torch.nn.functional as F
 
 from datasets.characters import Vocabulary
+from datasets.corpus import load_corpus
 from experiments.rnn_text import baselines, dynamic_evaluation
 from experiments.rnn_text.config import RNNTextConfig
 from experiments.rnn_text.lesson import EXPERIMENT
 from experiments.rnn_text.streams import Carry, Chunk, Streams
 from harness.errors import UserError
-from models.ngram import kneser_ney
+from harness.training.train import train
 from tests.experiments.conftest import check_resuming
 
 TEXT = "the quick brown fox jumps over the lazy dog while five boxing wizards jump quickly " * 12
@@ -127,27 +129,32 @@ def test_baselines_are_given_the_same_characters(config: RNNTextConfig) -> None:
     assert 0 < bits["ngram_bits_per_character"] < 2
 
 
-def test_dynamic_ngrams_are_counted_from_what_was_read_and_nothing_else(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(baselines, "NGRAM_UPDATE", 40)
-    monkeypatch.setattr(baselines, "NGRAM_ORDER", 2)
-    train, test = torch.randint(0, 27, (2, 100), dtype=torch.uint8)
-    bits = baselines.dynamic_ngram_bits(train, test)
-    expected = []
-    for position in range(100):
-        known = torch.cat([train, test[: position // 40 * 40]])
-        before = int(test[position - 1]) if position else 0
-        expected.append(-kneser_ney(known, 2, 27)[before, int(test[position])].log2().item())
-    assert bits.tolist() == pytest.approx(expected)
-
-
 def test_interrupted_and_resumed_it_ends_with_the_same_numbers(
     config: RNNTextConfig, monkeypatch: pytest.MonkeyPatch, store: Path
 ) -> None:
     monkeypatch.setattr(type(EXPERIMENT), "figures", lambda *_: iter(()))
     config = config.replace(num_epochs=4, dropout_rate=0.2, num_layers=2)
     check_resuming(EXPERIMENT, config)
+
+
+def test_a_text_of_few_words_and_of_few_letters_is_trained_on(tmp_path: Path) -> None:
+    """The shortest text that is accepted, and one of five words that repeat."""
+    path = tmp_path / "text.txt"
+    words = random.Random(0).choices(["MLflow", "PyTorch", "GRU", "LSTM", "(LSTM)"], k=300)
+    for text, sizes in (("abcdefghijklmno", (1, 1)), (" ".join(words), (4, 10))):
+        path.write_text(text)
+        batch_size, length = sizes
+        few: dict[str, Any] = {"hidden_size": 4, "num_epochs": 1}
+        config = RNNTextConfig(text=str(path), batch_size=batch_size, length=length, **few)
+        load_corpus.cache_clear()
+        trained = train(EXPERIMENT, config)
+        evaluation = EXPERIMENT.evaluate(config, trained, trained.data.test)
+        assert all(math.isfinite(value) for value in evaluation.metrics.values())
+        assert len(dict(EXPERIMENT.figures(config, trained, evaluation))) == 6
+    dropped = 2 * words.count("(LSTM)")
+    share = dropped / len("".join(words))
+    assert evaluation.metrics["dropped_character_share"] == pytest.approx(share)
+    assert f"{100 * share:.1f} % were dropped" in evaluation.headline
 
 
 @pytest.mark.parametrize("content", [b"", b"a few words", b"\xff\xfe" * 500])
@@ -163,7 +170,10 @@ def test_a_text_that_cannot_be_used_is_refused(content: bytes, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"cell": "mingru"}, "initialisation=orthogonal: .*allowed for rnn, lstm, gru"),
+        (
+            {"cell": "mingru", "initialisation": "orthogonal"},
+            "initialisation=orthogonal: .*allowed for rnn, lstm, gru",
+        ),
         ({"delay": 3}, "delay: no such parameter"),
         ({"length": 0}, "length=0"),
     ],

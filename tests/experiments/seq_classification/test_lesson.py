@@ -22,6 +22,7 @@ from harness.training.history import History
 from harness.training.train import train
 from models.choices import ENCODERS, EncoderName, PoolingName
 from models.sequence_encoders import RecurrentEncoder
+from models.size import num_parameters
 from tests.experiments.conftest import check_resuming
 
 SPLIT_SIZES = ("num_train", "num_validation", "num_test")
@@ -102,7 +103,13 @@ def test_the_width_can_be_chosen_by_the_number_of_parameters(
 ) -> None:
     config = small(encoder=encoder, match_parameters=count, num_layers=2)
     model = EXPERIMENT.build_model(config, EXPERIMENT.load_data(config))
-    assert lesson.num_parameters(model) == pytest.approx(count, rel=0.35)
+    assert num_parameters(model) == pytest.approx(count, rel=0.35)
+
+
+def test_fewer_parameters_than_the_narrowest_network_has_are_refused(store: Path) -> None:
+    with pytest.raises(UserError, match=r"match_parameters=1: the narrowest .*=gru has 188 param"):
+        run_experiment(EXPERIMENT, small(match_parameters=1))
+    assert mlflow.search_runs(search_all_experiments=True, output_format="list") == []
 
 
 def test_a_task_is_solved_when_all_of_validation_is_correct() -> None:
@@ -215,6 +222,7 @@ def test_a_regression_has_figures_too(store: Path) -> None:
         ({"level": "harder"}, "level=harder"),
         ({"level": "easy", "task": "adding"}, "level=easy: has no effect"),
         ({"num_marks": 4}, "num_marks=4"),
+        ({"num_marks": 3, "task": "adding"}, "num_marks=3: has no effect"),
         ({"length": 1, "task": "adding"}, "length=1"),
         ({"length": 20}, "length=20: has no effect here; it needs task=adding"),
         ({"distortion": 0.5}, "distortion=0.5: has no effect here; it needs task=digits"),

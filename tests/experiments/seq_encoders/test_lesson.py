@@ -10,14 +10,15 @@ import pytest
 import torch
 
 from experiments.seq_classification.inference import predict
-from experiments.seq_classification.lesson import num_parameters
 from experiments.seq_encoders import lesson
 from experiments.seq_encoders.config import EncodersConfig
 from experiments.seq_encoders.lesson import EXPERIMENT
+from harness.errors import UserError
 from harness.inference.request import PredictRequest
 from harness.run_experiment import run_experiment
 from harness.tracking.models import load
 from models.choices import ENCODERS, EncoderName
+from models.size import num_parameters
 
 
 def small(**changes: object) -> EncodersConfig:
@@ -32,8 +33,15 @@ def test_each_encoder_has_about_the_same_number_of_parameters(encoder: EncoderNa
     assert num_parameters(model) == pytest.approx(20_000, rel=0.1)
 
 
+def test_too_few_parameters_for_one_of_the_encoders_are_refused_before_any_run() -> None:
+    """A TCN has many layers here; a GRU, which would be trained first, has few parameters."""
+    config = small(match_parameters=500, level="hard")
+    with pytest.raises(UserError, match=r"match_parameters=500: .*encoder=tcn has [\d,]+ param"):
+        EXPERIMENT.load_data(config)
+
+
 def test_convolutions_reach_back_to_the_first_step_of_the_longest_sequence() -> None:
-    config = small(level="moderate")
+    config = small(level="moderate", match_parameters=2_000)
     data = EXPERIMENT.load_data(config)
     model = EXPERIMENT.build_model(lesson.recipe(config, "tcn", data), data).eval()
     channels = torch.rand(1, data.horizon, len(data.symbols), requires_grad=True)
