@@ -17,9 +17,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from harness.errors import UserError
+from harness.tracking.locations import to_path
 from harness.tracking.processes import process_gone
 from harness.tracking.run import CHECKPOINT
-from harness.tracking.store import local_folder
 
 SECONDS_UNTOUCHED = 24 * 3600
 """Least age of a checkpoint that is deleted. Where two stores share a folder, it may be a run of
@@ -64,7 +64,7 @@ def runs_that_are(status: str) -> list[Run]:
 def orphaned_checkpoints() -> Iterator[Finding]:
     """Yield the checkpoints of runs unknown to the store; a deleted run can still be restored."""
     for experiment in mlflow.search_experiments(view_type=ViewType.ALL):
-        folder = local_folder(experiment.artifact_location)
+        folder = to_path(experiment.artifact_location)
         for checkpoint in folder.glob(f"*/artifacts/{CHECKPOINT}") if folder else ():
             run_id = checkpoint.parents[2].name
             if not re.fullmatch("[0-9a-f]{32}", run_id):
@@ -87,7 +87,7 @@ def delete(checkpoint: Path) -> None:
 def checkpoints_of_finished_runs() -> Iterator[Path]:
     """Yield their local folders; a run that has finished is never resumed."""
     for run in runs_that_are("FINISHED"):
-        folder = local_folder(run.info.artifact_uri)
+        folder = to_path(run.info.artifact_uri)
         if folder:
             yield (folder / CHECKPOINT).parent
 
