@@ -5,10 +5,10 @@ import sqlite3
 import time
 from pathlib import Path
 
+import filelock
 from mlflow.store.db import utils
 from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-from mlflow.tracking._tracking_service.utils import _register
 
 from harness.tracking.locations import SQLITE, to_database_uri, to_path, to_uri
 
@@ -21,12 +21,23 @@ BESIDE = ("", "-journal", "-wal", "-shm")
 
 
 def open_store(store_uri: str, artifact_uri: str | None = None) -> SqlAlchemyStore:
-    """Open a store as MLflow does, its artifacts in `mlruns` here, in a folder of any name.
+    """Open a store, and make it where there is none; in a folder of any name.
 
-    MLflow itself would keep their location as a path, and decode that as if it were a URI.
+    Artifacts lie in `mlruns` here, as MLflow has it, unless a location is given. MLflow itself
+    would keep a path as their location, and decode that as if it were a URI.
     """
+    database = to_path(store_uri)
+    if database is not None:
+        with lock(database):
+            ensure_store(database)
     place = artifact_uri or to_uri(Path(DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH))
     return SqlAlchemyStore(store_uri, place)
+
+
+def lock(database: Path) -> filelock.BaseFileLock:
+    """Return the lock under which processes open a store; a process may hold it several times."""
+    database.parent.mkdir(parents=True, exist_ok=True)
+    return filelock.FileLock(f"{database}.lock", is_singleton=True)
 
 
 def make_folder(store_uri: str) -> None:
@@ -36,14 +47,13 @@ def make_folder(store_uri: str) -> None:
         database.parent.mkdir(parents=True, exist_ok=True)
 
 
-_register("sqlite", open_store)
 utils._make_parent_dirs_if_sqlite = make_folder
 
 
 def ensure_store(database: Path) -> None:
     """Make a store where there is none, or where a killed process has left one half-made.
 
-    One process at a time may call this. Whoever else makes a store here, such as `mlflow ui`, is
+    The caller holds the lock. Whoever else makes a store here, such as `mlflow ui`, is
     given the time to finish it.
     """
     while holds_nothing(database):
@@ -58,7 +68,8 @@ def make_store(database: Path) -> None:
     new = database.with_name(f"{database.name}.new")
     delete(new)  # one that a killed process has left
     try:
-        open_store(to_database_uri(new))._dispose_engine()
+        artifacts = to_uri(Path(DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH))
+        SqlAlchemyStore(to_database_uri(new), artifacts)._dispose_engine()
         if seconds_untouched(database) > SECONDS_UNTOUCHED:  # nobody has made one meanwhile
             delete(database)
             new.rename(database)

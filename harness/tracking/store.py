@@ -7,11 +7,12 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-import filelock
 import mlflow
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH as ARTIFACTS
+from mlflow.store.tracking.abstract_store import AbstractStore
 from mlflow.tracking import MlflowClient
+from mlflow.tracking._tracking_service.utils import _register
 
 from harness.errors import UserError
 from harness.tracking.failures import failure_of, first_line, without_password
@@ -27,6 +28,15 @@ logging.getLogger("mlflow.system_metrics").setLevel(logging.CRITICAL)
 # A server that is restarted has half a minute; MLflow would try for four.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
 IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+
+
+def _open_database(store_uri: str, artifact_uri: str | None = None) -> AbstractStore:
+    from harness.tracking.database import open_store  # it imports what a server makes needless
+
+    return open_store(store_uri, artifact_uri)
+
+
+_register("sqlite", _open_database)
 
 
 @contextlib.contextmanager
@@ -64,20 +74,16 @@ def store_errors() -> Iterator[None]:
 
 @contextlib.contextmanager
 def store_lock() -> Iterator[None]:
-    """Let one process at a time open the store, and make it where there is none.
+    """Open the store, and let no other process do so meanwhile.
 
-    A server does that by itself; one that does not answer is noticed here, within seconds.
+    A server sees to that by itself; one that does not answer is noticed here, within seconds.
     """
-    database = local_database()
     with contextlib.ExitStack() as stack:
+        database = local_database()
         if database is not None:
-            from harness.tracking.database import (
-                ensure_store,  # SQLAlchemy, which a server needs not
-            )
+            from harness.tracking.database import lock
 
-            database.parent.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(filelock.FileLock(f"{database}.lock"))
-            ensure_store(database)
+            stack.enter_context(lock(database))
         with impatient():
             MlflowClient().search_experiments(max_results=1)
         yield

@@ -26,6 +26,13 @@ def save(path: Path, state: State) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except (OSError, RuntimeError) as error:
+        # Where a write fails, torch raises an error of its own, and no file is named.
+        refused = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(refused, OSError):
+            raise
+        refused.filename = refused.filename or str(path)
+        raise refused from None
     finally:
         temporary.unlink(missing_ok=True)  # what is left of it where the disk is full
     directory = os.open(path.parent, os.O_RDONLY)
