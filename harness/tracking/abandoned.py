@@ -5,6 +5,8 @@ resumed afterwards as before.
 """
 
 import re
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -19,7 +21,7 @@ from mlflow.tracking import MlflowClient
 from harness.errors import UserError
 from harness.tracking.locations import to_path
 from harness.tracking.processes import process_gone
-from harness.tracking.run import CHECKPOINT
+from harness.tracking.run import CHECKPOINT, LOCAL_COPY
 
 SECONDS_UNTOUCHED = 24 * 3600
 """Least age of a checkpoint that is deleted. Where two stores share a folder, it may be a run of
@@ -77,11 +79,30 @@ def orphaned_checkpoints() -> Iterator[Finding]:
 
 
 def delete(checkpoint: Path) -> None:
-    """Delete a checkpoint; a `UserError` if the file system refuses."""
+    """Delete a checkpoint, or the folder of one; a `UserError` if the file system refuses."""
     try:
-        checkpoint.unlink(missing_ok=True)
+        if checkpoint.is_dir():
+            shutil.rmtree(checkpoint)
+        else:
+            checkpoint.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"fix=True: {checkpoint} cannot be deleted ({error.strerror})") from None
+
+
+def local_copies_of_checkpoints() -> Iterator[Finding]:
+    """Yield the temporary folders of runs on a server whose process was killed.
+
+    The server has the checkpoint. Runs unknown to it may be of another one.
+    """
+    for folder in Path(tempfile.gettempdir()).glob(f"{LOCAL_COPY}*"):
+        run_id = folder.name.removeprefix(LOCAL_COPY).partition("-")[0]
+        if is_known(run_id):
+            unused = process_gone(MlflowClient().get_run(run_id).data.tags)
+        else:
+            unused = time.time() - folder.stat().st_mtime > SECONDS_UNTOUCHED
+        if unused:
+            text = f"folder {folder} holds the local copy of a checkpoint; its process has ended"
+            yield Finding(text, partial(delete, folder))
 
 
 def checkpoints_of_finished_runs() -> Iterator[Path]:

@@ -53,7 +53,7 @@ def load(uri: str) -> LoadedModel:
             folder = mlflow.artifacts.download_artifacts(artifact_uri=uri)
             metadata = Model.load(folder).metadata
     except (MlflowException, OSError, ValueError) as error:
-        if failure_of(error):
+        if isinstance(error, UserError) or failure_of(error):
             raise
         if uri.startswith(("runs:/", "models:/")):
             for experiment in MlflowClient().search_experiments():

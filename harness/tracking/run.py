@@ -26,6 +26,8 @@ from harness.training.history import History
 
 SECONDS_BETWEEN_CALLS = 1.0
 CHECKPOINT = "checkpoint/last.pt"
+LOCAL_COPY = "checkpoint-of-run-"
+"""What the temporary folder is called that holds the checkpoint of a run on a server."""
 HISTORY = "history.pt"
 CONFIGURATION = "config.json"
 
@@ -172,7 +174,8 @@ def checkpoint_of(run_id: str, seconds: float) -> Checkpoint:
     artifacts = to_path(client.get_run(run_id).info.artifact_uri)
     if artifacts:
         return Checkpoint(artifacts / CHECKPOINT, seconds)
-    temporary, folder = tempfile.mkdtemp(prefix="checkpoint-"), str(Path(CHECKPOINT).parent)
+    temporary = tempfile.mkdtemp(prefix=f"{LOCAL_COPY}{run_id}-")
+    folder = str(Path(CHECKPOINT).parent)
     if any(file.path == CHECKPOINT for file in client.list_artifacts(run_id, folder)):
         client.download_artifacts(run_id, CHECKPOINT, temporary)
 

@@ -27,7 +27,7 @@ logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 logging.getLogger("mlflow.system_metrics").setLevel(logging.CRITICAL)
 # A server that is restarted has half a minute; MLflow would try for four.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
-IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "8"}
 
 
 def _open_database(store_uri: str, artifact_uri: str | None = None) -> AbstractStore:
@@ -84,7 +84,7 @@ def store_lock() -> Iterator[None]:
             from harness.tracking.database import lock
 
             stack.enter_context(lock(database))
-        with impatient():
+        with store_errors(), impatient():
             MlflowClient().search_experiments(max_results=1)
         yield
 
