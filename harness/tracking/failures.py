@@ -11,6 +11,8 @@ from mlflow.exceptions import MlflowException, RestException
 from requests import HTTPError, RequestException, Response
 from sqlalchemy.exc import DBAPIError
 
+from harness.tracking.locations import to_path
+
 NOT_PERMITTED = errno.EACCES, errno.EPERM, errno.EROFS
 SYSTEM = (
     errno.ENOSPC,
@@ -65,7 +67,10 @@ def _failure(error: BaseException) -> Failure | None:
         case OSError(errno=number) if number in SYSTEM:
             return Failure(_of_file(error), 1)
         case sqlite3.Error() | DBAPIError():
-            return Failure(f"{store}: the store cannot be used ({first_line(error)})", 1)
+            database = to_path(mlflow.get_tracking_uri())
+            gone = database is not None and not database.exists()
+            reason = "its file is gone; put it back" if gone else first_line(error)
+            return Failure(f"{store}: the store cannot be used ({reason})", 1)
         case MlflowException(error_code=code) if code in REFUSED:
             return Failure(f"{store}: {first_line(error)}", 2)
         case RestException() if error.get_http_status_code() >= 500:

@@ -66,7 +66,7 @@ def check_whole(folder: Path) -> None:
 @pytest.fixture
 def default_store(monkeypatch: pytest.MonkeyPatch, store: Path) -> None:
     """Use the store that MLflow has by default: that of the working folder."""
-    mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
+    mlflow.set_tracking_uri(None)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
