@@ -69,6 +69,15 @@ def run_command(command: Callable[[], object]) -> None:
         sys.exit(128 + signal.SIGINT)
     except signals.Terminated:
         sys.exit(128 + signal.SIGTERM)
+    except Exception as error:
+        from harness.tracking.failures import failure_of  # it imports MLflow
+
+        failure = failure_of(error)
+        if failure is None:
+            raise
+        hint = getattr(error, "__notes__", [])[-1:]
+        print("; ".join([f"error: {failure.reason}", *hint]), file=sys.stderr)
+        sys.exit(failure.status)
     # The interpreter would search all that torch and MLflow hold for garbage once more: 1 s.
     gc.freeze()
 

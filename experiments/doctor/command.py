@@ -15,7 +15,11 @@ def main(config: DoctorConfig) -> None:
     """Print what was found, and fix it if that is asked for; a UserError if that fails."""
     # Under the lock no run is reopened: what was found to be abandoned still is when it is closed.
     with store_errors(), store_lock():
-        findings = [*abandoned.abandoned_runs(), *abandoned.orphaned_checkpoints()]
+        findings = [
+            *abandoned.abandoned_runs(),
+            *abandoned.orphaned_checkpoints(),
+            *abandoned.local_copies_of_checkpoints(),
+        ]
         others = sum(not process_gone(run.data.tags) for run in abandoned.runs_that_are("RUNNING"))
         finished = sum(size_of(folder) for folder in abandoned.checkpoints_of_finished_runs())
         for finding in findings:

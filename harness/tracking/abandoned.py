@@ -5,6 +5,8 @@ resumed afterwards as before.
 """
 
 import re
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -17,9 +19,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from harness.errors import UserError
+from harness.tracking.locations import to_path
 from harness.tracking.processes import process_gone
-from harness.tracking.run import CHECKPOINT
-from harness.tracking.store import local_folder
+from harness.tracking.run import CHECKPOINT, LOCAL_COPY
 
 SECONDS_UNTOUCHED = 24 * 3600
 """Least age of a checkpoint that is deleted. Where two stores share a folder, it may be a run of
@@ -64,7 +66,7 @@ def runs_that_are(status: str) -> list[Run]:
 def orphaned_checkpoints() -> Iterator[Finding]:
     """Yield the checkpoints of runs unknown to the store; a deleted run can still be restored."""
     for experiment in mlflow.search_experiments(view_type=ViewType.ALL):
-        folder = local_folder(experiment.artifact_location)
+        folder = to_path(experiment.artifact_location)
         for checkpoint in folder.glob(f"*/artifacts/{CHECKPOINT}") if folder else ():
             run_id = checkpoint.parents[2].name
             if not re.fullmatch("[0-9a-f]{32}", run_id):
@@ -77,17 +79,36 @@ def orphaned_checkpoints() -> Iterator[Finding]:
 
 
 def delete(checkpoint: Path) -> None:
-    """Delete a checkpoint; a `UserError` if the file system refuses."""
+    """Delete a checkpoint, or the folder of one; a `UserError` if the file system refuses."""
     try:
-        checkpoint.unlink(missing_ok=True)
+        if checkpoint.is_dir():
+            shutil.rmtree(checkpoint)
+        else:
+            checkpoint.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"fix=True: {checkpoint} cannot be deleted ({error.strerror})") from None
+
+
+def local_copies_of_checkpoints() -> Iterator[Finding]:
+    """Yield the temporary folders of runs on a server whose process was killed.
+
+    The server has the checkpoint. Runs unknown to it may be of another one.
+    """
+    for folder in Path(tempfile.gettempdir()).glob(f"{LOCAL_COPY}*"):
+        run_id = folder.name.removeprefix(LOCAL_COPY).partition("-")[0]
+        if is_known(run_id):
+            unused = process_gone(MlflowClient().get_run(run_id).data.tags)
+        else:
+            unused = time.time() - folder.stat().st_mtime > SECONDS_UNTOUCHED
+        if unused:
+            text = f"folder {folder} holds the local copy of a checkpoint; its process has ended"
+            yield Finding(text, partial(delete, folder))
 
 
 def checkpoints_of_finished_runs() -> Iterator[Path]:
     """Yield their local folders; a run that has finished is never resumed."""
     for run in runs_that_are("FINISHED"):
-        folder = local_folder(run.info.artifact_uri)
+        folder = to_path(run.info.artifact_uri)
         if folder:
             yield (folder / CHECKPOINT).parent
 

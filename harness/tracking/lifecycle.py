@@ -7,16 +7,21 @@ from types import MappingProxyType
 from typing import Any
 
 import mlflow
-from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from harness.config import Configuration, TrainingConfig
 from harness.errors import UserError
 from harness.signals import Terminated
+from harness.tracking.failures import failure_of
 from harness.tracking.git import git_tags
 from harness.tracking.processes import process_tags
 from harness.tracking.run import CONFIGURATION, Run, checkpoint_of
-from harness.tracking.store import set_mlflow_experiment, store_errors, store_lock
+from harness.tracking.store import (
+    last_attempt,
+    set_mlflow_experiment,
+    store_errors,
+    store_lock,
+)
 
 
 @contextlib.contextmanager
@@ -43,11 +48,13 @@ def track(
         run = Run(active.info.run_id, config)
         try:
             yield run
-        except BaseException:
-            with contextlib.suppress(MlflowException):
+            run.flush()
+        except BaseException as error:
+            command = f"python -m {config.module()} --resume {run.run_id}"
+            note_how_to_resume(error, run.run_id, command)
+            with last_attempt():
                 run.flush()
             raise
-        run.flush()
 
 
 @contextlib.contextmanager
@@ -85,14 +92,20 @@ def final_status(*, delete_failed_starts: bool) -> Iterator[None]:
         active = mlflow.active_run()
         if active is not None and (outer is None or active.info.run_id != outer.info.run_id):
             interrupted = isinstance(error, KeyboardInterrupt | Terminated)
-            mlflow.end_run("KILLED" if interrupted else "FAILED")
-            with contextlib.suppress(MlflowException):  # the error itself is what matters
+            with last_attempt():
+                mlflow.end_run("KILLED" if interrupted else "FAILED")
                 reason = f"{type(error).__name__}: {error}".split("\n")[0]
                 MlflowClient().set_tag(active.info.run_id, "failure", reason)
                 if deletable and isinstance(error, UserError):
                     MlflowClient().delete_run(active.info.run_id)
         raise
     mlflow.end_run("FINISHED")
+
+
+def note_how_to_resume(error: BaseException, run_id: str, command: str) -> None:
+    """Add to a failure of disk, network or store how the run is resumed; the last note counts."""
+    if failure_of(error) is not None:
+        error.add_note(f"to resume run {run_id} afterwards: {command}")
 
 
 def record(

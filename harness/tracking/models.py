@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from harness.config import nearest
 from harness.errors import UserError
-from harness.tracking.store import store_lock
+from harness.tracking.failures import failure_of, first_line
+from harness.tracking.store import require_artifacts, store_lock
 
 
 class LoadedModel(NamedTuple):
@@ -43,7 +44,7 @@ def load(uri: str) -> LoadedModel:
     """Load a model by a URI such as models:/cnn@champion, runs:/RUN_ID/model or a folder.
 
     Raises:
-        UserError: there is none, or it is none of this suite's.
+        UserError: there is none, or it is none of this suite's, or the store was moved.
 
     """
     try:
@@ -52,7 +53,12 @@ def load(uri: str) -> LoadedModel:
             folder = mlflow.artifacts.download_artifacts(artifact_uri=uri)
             metadata = Model.load(folder).metadata
     except (MlflowException, OSError, ValueError) as error:
-        reason = str(getattr(error, "message", error)).split("\n")[0].rstrip(".")
+        if isinstance(error, UserError) or failure_of(error):
+            raise
+        if uri.startswith(("runs:/", "models:/")):
+            for experiment in MlflowClient().search_experiments():
+                require_artifacts(experiment.artifact_location)
+        reason = first_line(error)
         raise UserError(f"model={uri}: cannot be loaded ({reason}){_hint(uri)}") from None
     if not metadata or "entry_point" not in metadata:
         raise UserError(f"model={uri}: does not say what it was trained as; train it again")

@@ -1,14 +1,17 @@
 """Resuming an interrupted run, with the configuration that it has."""
 
-import mlflow
+import json
+from pathlib import Path
+
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from harness.config import C
 from harness.errors import UserError
+from harness.tracking.failures import failure_of, first_line
 from harness.tracking.processes import process_lives
 from harness.tracking.run import CONFIGURATION
-from harness.tracking.store import store_lock
+from harness.tracking.store import require_artifacts, store_lock
 
 
 def resumed(config: C) -> C:
@@ -21,13 +24,16 @@ def resumed(config: C) -> C:
             or a value that contradicts it.
 
     """
-    run_id = config.resume
+    client, run_id = MlflowClient(), config.resume
     try:
         with store_lock():
-            run = MlflowClient().get_run(run_id)
-        stored = mlflow.artifacts.load_dict(f"{run.info.artifact_uri}/{CONFIGURATION}")
+            run = client.get_run(run_id)
+        require_artifacts(client.get_experiment(run.info.experiment_id).artifact_location)
+        stored = json.loads(Path(client.download_artifacts(run_id, CONFIGURATION)).read_text())
     except MlflowException as error:
-        reason = error.message.split("\n")[0]
+        if failure_of(error):
+            raise
+        reason = first_line(error)
         raise UserError(f"resume={run_id}: no run of this suite has that id ({reason})") from None
     tags = run.data.tags
     if tags.get("entry_point") != config.entry_point:

@@ -20,12 +20,14 @@ from harness.config import TrainingConfig
 from harness.errors import UserError
 from harness.experiment import Animation, ModelExport
 from harness.tracking import export
-from harness.tracking.store import local_folder
+from harness.tracking.locations import to_path
 from harness.training.checkpoint import Checkpoint
 from harness.training.history import History
 
 SECONDS_BETWEEN_CALLS = 1.0
 CHECKPOINT = "checkpoint/last.pt"
+LOCAL_COPY = "checkpoint-of-run-"
+"""What the temporary folder is called that holds the checkpoint of a run on a server."""
 HISTORY = "history.pt"
 CONFIGURATION = "config.json"
 
@@ -169,10 +171,11 @@ def in_batches(metrics: list[Metric], size: int = 1000) -> Iterator[list[Metric]
 def checkpoint_of(run_id: str, seconds: float) -> Checkpoint:
     """Return the run's checkpoint: among its artifacts, written in place where they are local."""
     client = MlflowClient()
-    artifacts = local_folder(client.get_run(run_id).info.artifact_uri)
+    artifacts = to_path(client.get_run(run_id).info.artifact_uri)
     if artifacts:
         return Checkpoint(artifacts / CHECKPOINT, seconds)
-    temporary, folder = tempfile.mkdtemp(prefix="checkpoint-"), str(Path(CHECKPOINT).parent)
+    temporary = tempfile.mkdtemp(prefix=f"{LOCAL_COPY}{run_id}-")
+    folder = str(Path(CHECKPOINT).parent)
     if any(file.path == CHECKPOINT for file in client.list_artifacts(run_id, folder)):
         client.download_artifacts(run_id, CHECKPOINT, temporary)
 

@@ -3,22 +3,60 @@
 import contextlib
 import logging
 import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlparse
-from urllib.request import url2pathname
 
-import filelock
 import mlflow
 from mlflow.exceptions import MlflowException
+from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH as ARTIFACTS
+from mlflow.store.tracking.abstract_store import AbstractStore
 from mlflow.tracking import MlflowClient
+from mlflow.tracking._tracking_service.utils import _register
 
 from harness.errors import UserError
+from harness.tracking.failures import failure_of, first_line, without_password
+from harness.tracking.locations import SQLITE, to_path
 
 # What MLflow says of its own doings would stand among the lines that are for the user.
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 logging.getLogger("mlflow").setLevel(logging.WARNING)
 logging.getLogger("alembic").setLevel(logging.WARNING)
+# These report errors that are raised as well, or that the next call will raise.
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+logging.getLogger("mlflow.system_metrics").setLevel(logging.CRITICAL)
+# A server that is restarted has half a minute; MLflow would try for four.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
+IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "8"}
+
+
+def _open_database(store_uri: str, artifact_uri: str | None = None) -> AbstractStore:
+    from harness.tracking.database import open_store  # it imports what a server makes needless
+
+    return open_store(store_uri, artifact_uri)
+
+
+_register("sqlite", _open_database)
+
+
+@contextlib.contextmanager
+def impatient() -> Iterator[None]:
+    """Let requests to a server that does not answer fail within seconds."""
+    before = {name: os.environ.get(name) for name in IMPATIENT}
+    os.environ.update(IMPATIENT)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            os.environ |= {name: value} if value is not None else {}
+
+
+@contextlib.contextmanager
+def last_attempt() -> Iterator[None]:
+    """Try, briefly, what a store may no longer allow: the error before it is what matters."""
+    with contextlib.suppress(Exception), impatient():
+        yield
 
 
 @contextlib.contextmanager
@@ -27,34 +65,72 @@ def store_errors() -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        reason = error.message.split("\n")[0]
-        uri = mlflow.get_tracking_uri()
+        if failure_of(error):
+            raise
+        uri = without_password(mlflow.get_tracking_uri())
+        reason = first_line(error)
         raise UserError(f"MLFLOW_TRACKING_URI={uri}: the store cannot be used ({reason})") from None
 
 
 @contextlib.contextmanager
 def store_lock() -> Iterator[None]:
-    """Let one process at a time open the store: two that create its tables at once break it."""
+    """Open the store, and let no other process do so meanwhile.
+
+    A server sees to that by itself; one that does not answer is noticed here, within seconds.
+    """
+    with contextlib.ExitStack() as stack:
+        database = local_database()
+        if database is not None:
+            from harness.tracking.database import lock
+
+            stack.enter_context(lock(database))
+        with store_errors(), impatient():
+            MlflowClient().search_experiments(max_results=1)
+        yield
+
+
+def local_database() -> Path | None:
+    """Return the store's database of SQLite; None if it is another one, or on a server."""
     uri = mlflow.get_tracking_uri()
-    if not uri.startswith("sqlite:///"):
-        yield
-        return
-    database = Path(uri.removeprefix("sqlite:///"))
-    database.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(f"{database}.lock"):
-        MlflowClient().search_experiments(max_results=1)  # creates the tables
-        yield
+    return to_path(uri) if uri.startswith(SQLITE) else None
 
 
 def set_mlflow_experiment(architecture: str, parent_id: str | None = None) -> None:
-    """Put new runs beside their parent, or where the user wants them, or by architecture."""
+    """Put new runs beside their parent, or where the user wants them, or by architecture.
+
+    Raises:
+        UserError: their artifacts would go to where the store was before it was moved.
+
+    """
+    client = MlflowClient()
+    if run_id := parent_id or os.environ.get("MLFLOW_RUN_ID"):
+        experiment = client.get_experiment(client.get_run(run_id).info.experiment_id)
+    else:
+        experiment = mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", architecture))
     if parent_id is not None:
-        mlflow.set_experiment(experiment_id=MlflowClient().get_run(parent_id).info.experiment_id)
-    elif "MLFLOW_RUN_ID" not in os.environ:
-        mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", architecture))
+        mlflow.set_experiment(experiment_id=experiment.experiment_id)
+    require_artifacts(experiment.artifact_location)
 
 
-def local_folder(uri: str) -> Path | None:
-    """Return the folder of a location of artifacts, and None if it is on a server."""
-    location = urlparse(uri)
-    return Path(url2pathname(location.path)) if location.scheme in ("", "file") else None
+def require_artifacts(location: str) -> None:
+    """Refuse a store that was moved or copied: its artifacts would go to where it was before.
+
+    Raises:
+        UserError: it says where the artifacts lie, and what helps.
+
+    """
+    database, folder = local_database(), to_path(location)
+    if database is None or folder is None or folder.parent.name != Path(ARTIFACTS).name:
+        return
+    before, now = folder.parents[1].absolute(), database.parent.absolute()
+    if not before.exists():
+        link = shlex.join(["ln", "-s", str(now), str(before)])
+        raise UserError(
+            f"{database}: keeps its artifacts in {folder.parent}, which is gone; "
+            f"if its folder was moved, move it back, or link to it: {link}"
+        )
+    if (now / folder.parent.name / folder.name).exists() and not before.samefile(now):
+        raise UserError(
+            f"{database}: is a copy, whose artifacts lie in {folder.parent}; "
+            f"for a new store, move {database.name} and {folder.parent.name} here elsewhere"
+        )

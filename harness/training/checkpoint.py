@@ -20,11 +20,21 @@ def save(path: Path, state: State) -> None:
     """Write `state` so that `path` holds the old checkpoint or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".partial")
-    with temporary.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except (OSError, RuntimeError) as error:
+        # Where a write fails, torch raises an error of its own, and no file is named.
+        refused = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(refused, OSError):
+            raise
+        refused.filename = refused.filename or str(path)
+        raise refused from None
+    finally:
+        temporary.unlink(missing_ok=True)  # what is left of it where the disk is full
     directory = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(directory)  # the new name, too, survives a loss of power

@@ -3,6 +3,8 @@
 import inspect
 import os
 import shutil
+import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from harness.run_experiment import run_experiment
 from harness.tracking import lifecycle
 from harness.tracking.abandoned import abandoned_runs, delete
 from harness.tracking.processes import process_tags
-from harness.tracking.run import CHECKPOINT
+from harness.tracking.run import CHECKPOINT, LOCAL_COPY
 from tests.conftest import start, wait_until
 from tests.harness.small import EXPERIMENT, SmallConfig
 from tests.harness.test_tracking import interrupted_run
@@ -203,6 +205,32 @@ def test_checkpoints_of_finished_runs_are_measured_and_kept(
     doctor.main(DoctorConfig(fix=True))
     assert "3 MB of checkpoints are of finished runs: left alone" in capsys.readouterr().out
     assert len(list(store.rglob("last.pt"))) == 2
+
+
+def test_local_copies_of_checkpoints_of_killed_processes_are_deleted(
+    place: str, store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(store / "temporary"))
+    (store / "temporary").mkdir()
+
+    def copy_of(run_id: str, age: float) -> Path:
+        folder = Path(tempfile.mkdtemp(prefix=f"{LOCAL_COPY}{run_id}-"))
+        (folder / "checkpoint").mkdir()
+        (folder / "checkpoint" / "last.pt").touch()
+        os.utime(folder, (time.time() - age, time.time() - age))
+        return folder
+
+    def run(tags: dict[str, str]) -> str:
+        return str(MlflowClient().create_run(place, tags=tags).info.run_id)
+
+    kept = [copy_of(run(process_tags()), age=1e6), copy_of("e" * 32, age=10)]
+    unused = [copy_of(run(GONE), age=10), copy_of("f" * 32, age=1e6)]
+    doctor.main(DoctorConfig())
+    out = capsys.readouterr().out
+    assert all(f"folder {folder} holds the local copy" in out for folder in unused)
+    assert all(folder.exists() for folder in unused)
+    doctor.main(DoctorConfig(fix=True))
+    assert [folder.exists() for folder in (*kept, *unused)] == [True, True, False, False]
 
 
 def test_a_checkpoint_that_cannot_be_deleted_is_reported_in_one_line(
