@@ -50,11 +50,36 @@ def set_mlflow_experiment(architecture: str, parent_id: str | None = None) -> No
     """Put new runs beside their parent, or where the user wants them, or by architecture."""
     if parent_id is not None:
         mlflow.set_experiment(experiment_id=MlflowClient().get_run(parent_id).info.experiment_id)
-    elif "MLFLOW_RUN_ID" not in os.environ:
+    elif "MLFLOW_RUN_ID" in os.environ:
+        return  # that run is in its experiment already
+    elif experiment_id := os.environ.get("MLFLOW_EXPERIMENT_ID"):
+        _require_experiment(experiment_id)
+        mlflow.set_experiment(experiment_id=experiment_id)
+    else:
         mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", architecture))
+
+
+def _require_experiment(experiment_id: str) -> None:
+    """Raise a `UserError` if MLFLOW_EXPERIMENT_ID names no experiment, or contradicts the name."""
+    found = {each.experiment_id: each.name for each in mlflow.search_experiments()}
+    if experiment_id not in found:
+        raise UserError(f"MLFLOW_EXPERIMENT_ID={experiment_id}: the store has no such experiment")
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", found[experiment_id])
+    if name != found[experiment_id]:
+        raise UserError(
+            f"MLFLOW_EXPERIMENT_ID={experiment_id}: is {found[experiment_id]}, "
+            f"and MLFLOW_EXPERIMENT_NAME={name} another one; unset one of them"
+        )
 
 
 def local_folder(uri: str) -> Path | None:
     """Return the folder of a location of artifacts, and None if it is on a server."""
     location = urlparse(uri)
     return Path(url2pathname(location.path)) if location.scheme in ("", "file") else None
+
+
+def redact_password(uri: str) -> str:
+    """Return a path or a URL as it may be shown and logged."""
+    from sqlalchemy.engine import make_url
+
+    return str(make_url(uri)) if "://" in uri else uri
