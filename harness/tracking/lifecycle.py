@@ -20,7 +20,7 @@ from harness.tracking.git import git_tags
 from harness.tracking.processes import process_tags
 from harness.tracking.resume import claim, resume_command
 from harness.tracking.run import CONFIGURATION, Run, checkpoint_of
-from harness.tracking.store import set_mlflow_experiment, store_errors, store_lock
+from harness.tracking.store import mlflow_experiment_id, store_errors, store_lock
 
 INTERRUPTIONS = (KeyboardInterrupt, signals.Terminated)
 _open_runs: list[str] = []
@@ -115,8 +115,10 @@ def start_new_run(architecture: str, parent_id: str | None = None, **options: An
         UserError: MLFLOW_RUN_ID names a run that something was logged to already.
 
     """
-    _require_unused_run()
-    set_mlflow_experiment(architecture, parent_id)
+    if "MLFLOW_RUN_ID" in os.environ:
+        _require_unused_run()
+    else:
+        options["experiment_id"] = mlflow_experiment_id(architecture, parent_id)
     active = mlflow.start_run(nested=parent_id is not None, parent_run_id=parent_id, **options)
     _open_runs.append(active.info.run_id)
     return active

@@ -46,30 +46,40 @@ def store_lock() -> Iterator[None]:
         yield
 
 
-def set_mlflow_experiment(architecture: str, parent_id: str | None = None) -> None:
-    """Put new runs beside their parent, or where the user wants them, or by architecture."""
+def mlflow_experiment_id(architecture: str, parent_id: str | None = None) -> str:
+    """Return the id of the MLflow experiment that a new run belongs to.
+
+    It is that of its parent; or the one that the user wants, by MLFLOW_EXPERIMENT_ID or
+    MLFLOW_EXPERIMENT_NAME; or that of the architecture, which is created if there is none.
+
+    Raises:
+        UserError: MLFLOW_EXPERIMENT_ID names no experiment, or another one than the name.
+
+    """
+    client = MlflowClient()
     if parent_id is not None:
-        mlflow.set_experiment(experiment_id=MlflowClient().get_run(parent_id).info.experiment_id)
-    elif "MLFLOW_RUN_ID" in os.environ:
-        return  # that run is in its experiment already
-    elif experiment_id := os.environ.get("MLFLOW_EXPERIMENT_ID"):
-        _require_experiment(experiment_id)
-        mlflow.set_experiment(experiment_id=experiment_id)
-    else:
-        mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", architecture))
-
-
-def _require_experiment(experiment_id: str) -> None:
-    """Raise a `UserError` if MLFLOW_EXPERIMENT_ID names no experiment, or contradicts the name."""
-    found = {each.experiment_id: each.name for each in mlflow.search_experiments()}
-    if experiment_id not in found:
-        raise UserError(f"MLFLOW_EXPERIMENT_ID={experiment_id}: the store has no such experiment")
-    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", found[experiment_id])
-    if name != found[experiment_id]:
-        raise UserError(
-            f"MLFLOW_EXPERIMENT_ID={experiment_id}: is {found[experiment_id]}, "
-            f"and MLFLOW_EXPERIMENT_NAME={name} another one; unset one of them"
-        )
+        return str(client.get_run(parent_id).info.experiment_id)
+    wanted, name = (os.environ.get(f"MLFLOW_EXPERIMENT_{key}") for key in ("ID", "NAME"))
+    if wanted:
+        try:
+            found = client.get_experiment(wanted).name
+        except MlflowException as error:
+            reason = error.message.split("\n")[0]
+            raise UserError(f"MLFLOW_EXPERIMENT_ID={wanted}: no experiment ({reason})") from None
+        if name not in (None, found):
+            problem = f"is {found}, and MLFLOW_EXPERIMENT_NAME={name} another; unset one of them"
+            raise UserError(f"MLFLOW_EXPERIMENT_ID={wanted}: {problem}")
+        return wanted
+    name = name or architecture
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        try:
+            return str(client.create_experiment(name))
+        except MlflowException as error:  # another process of the same server was faster
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            experiment = client.get_experiment_by_name(name)
+    return str(experiment.experiment_id)
 
 
 def local_folder(uri: str) -> Path | None:
