@@ -13,6 +13,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.tracking.context.registry import resolve_tags
 from optuna.trial import FrozenTrial, TrialState
 
+from harness import signals
 from harness.config import TrainingConfig
 from harness.tracking.git import git_tags
 from harness.tracking.lifecycle import (
@@ -136,6 +137,7 @@ def open_parent(
         record(active, parameters, tags)
         try:
             yield active.info.run_id
+            signals.check()
         except BaseException as error:
             note_how_to_resume(error, active.info.run_id, command)
             raise

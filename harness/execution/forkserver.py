@@ -46,13 +46,18 @@ def start() -> None:
 
 
 def start_process(process: BaseProcess) -> None:
-    """Start a process of the context, with another server if this one is killed meanwhile."""
+    """Start a process of the context, with another server if this one is killed meanwhile.
+
+    Raises:
+        ChildProcessError: the servers are killed one after the other.
+
+    """
     for attempt in range(ATTEMPTS):
         time.sleep(attempt / 2)  # a process that is being killed still counts as alive
         with _ctrl_c_blocked(), contextlib.suppress(EOFError, ConnectionError):
             process.start()
             return
-    raise RuntimeError(f"the server of worker processes was killed {ATTEMPTS} times")
+    raise ChildProcessError(f"the server of worker processes was killed {ATTEMPTS} times")
 
 
 @contextlib.contextmanager

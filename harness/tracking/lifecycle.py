@@ -54,13 +54,14 @@ def track(
         run = Run(active.info.run_id, config)
         try:
             yield run
+            run.flush()
+            signals.check()  # the last moment that a run can be interrupted at
         except BaseException as error:
             with contextlib.suppress(MlflowException):
                 run.flush()
             command = f"python -m {config.module()} --resume {run.run_id}"
             note_how_to_resume(error, run.run_id, command)
             raise
-        run.flush()
 
 
 @contextlib.contextmanager
@@ -93,7 +94,7 @@ def final_status(*, delete_failed_starts: bool) -> Iterator[None]:
     outer = len(_open_runs)
     try:
         yield
-        signals.check()  # the last moment that a run can be interrupted at
+        signals.check()
     except BaseException as error:
         for run_id in _open_runs[outer:]:
             mlflow.end_run("KILLED" if isinstance(error, INTERRUPTIONS) else "FAILED")
