@@ -9,7 +9,7 @@ import multiprocessing
 import signal
 import time
 from collections.abc import Iterator
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 
@@ -63,6 +63,7 @@ def start_process(process: BaseProcess) -> None:
 @contextlib.contextmanager
 def _ctrl_c_blocked() -> Iterator[None]:
     """Block SIGINT, which a process that is started within inherits; here it comes afterwards."""
+    resource_tracker.ensure_running()  # which else the server starts first, and unblocks SIGINT
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
