@@ -191,11 +191,11 @@ def record(active: ActiveRun, parameters: Mapping[str, Any], tags: Mapping[str, 
     # `mlflow run` has logged the values it was given, as text: 1e-3 is not to be changed to 0.001.
     known = active.data.params
     mlflow.log_params({k: v for k, v in parameters.items() if k not in known})
-    mlflow.log_dict(dict(parameters), CONFIGURATION)
     origin = {k: v for k, v in git_tags().items() if k not in active.data.tags}
     mlflow.set_tags({**tags, **process_tags(), **origin})
     if "failure" in active.data.tags:
         mlflow.delete_tag("failure")
+    mlflow.log_dict(dict(parameters), CONFIGURATION)  # last: a run that has it can be resumed
 
 
 def detach_from_parent_run(run_id: str) -> None:
