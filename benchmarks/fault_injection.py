@@ -203,9 +203,9 @@ def clear(place: Place) -> None:
     require(not partial_files, f"left behind: {partial_files}")
 
 
-def require_gone(processes: Sequence[psutil.Process]) -> None:
+def require_gone(processes: Sequence[psutil.Process], timeout_seconds: float = 30) -> None:
     """Require that processes end by themselves."""
-    _, alive = psutil.wait_procs(processes, timeout=30)
+    _, alive = psutil.wait_procs(processes, timeout=timeout_seconds)
     require(not alive, f"still there: {alive}")
 
 
@@ -229,7 +229,7 @@ def asked_to_end(attempt: Try, command: str, words: Sequence[str], number: int, 
         time.sleep(attempt.rng.uniform(0, 0.5) if times > 1 else 0)
     status, text = process.wait(TIMEOUT_SECONDS), place.output()
     require_gone(children)
-    if status == 0:
+    if status in (0, -number) and place.statuses() == {"FINISHED"}:  # it came too late
         attempt.compare(command)
         return
     early = -number if not place.runs() else None  # before anything was imported
@@ -294,7 +294,8 @@ def project_killed(attempt: Try, number: int) -> None:
     children = attempt.wait("mlflow", process)
     process.send_signal(number)
     process.wait(TIMEOUT_SECONDS)
-    require_gone(children)
+    # A child that has not asked to be told of its parent's end yet goes on to its own.
+    require_gone(children, TIMEOUT_SECONDS)
     clear(place)
     require(place.statuses() <= {"KILLED", "FAILED", "FINISHED"}, f"statuses {place.statuses()}")
 
@@ -419,8 +420,8 @@ def main(tries: int, seed: int, only: str) -> int:
     references: dict[str, Reference] = {}
     faults: list[str] = []
     table = []
-    words = {"run": TRAINING, "two": SEEDS, "mlflow": PROJECT, "study": STUDY}
-    commands = {name: words[name] for name in words if any(k.startswith(name) for k in chosen)}
+    commands = {"run": TRAINING, "two": SEEDS, "mlflow": PROJECT, "study": STUDY}
+    commands = {k: v for k, v in commands.items() if any(name.startswith(k) for name in chosen)}
     empty = folder / "mlflow.db"
     MlflowClient(f"sqlite:///{empty}").search_experiments()  # made once, which takes seconds
 
