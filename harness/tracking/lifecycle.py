@@ -179,6 +179,7 @@ def note_how_to_resume(error: BaseException, run_id: str, command: str) -> None:
 
 def _kill_open_runs() -> None:
     for run_id in reversed(_open_runs):
+        print(f"Run {run_id} was interrupted; --resume {run_id} resumes it", file=sys.stderr)
         MlflowClient().set_terminated(run_id, "KILLED")
         MlflowClient().set_tag(run_id, "failure", "KeyboardInterrupt, twice")
 
