@@ -18,6 +18,7 @@ from experiments.main.config import MainConfig
 from harness.errors import UserError
 from harness.run_experiment import run_experiment
 from harness.tracking.processes import process_lives, process_tags
+from harness.tracking.resume import resume_command
 from tests.conftest import ROOT, start, wait_until
 from tests.harness.small import EXPERIMENT, FitALine, SmallConfig
 from tests.harness.test_tracking import history, interrupted_run
@@ -202,3 +203,14 @@ def test_a_run_leaves_no_experiment_in_the_environment(store: Path) -> None:
     """The next run would take it for the user's wish."""
     run_experiment(EXPERIMENT, SmallConfig())
     assert "MLFLOW_EXPERIMENT_ID" not in os.environ
+
+
+def test_the_command_that_resumes_names_the_store_without_its_password(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:secret@host/db")
+    command = resume_command("python -m experiments.moe --resume 1")
+    assert command.startswith("MLFLOW_TRACKING_URI='postgresql://me:***@host/db' ")
+    assert command.endswith(" -m experiments.moe --resume 1")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert not resume_command("python -m experiments.moe --resume 1").startswith("MLFLOW")
