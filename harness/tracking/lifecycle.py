@@ -16,15 +16,14 @@ from mlflow.tracking import MlflowClient
 from harness import signals
 from harness.config import Configuration, TrainingConfig
 from harness.errors import UserError
+from harness.tracking.abandoned import runs_that_are
 from harness.tracking.git import git_tags
-from harness.tracking.processes import process_tags
+from harness.tracking.processes import of_this_process, process_tags
 from harness.tracking.resume import claim, resume_command
 from harness.tracking.run import CONFIGURATION, Run, checkpoint_of
 from harness.tracking.store import mlflow_experiment_id, store_errors, store_lock
 
 INTERRUPTIONS = (KeyboardInterrupt, signals.Terminated)
-_open_runs: list[str] = []
-"""Ids of the runs that this process works on, the outermost first."""
 
 
 @contextlib.contextmanager
@@ -91,22 +90,21 @@ def reopen(run_id: str, config: TrainingConfig) -> Iterator[Run]:
 def final_status(*, delete_failed_starts: bool) -> Iterator[None]:
     """End the run that is started within with its final status; see `track`."""
     deletable = delete_failed_starts and "MLFLOW_RUN_ID" not in os.environ
-    outer = len(_open_runs)
+    outer = mlflow.active_run()
     try:
         yield
         signals.check()
     except BaseException as error:
-        for run_id in _open_runs[outer:]:
+        active = mlflow.active_run()
+        if active is not None and (outer is None or active.info.run_id != outer.info.run_id):
             mlflow.end_run("KILLED" if isinstance(error, INTERRUPTIONS) else "FAILED")
             with contextlib.suppress(MlflowException):  # the error itself is what matters
                 reason = f"{type(error).__name__}: {error}".split("\n")[0]
-                MlflowClient().set_tag(run_id, "failure", reason)
+                MlflowClient().set_tag(active.info.run_id, "failure", reason)
                 if deletable and isinstance(error, UserError):
-                    MlflowClient().delete_run(run_id)
-        del _open_runs[outer:]
+                    MlflowClient().delete_run(active.info.run_id)
         raise
     mlflow.end_run("FINISHED")
-    del _open_runs[outer:]
 
 
 def start_new_run(architecture: str, parent_id: str | None = None, **options: Any) -> ActiveRun:
@@ -120,17 +118,13 @@ def start_new_run(architecture: str, parent_id: str | None = None, **options: An
         _require_unused_run()
     else:
         options["experiment_id"] = mlflow_experiment_id(architecture, parent_id)
-    active = mlflow.start_run(nested=parent_id is not None, parent_run_id=parent_id, **options)
-    _open_runs.append(active.info.run_id)
-    return active
+    return mlflow.start_run(nested=parent_id is not None, parent_run_id=parent_id, **options)
 
 
 def start_run_again(run_id: str, **options: Any) -> ActiveRun:
     """Start a run that exists, and name this process as the one that works on it."""
     MlflowClient().log_batch(run_id, tags=[RunTag(*tag) for tag in process_tags().items()])
-    active = mlflow.start_run(run_id, nested=True, **options)
-    _open_runs.append(run_id)
-    return active
+    return mlflow.start_run(run_id, nested=True, **options)
 
 
 def require_unused_run() -> None:
@@ -178,10 +172,12 @@ def note_how_to_resume(error: BaseException, run_id: str, command: str) -> None:
 
 
 def _kill_open_runs() -> None:
-    for run_id in reversed(_open_runs):
-        print(f"Run {run_id} was interrupted; --resume {run_id} resumes it", file=sys.stderr)
-        MlflowClient().set_terminated(run_id, "KILLED")
-        MlflowClient().set_tag(run_id, "failure", "KeyboardInterrupt, twice")
+    """End the runs of this process and its workers, which a repeated Ctrl-C ends."""
+    for run in runs_that_are("RUNNING"):
+        if of_this_process(run.data.tags):
+            MlflowClient().set_terminated(run.info.run_id, "KILLED")
+            MlflowClient().set_tag(run.info.run_id, "failure", "KeyboardInterrupt, twice")
+            print(f"Run {run.info.run_id} was interrupted", file=sys.stderr)
 
 
 signals.before_exit.append(_kill_open_runs)

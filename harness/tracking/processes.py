@@ -41,6 +41,13 @@ def process_gone(tags: Mapping[str, str]) -> bool:
     return tags.get("host") == socket.gethostname() and not process_lives(tags)
 
 
+def of_this_process(tags: Mapping[str, str]) -> bool:
+    """Return whether this process or one of its descendants, such as a worker, wrote these tags."""
+    here = psutil.Process()
+    numbers = {str(process.pid) for process in (here, *here.children(recursive=True))}
+    return tags.get("host") == socket.gethostname() and tags.get("process_id") in numbers
+
+
 def serves_mlflow_run(run_id: str, created: float) -> bool:
     """Return whether a process of this machine may be at work on a run that `mlflow run` has made.
 

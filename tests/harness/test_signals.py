@@ -181,3 +181,33 @@ def test_of_several_seeds_the_parent_is_what_can_be_resumed(
     assert f"--resume {parent.info.run_id}" in caught.value.__notes__[-1]
     (announced,) = capsys.readouterr().err.splitlines()
     assert announced == f"Run {parent.info.run_id}: small seeds=2"
+
+
+TWICE = """
+import os, signal, subprocess, sys, time
+from pathlib import Path
+import mlflow
+from harness import signals
+from harness.tracking import lifecycle
+from harness.tracking.processes import process_tags
+from tests.harness.small import SmallConfig
+signals.listen()
+with lifecycle.track(SmallConfig(), "cpu") as run:
+    worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
+    tags = process_tags() | {"process_id": str(worker.pid), "mlflow.parentRunId": run.run_id}
+    experiment = mlflow.get_run(run.run_id).info.experiment_id
+    mlflow.MlflowClient().create_run(experiment, tags=tags)
+    mlflow.MlflowClient().create_run(experiment, tags=process_tags() | {"process_id": "1"})
+    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(1000)  # no safe point
+"""
+
+
+def test_a_further_ctrl_c_ends_the_runs_of_a_process_and_its_workers_as_killed(store: Path) -> None:
+    process = start(store, "-c", TWICE)
+    assert process.wait(timeout=100) == 128 + signal.SIGINT
+    runs = mlflow.search_runs(search_all_experiments=True, output_format="list")
+    assert sorted(run.info.status for run in runs) == ["KILLED", "KILLED", "RUNNING"]
+    (others,) = (run for run in runs if run.info.status == "RUNNING")
+    assert others.data.tags["process_id"] == "1"
