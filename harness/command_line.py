@@ -9,7 +9,6 @@ import io
 import logging
 import os
 import re
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NoReturn, get_args, get_origin
@@ -44,9 +43,13 @@ def launch(config_class: type[Configuration]) -> None:
         package = config_class.module()
         if issubclass(config_class, TrainingConfig):
             run = importlib.import_module("harness.run_experiment").run_experiment
-            run(importlib.import_module(f"{package}.lesson").EXPERIMENT, config)
+            experiment = importlib.import_module(f"{package}.lesson").EXPERIMENT
+            signals.check()
+            run(experiment, config)
         else:
-            importlib.import_module(f"{package}.command").main(config)
+            main = importlib.import_module(f"{package}.command").main
+            signals.check()
+            main(config)
 
     signals.listen()
     run_command(command)
@@ -65,10 +68,12 @@ def run_command(command: Callable[[], object]) -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
-    except signals.Terminated:
-        sys.exit(128 + signal.SIGTERM)
+    except (KeyboardInterrupt, signals.Terminated) as interruption:
+        if "MLFLOW_RUN_ID" in os.environ:
+            importlib.import_module("harness.tracking.lifecycle").end_unused_run()
+        for note in getattr(interruption, "__notes__", [])[-1:]:  # of the outermost run
+            print(note, file=sys.stderr)
+        sys.exit(signals.STATUS[type(interruption)])
     except Exception as error:
         from harness.tracking.failures import failure_of  # it imports MLflow
 

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 import torch
 
+from harness import signals
 from harness.config import C
 from harness.evaluation import sample_std
 from harness.experiment import Experiment, Metrics, Trained
-from harness.tracking.lifecycle import reopen, track
+from harness.tracking.lifecycle import reopen, require_unused_run, track
 from harness.tracking.resume import resumed
 from harness.tracking.run import Run
 from harness.training.device import Hardware, seed_everything
@@ -36,12 +37,16 @@ def run_experiment(experiment: Experiment[C], config: C) -> TrackedRun:
         UserError: the configuration asks for something that is not there.
 
     """
+    # What a user got wrong is found before the data are loaded, and those before any run is opened.
     if config.resume:
         config = resumed(config)
+    else:
+        require_unused_run()
     if config.seeds == 1:
         return train_and_evaluate(experiment, config)
     hardware = Hardware.choose(config)
-    first = load_data(experiment, config, hardware)  # what a user got wrong, before a run is opened
+    with signals.interruptible():
+        first = load_data(experiment, config, hardware)
     with track(config, hardware.name) as run:
         children, results = run.children(), {}
         for seed in range(config.seed, config.seed + config.seeds):
@@ -72,11 +77,13 @@ def train_and_evaluate(
     `experiment.load_data(config)` returns, where it is loaded already.
     """
     hardware = Hardware.choose(config)
-    data = load_data(experiment, config, hardware) if data is None else data
+    with signals.interruptible():
+        data = load_data(experiment, config, hardware) if data is None else data
     with track(config, hardware.name, parent_id=parent_id, name=name, tags=tags) as run:
         log_split(experiment, data, "train", run)
         log_split(experiment, data, "validation", run)
         trained = train(experiment, config, data=data, recorder=run)
+        signals.check()
         exported = experiment.export(config, trained)
         run.log_model(exported)
         run.log_history(trained.history)
@@ -91,17 +98,24 @@ def train_and_evaluate(
 def evaluate_in_run(experiment: Experiment[Any], trained: Trained, run: Run) -> Metrics:
     """Evaluate a model on the test split, which is read here, and log all that comes of it."""
     config = trained.config
+    with signals.interruptible():
+        test = trained.data.test
     log_split(experiment, trained.data, "test", run)
-    evaluation = experiment.evaluate(config, trained, trained.data.test)
+    with signals.interruptible():
+        evaluation = experiment.evaluate(config, trained, test)
     run.log_metrics(evaluation.metrics)
     for name, table in evaluation.tables.items():
         run.log_table(name, table)
     for name, values in evaluation.series.items():
         run.log_series(name, values)
     run.describe(evaluation.headline)
-    for name, figure in experiment.figures(config, trained, evaluation):
-        run.log_figure(name, figure)
-    return evaluation.metrics
+    figures = experiment.figures(config, trained, evaluation)
+    while True:
+        with signals.interruptible():
+            drawn = next(figures, None)
+        if drawn is None:
+            return evaluation.metrics
+        run.log_figure(*drawn)
 
 
 def evaluate_artifact(
@@ -111,7 +125,8 @@ def evaluate_artifact(
 
     The weights are those of the artifact itself, which is what is evaluated.
     """
-    data = experiment.load_data(config)
+    with signals.interruptible():
+        data = experiment.load_data(config)
     with reopen(run_id, config) as run:
         history, best = run.load_history(), experiment.restore_model(config, data, weights)
         seed_everything(config.seed)

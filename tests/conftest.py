@@ -62,6 +62,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: Path)
     yield tmp_path
     while mlflow.active_run():
         mlflow.end_run()
+    os.environ.pop("MLFLOW_EXPERIMENT_ID", None)  # set by mlflow.set_experiment
     mlflow.set_tracking_uri(before)
 
 

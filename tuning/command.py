@@ -18,6 +18,7 @@ def main(config: StudyConfig) -> None:
     from tuning.search import Stopper
     from tuning.study import tune
 
+    signals.check()
     stopper = Stopper()
     signals.listen(gently=stopper.stop)
     tune(config, stopper=stopper)

@@ -129,9 +129,8 @@ class FinalistTraining:
         try:
             failed = self._train_all(pool, waiting, trained)
         except BaseException:
-            with signals.deferred():
-                pool.stop()
-                self.runs.close_finalists()
+            pool.stop()
+            self.runs.close_finalists()
             raise
         return [
             Finalist(name, entry, trained[name])

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from mlflow.tracking import MlflowClient
 from optuna.trial import TrialState
 
+from harness import signals
 from harness.config import as_words
 from harness.training.history import best_name
 from harness.training.metrics import decimal
@@ -40,6 +41,7 @@ def write(study: optuna.Study, space: Space, seed: int, parent_id: str) -> None:
     mlflow.log_metric(best_name(space.metric), study.best_value, run_id=parent_id)
     settings = "".join(f"{name}: {value}\n" for name, value in config.as_parameters().items())
     client.log_text(parent_id, settings, "best.yaml")
+    signals.check()
     for name, figure in draw(study, space, at_edge).items():
         client.log_figure(parent_id, figure, f"figures/{name}.png")
     reached = f"trial {best.number}, {space.metric} {decimal(study.best_value)}"

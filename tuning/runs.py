@@ -13,12 +13,20 @@ from mlflow.tracking import MlflowClient
 from mlflow.tracking.context.registry import resolve_tags
 from optuna.trial import FrozenTrial, TrialState
 
+from harness import signals
 from harness.config import TrainingConfig
 from harness.tracking.git import git_tags
-from harness.tracking.lifecycle import detach_from_parent_run, final_status, record
+from harness.tracking.lifecycle import (
+    detach_from_parent_run,
+    final_status,
+    note_how_to_resume,
+    record,
+    start_new_run,
+    start_run_again,
+)
 from harness.tracking.processes import process_gone, process_tags
 from harness.tracking.run import as_metrics, in_batches
-from harness.tracking.store import set_mlflow_experiment, store_errors, store_lock
+from harness.tracking.store import store_errors, store_lock
 from tuning.retries import INTERRUPTED
 
 STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
@@ -106,10 +114,13 @@ def connect_worker(tracking_uri: str) -> None:
 
 
 @contextlib.contextmanager
-def open_parent(family: str, parameters: Mapping[str, Any], study: optuna.Study) -> Iterator[str]:
+def open_parent(
+    family: str, parameters: Mapping[str, Any], study: optuna.Study, command: str
+) -> Iterator[str]:
     """Open the parent run of a study, or resume the one it has; yield its id.
 
-    It ends with its final status: see `harness.tracking.lifecycle.final_status`.
+    It ends with its final status: see `harness.tracking.lifecycle.final_status`. The command is
+    what resumes the study.
     """
     tags = {"architecture": family, "entry_point": "tune"}
     tags["optuna.study_name"] = study.study_name
@@ -117,15 +128,19 @@ def open_parent(family: str, parameters: Mapping[str, Any], study: optuna.Study)
     with final_status(delete_failed_starts=False):
         with store_errors(), store_lock():
             if parent_id is None or not _exists(parent_id):  # or in another tracking store
-                parent_id = None
-                set_mlflow_experiment(family)
+                active = start_new_run(family, tags={**tags, **process_tags()})
             else:
                 detach_from_parent_run(parent_id)
-            active = mlflow.start_run(parent_id, tags={**tags, **process_tags()})
+                active = start_run_again(parent_id, tags=tags)
             study.set_user_attr("parent_id", active.info.run_id)
             mlflow.set_tag("mlflow.runName", f"{family}-study")
         record(active, parameters, tags)
-        yield active.info.run_id
+        try:
+            yield active.info.run_id
+            signals.check()
+        except BaseException as error:
+            note_how_to_resume(error, active.info.run_id, command)
+            raise
 
 
 def _exists(run_id: str) -> bool:

@@ -130,13 +130,12 @@ class Search:
                     self._handle(worker, message)
                 self._show(bar)
         finally:
-            with signals.deferred():
-                pool.stop()
-                for running in self._running.values():
-                    self.queue.requeue(running.trial.number, retries.INTERRUPTED, died=False)
-                if self._running:
-                    self.runs.close_orphans(self.study.get_trials(deepcopy=False))
-                self._running.clear()
+            pool.stop()
+            for running in self._running.values():
+                self.queue.requeue(running.trial.number, retries.INTERRUPTED, died=False)
+            if self._running:
+                self.runs.close_orphans(self.study.get_trials(deepcopy=False))
+            self._running.clear()
             self._show(bar)
             bar.close()
 

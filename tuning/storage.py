@@ -56,11 +56,6 @@ def close(opened: BaseStorage) -> None:
         opened.engine.dispose()
 
 
-def redact_password(storage: str) -> str:
-    """Return the path or the URL of a storage, as it may be logged."""
-    return str(make_url(storage)) if "://" in storage else storage
-
-
 def _open_journal(path: Path) -> BaseStorage:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

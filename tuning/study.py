@@ -27,6 +27,8 @@ from harness import signals
 from harness.config import nearest
 from harness.errors import UserError
 from harness.execution.workers import Pool, threads_per_worker
+from harness.tracking.lifecycle import require_unused_run
+from harness.tracking.locations import redact_password
 from harness.training.device import Hardware
 from harness.training.memory import load_data
 from tuning import report, space_file, storage
@@ -98,12 +100,13 @@ def tune(
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     stopper = stopper or Stopper()
+    require_unused_run()
     space = prepare(config, space)
     torch.set_num_threads(threads_per_worker(config.workers, config.threads))
     default = space.configuration({})
     hardware = Hardware.choose(default)
-    # What cannot be had is found before any run is opened.
-    load_data(space.experiment, default, hardware)
+    with signals.interruptible():  # what cannot be had is found before any run is opened
+        load_data(space.experiment, default, hardware)
     opened = storage.open_storage(config.storage)
     try:
         return _run_study(config, space, opened, hardware, stopper)
@@ -250,8 +253,13 @@ def _parent(study: optuna.Study, space: Space, config: StudyConfig, is_ours: boo
             if "parent_id" in study.user_attrs:
                 yield study.user_attrs["parent_id"]
                 return
+            signals.check()
             time.sleep(1)
         raise UserError(f"study_name={study.study_name}: is being started by another process")
-    parameters = {**config.as_parameters(), "storage": storage.redact_password(config.storage)}
-    with open_parent(space.config_class.family, parameters, study) as parent_id:
+    shown = config.replace(
+        storage=redact_password(config.storage), study_name=study.study_name, resume=True
+    )
+    parameters = {**config.as_parameters(), "storage": shown.storage}
+    command = f"{shown.as_command()} --resume"
+    with open_parent(space.config_class.family, parameters, study, command) as parent_id:
         yield parent_id

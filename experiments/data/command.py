@@ -9,6 +9,7 @@ from datasets.cats_and_dogs import PhotographDataset
 from datasets.choices import CLASSES, Split
 from datasets.errors import DataError, DiskError
 from experiments.data.config import DataConfig, PhotographsConfig
+from harness import signals
 from harness.errors import UserError
 
 
@@ -24,7 +25,8 @@ def load_photographs(config: PhotographsConfig) -> PhotographDataset:
 
 def main(config: DataConfig) -> None:
     """Load the photographs and print their number by split and class, and where they are."""
-    dataset = load_photographs(config)
+    with signals.interruptible():
+        dataset = load_photographs(config)
     print("split     ", *(f"{name:>8}" for name in CLASSES), sep="")
     for split in get_args(Split):
         counts = np.bincount(getattr(dataset, split).labels, minlength=len(CLASSES))

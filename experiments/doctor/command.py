@@ -1,4 +1,4 @@
-"""Close abandoned runs, and delete checkpoints that no run can use."""
+"""Close abandoned runs; delete halves of models, and checkpoints that no run can use."""
 
 from pathlib import Path
 
@@ -7,7 +7,6 @@ from platformdirs import user_cache_path
 from datasets.cats_and_dogs import CACHE_NAME
 from experiments.doctor.config import DoctorConfig
 from harness.tracking import abandoned
-from harness.tracking.processes import process_gone
 from harness.tracking.store import store_errors, store_lock
 
 
@@ -17,10 +16,12 @@ def main(config: DoctorConfig) -> None:
     with store_errors(), store_lock():
         findings = [
             *abandoned.abandoned_runs(),
+            *abandoned.half_logged_models(),
+            *abandoned.half_written_checkpoints(),
             *abandoned.orphaned_checkpoints(),
             *abandoned.local_copies_of_checkpoints(),
         ]
-        others = sum(not process_gone(run.data.tags) for run in abandoned.runs_that_are("RUNNING"))
+        others = sum(not abandoned.owner_gone(run) for run in abandoned.runs_that_are("RUNNING"))
         finished = sum(size_of(folder) for folder in abandoned.checkpoints_of_finished_runs())
         for finding in findings:
             print(finding.description)

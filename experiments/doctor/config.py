@@ -14,7 +14,7 @@ class DoctorConfig(Configuration):
     examples: ClassVar[tuple[str, ...]] = ("", "--fix")
 
     fix: bool = False
-    """Close the runs that were found, and delete the checkpoints, rather than only list them."""
+    """Close the runs that were found, and delete the rest, rather than only list it."""
 
     @classmethod
     def module(cls) -> str:  # noqa: D102  # it works on one machine: no entry point of MLproject

@@ -18,7 +18,9 @@ def main(arguments: Sequence[str]) -> None:
     if not arguments or arguments[0].startswith("-"):
         parse(PredictConfig, arguments)
         raise UserError("the model comes first: predict MODEL INPUT... [options]")
-    importlib.import_module("experiments.predict.command").main(arguments)
+    command = importlib.import_module("experiments.predict.command")
+    with signals.interruptible():
+        command.main(arguments)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,20 @@
 """The server that workers are forked from: it imports what they need while others do other things.
 
-Started first of all, it has everything when the first worker is wanted.
+Started first of all, it has everything when the first worker is wanted. It ends with the process
+that started it, even in the middle of an import, and Ctrl-C is not for it.
 """
 
+import contextlib
 import multiprocessing
-from multiprocessing import forkserver
+import signal
+import time
+from collections.abc import Iterator
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
 
 PRELOADED = (
+    "harness.execution.end_with_parent",  # first: the others take seconds
     "harness.execution.workers",
     "harness.run_experiment",
     # What the first optimiser and the first logged model would import, for seconds.
@@ -16,6 +23,8 @@ PRELOADED = (
     "mlflow.store.tracking.sqlalchemy_store",
 )
 """Modules that workers find imported."""
+ATTEMPTS = 5
+"""How often a process is started: the server may be killed meanwhile, and is started anew."""
 
 
 def context() -> ForkServerContext:
@@ -32,4 +41,31 @@ def context() -> ForkServerContext:
 def start() -> None:
     """Start the server now."""
     context()
-    forkserver.ensure_running()
+    with _ctrl_c_blocked():
+        forkserver.ensure_running()
+
+
+def start_process(process: BaseProcess) -> None:
+    """Start a process of the context, with another server if this one is killed meanwhile.
+
+    Raises:
+        ChildProcessError: the servers are killed one after the other.
+
+    """
+    for attempt in range(ATTEMPTS):
+        time.sleep(attempt / 2)  # a process that is being killed still counts as alive
+        with _ctrl_c_blocked(), contextlib.suppress(EOFError, ConnectionError):
+            process.start()
+            return
+    raise ChildProcessError(f"the server of worker processes was killed {ATTEMPTS} times")
+
+
+@contextlib.contextmanager
+def _ctrl_c_blocked() -> Iterator[None]:
+    """Block SIGINT, which a process that is started within inherits; here it comes afterwards."""
+    resource_tracker.ensure_running()  # which else the server starts first, and unblocks SIGINT
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

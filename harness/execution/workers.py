@@ -5,7 +5,6 @@ behind but the task that it had.
 """
 
 import contextlib
-import ctypes
 import gc
 import math
 import os
@@ -28,6 +27,7 @@ from tqdm import tqdm
 
 from harness.errors import UserError
 from harness.execution import forkserver
+from harness.signals import signal_at_death_of_parent
 from harness.training.metrics import DivergedError
 
 EXPECTED_ERRORS = (
@@ -193,7 +193,7 @@ class Pool:
         here, there = self._context.Pipe()
         set_up = partial(self._set_up, number, Path.cwd())
         process = self._context.Process(target=_work, args=(there, set_up), daemon=True)
-        process.start()
+        forkserver.start_process(process)
         there.close()
         return Worker(number, process, here)
 
@@ -254,9 +254,7 @@ def _set_up(
 ) -> None:
     """Make this process the worker of a number, in a pool of a size."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
-    if sys.platform == "linux":
-        set_parent_death_signal = 1
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+    signal_at_death_of_parent(signal.SIGKILL)
     os.chdir(folder)  # the server that it is forked from may have started in another one
     tqdm.set_lock(threading.RLock())  # its own is shared between processes: one killed leaks it
     sys.stderr.isatty = lambda: False  # type: ignore[method-assign]  # bars are the parent's

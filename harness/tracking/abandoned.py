@@ -1,4 +1,4 @@
-"""What killed processes leave behind in the store: runs that say RUNNING, and checkpoints of none.
+"""What killed processes leave behind: runs that say RUNNING, halves of models and of checkpoints.
 
 A run is taken for abandoned only if its process was one of this machine and has ended. It can be
 resumed afterwards as before.
@@ -14,15 +14,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import mlflow
-from mlflow.entities import Run, ViewType
+from mlflow.entities import LoggedModelStatus, Run, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from harness.errors import UserError
 from harness.tracking.locations import to_path
-from harness.tracking.processes import process_gone
+from harness.tracking.processes import process_gone, serves_mlflow_run
 from harness.tracking.run import CHECKPOINT, LOCAL_COPY
 
+PARTIAL = str(Path(CHECKPOINT).with_suffix(".partial"))
 SECONDS_UNTOUCHED = 24 * 3600
 """Least age of a checkpoint that is deleted. Where two stores share a folder, it may be a run of
 the other store, and a run in progress writes its checkpoint every few seconds."""
@@ -39,20 +40,63 @@ class Finding(NamedTuple):
 def abandoned_runs() -> Iterator[Finding]:
     """Yield the runs that say RUNNING although their process has ended."""
     for run in runs_that_are("RUNNING"):
-        if process_gone(run.data.tags):
+        if owner_gone(run):
             name, process = run.info.run_name, run.data.tags.get("process_id")
-            text = (
-                f"run {run.info.run_id} ({name}) says RUNNING, but its process {process} has ended"
-            )
+            whose = f"its process {process} has ended" if process else "`mlflow run` has ended"
+            text = f"run {run.info.run_id} ({name}) says RUNNING, but {whose}"
             yield Finding(text, partial(close, run))
+
+
+def owner_gone(run: Run) -> bool:
+    """Return whether it is certain that no process works on a run that says RUNNING.
+
+    One that `mlflow run` has made names no process until ours has opened it. Where the store is a
+    file, its processes are those of this machine.
+    """
+    tags = run.data.tags
+    if "process_id" in tags or "mlflow.project.entryPoint" not in tags:
+        return process_gone(tags)
+    is_local = mlflow.get_tracking_uri().startswith(("sqlite:", "file:"))
+    return is_local and not serves_mlflow_run(run.info.run_id, run.info.start_time / 1000)
 
 
 def close(run: Run) -> None:
     """End a run as KILLED, with the reason; unless somebody has resumed it meanwhile."""
     client, run_id = MlflowClient(), run.info.run_id
-    if process_gone(client.get_run(run_id).data.tags):  # on a server there is no lock: ask again
+    if owner_gone(client.get_run(run_id)):  # on a server there is no lock: ask again
         client.set_tag(run_id, "failure", "its process ended without ending the run")
         client.set_terminated(run_id, "KILLED")
+
+
+def half_logged_models() -> Iterator[Finding]:
+    """Yield the models that a process had begun to log when it was killed."""
+    client, token = MlflowClient(), None
+    experiments = [each.experiment_id for each in mlflow.search_experiments()]
+    while experiments:
+        page = client.search_logged_models(experiments, page_token=token)
+        pending = (model for model in page if model.status == LoggedModelStatus.PENDING)
+        for model in pending:
+            if model.source_run_id and not in_progress(model.source_run_id):
+                text = f"model {model.model_id} of run {model.source_run_id} was logged in part"
+                yield Finding(text, partial(client.delete_logged_model, model.model_id))
+        if not (token := page.token):
+            return
+
+
+def half_written_checkpoints() -> Iterator[Finding]:
+    """Yield what a process was writing, beside the last whole checkpoint, when it was killed."""
+    for file, run_id, untouched in files_of_runs(PARTIAL):
+        known = is_known(run_id)
+        if not in_progress(run_id) if known else untouched > SECONDS_UNTOUCHED:
+            yield Finding(f"checkpoint {file} was written in part", partial(delete, file))
+
+
+def in_progress(run_id: str) -> bool:
+    """Return whether a process may be at work on a run."""
+    if not is_known(run_id):
+        return False
+    run = MlflowClient().get_run(run_id)
+    return run.info.status == "RUNNING" and not owner_gone(run)
 
 
 def runs_that_are(status: str) -> list[Run]:
@@ -65,17 +109,21 @@ def runs_that_are(status: str) -> list[Run]:
 
 def orphaned_checkpoints() -> Iterator[Finding]:
     """Yield the checkpoints of runs unknown to the store; a deleted run can still be restored."""
+    for checkpoint, run_id, untouched in files_of_runs(CHECKPOINT):
+        if untouched > SECONDS_UNTOUCHED and not is_known(run_id):
+            size = f"{checkpoint.stat().st_size / 1e6:,.1f} MB"
+            text = f"checkpoint {checkpoint} ({size}) belongs to no run of this store"
+            yield Finding(text, partial(delete, checkpoint))
+
+
+def files_of_runs(artifact: str) -> Iterator[tuple[Path, str, float]]:
+    """Yield an artifact of every local run, with the run's id and the file's age in seconds."""
     for experiment in mlflow.search_experiments(view_type=ViewType.ALL):
         folder = to_path(experiment.artifact_location)
-        for checkpoint in folder.glob(f"*/artifacts/{CHECKPOINT}") if folder else ():
-            run_id = checkpoint.parents[2].name
-            if not re.fullmatch("[0-9a-f]{32}", run_id):
-                continue  # no folder that MLflow has made: somebody's copy
-            untouched = time.time() - checkpoint.stat().st_mtime
-            if untouched > SECONDS_UNTOUCHED and not is_known(run_id):
-                size = f"{checkpoint.stat().st_size / 1e6:,.1f} MB"
-                text = f"checkpoint {checkpoint} ({size}) belongs to no run of this store"
-                yield Finding(text, partial(delete, checkpoint))
+        for file in folder.glob(f"*/artifacts/{artifact}") if folder else ():
+            run_id = file.parents[2].name
+            if re.fullmatch("[0-9a-f]{32}", run_id):  # else no folder of MLflow: somebody's copy
+                yield file, run_id, time.time() - file.stat().st_mtime
 
 
 def delete(checkpoint: Path) -> None:

@@ -1,7 +1,6 @@
 """What the disk, the network or a server refuse: told from faults of the code, in one line."""
 
 import errno
-import re
 import sqlite3
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -11,7 +10,7 @@ from mlflow.exceptions import MlflowException, RestException
 from requests import HTTPError, RequestException, Response
 from sqlalchemy.exc import DBAPIError
 
-from harness.tracking.locations import to_path
+from harness.tracking.locations import redact_password, to_path
 
 NOT_PERMITTED = errno.EACCES, errno.EPERM, errno.EROFS
 SYSTEM = (
@@ -54,7 +53,7 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _failure(error: BaseException) -> Failure | None:
-    store = f"MLFLOW_TRACKING_URI={without_password(mlflow.get_tracking_uri())}"
+    store = f"MLFLOW_TRACKING_URI={redact_password(mlflow.get_tracking_uri())}"
     match error:
         case HTTPError(response=Response(status_code=401 | 403)):
             return Failure(f"{store}: {first_line(error)}", 2)
@@ -81,11 +80,6 @@ def _failure(error: BaseException) -> Failure | None:
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message."""
     return str(getattr(error, "message", error)).partition("\n")[0].rstrip(".: ")
-
-
-def without_password(uri: str) -> str:
-    """Return a URI as it may be shown."""
-    return re.sub("//[^/@]*@", "//", uri)
 
 
 def _of_file(error: OSError) -> str:

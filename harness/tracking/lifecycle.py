@@ -2,26 +2,35 @@
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
 import mlflow
+from mlflow import ActiveRun
+from mlflow.entities import RunTag
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from harness import signals
 from harness.config import Configuration, TrainingConfig
 from harness.errors import UserError
-from harness.signals import Terminated
+from harness.tracking.abandoned import runs_that_are
 from harness.tracking.failures import failure_of
 from harness.tracking.git import git_tags
-from harness.tracking.processes import process_tags
+from harness.tracking.processes import of_this_process, process_tags
+from harness.tracking.resume import claim, resume_command
 from harness.tracking.run import CONFIGURATION, Run, checkpoint_of
 from harness.tracking.store import (
     last_attempt,
-    set_mlflow_experiment,
+    mlflow_experiment_id,
+    require_artifacts,
     store_errors,
     store_lock,
 )
+
+INTERRUPTIONS = (KeyboardInterrupt, signals.Terminated)
 
 
 @contextlib.contextmanager
@@ -37,11 +46,14 @@ def track(
 
     The run is a new one; or the one that `mlflow run` has made for this process; or, with
     `config.resume`, an earlier one. With `parent_id` it is a child of that run. It ends
-    FINISHED; KILLED where the user interrupts it; FAILED on any other exception, with the reason
-    in the tag `failure`. A new run that ends for a `UserError` is deleted: nothing was computed.
+    FINISHED; KILLED where the user interrupts it, and then the exception has a note that tells how
+    to resume it; FAILED on any other exception, with the reason in the tag `failure`. A new run
+    that ends for a `UserError` is deleted: nothing was computed.
     """
     with final_status(delete_failed_starts=not config.resume):
         active = _start(config, parent_id, name, tags)
+        if parent_id is None:
+            print(f"Run {active.info.run_id}: {config.as_name()}", file=sys.stderr)
         known = {"architecture": config.family, "entry_point": config.entry_point}
         known |= {"seed": str(config.seed), "device": device_name}
         record(active, config.as_parameters(), known)
@@ -49,11 +61,12 @@ def track(
         try:
             yield run
             run.flush()
+            signals.check()  # the last moment that a run can be interrupted at
         except BaseException as error:
-            command = f"python -m {config.module()} --resume {run.run_id}"
-            note_how_to_resume(error, run.run_id, command)
             with last_attempt():
                 run.flush()
+            command = f"python -m {config.module()} --resume {run.run_id}"
+            note_how_to_resume(error, run.run_id, command)
             raise
 
 
@@ -65,8 +78,7 @@ def track_command(
     tags = {"entry_point": config.entry_point, **process_tags()}
     with final_status(delete_failed_starts=delete_failed_starts):
         with store_errors(), store_lock():
-            set_mlflow_experiment(mlflow_experiment)
-            active = mlflow.start_run(tags=tags)
+            active = start_new_run(mlflow_experiment, tags=tags)
             mlflow.set_tag("mlflow.runName", config.as_name())
         record(active, config.as_parameters(), tags)
         yield active.info.run_id
@@ -77,7 +89,7 @@ def reopen(run_id: str, config: TrainingConfig) -> Iterator[Run]:
     """Open a run that has finished, to add to it; it ends FINISHED again, or FAILED."""
     with final_status(delete_failed_starts=False):
         with store_errors(), store_lock():
-            mlflow.start_run(run_id, nested=True)
+            start_run_again(run_id)
         yield Run(run_id, config)
 
 
@@ -88,12 +100,12 @@ def final_status(*, delete_failed_starts: bool) -> Iterator[None]:
     outer = mlflow.active_run()
     try:
         yield
+        signals.check()
     except BaseException as error:
         active = mlflow.active_run()
         if active is not None and (outer is None or active.info.run_id != outer.info.run_id):
-            interrupted = isinstance(error, KeyboardInterrupt | Terminated)
             with last_attempt():
-                mlflow.end_run("KILLED" if interrupted else "FAILED")
+                mlflow.end_run("KILLED" if isinstance(error, INTERRUPTIONS) else "FAILED")
                 reason = f"{type(error).__name__}: {error}".split("\n")[0]
                 MlflowClient().set_tag(active.info.run_id, "failure", reason)
                 if deletable and isinstance(error, UserError):
@@ -102,54 +114,126 @@ def final_status(*, delete_failed_starts: bool) -> Iterator[None]:
     mlflow.end_run("FINISHED")
 
 
+def start_new_run(architecture: str, parent_id: str | None = None, **options: Any) -> ActiveRun:
+    """Start a run: a new one, or the one that `mlflow run` has made for this process.
+
+    Raises:
+        UserError: MLFLOW_RUN_ID names a run that something was logged to already, or artifacts
+            would go to where the store was before it was moved.
+
+    """
+    client = MlflowClient()
+    if run_id := os.environ.get("MLFLOW_RUN_ID"):
+        _require_unused_run()
+        experiment_id = client.get_run(run_id).info.experiment_id
+    else:
+        options["experiment_id"] = experiment_id = mlflow_experiment_id(architecture, parent_id)
+    require_artifacts(client.get_experiment(experiment_id).artifact_location)
+    return mlflow.start_run(nested=parent_id is not None, parent_run_id=parent_id, **options)
+
+
+def start_run_again(run_id: str, **options: Any) -> ActiveRun:
+    """Start a run that exists, and name this process as the one that works on it."""
+    MlflowClient().log_batch(run_id, tags=[RunTag(*tag) for tag in process_tags().items()])
+    return mlflow.start_run(run_id, nested=True, **options)
+
+
+def require_unused_run() -> None:
+    """Raise a `UserError` if MLFLOW_RUN_ID names a run that something was logged to already.
+
+    `mlflow run` sets it to a run that it has just made; left in a shell, it would lead every
+    command to overwrite that run.
+    """
+    if "MLFLOW_RUN_ID" in os.environ:
+        with store_errors(), store_lock():
+            _require_unused_run()
+
+
+def end_unused_run() -> None:
+    """End the run that `mlflow run` has made, for a process that is interrupted before it began."""
+    with contextlib.suppress(UserError, MlflowException):
+        require_unused_run()
+        if run_id := os.environ.get("MLFLOW_RUN_ID"):
+            MlflowClient().set_terminated(run_id, "KILLED")
+
+
+def _require_unused_run() -> None:
+    if not (run_id := os.environ.get("MLFLOW_RUN_ID")):
+        return
+    hint = "unset the variable for a new run"
+    try:
+        run = MlflowClient().get_run(run_id)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            raise UserError(f"MLFLOW_RUN_ID={run_id}: the store has no such run; {hint}") from None
+        raise
+    if run.info.lifecycle_stage == "deleted":
+        raise UserError(f"MLFLOW_RUN_ID={run_id}: that run is deleted; {hint}")
+    if run.info.status == "FINISHED":
+        raise UserError(f"MLFLOW_RUN_ID={run_id}: that run has finished; {hint}")
+    if run.info.status != "RUNNING" or "process_id" in run.data.tags:
+        hint += ", or resume that one with --resume"
+        raise UserError(f"MLFLOW_RUN_ID={run_id}: that run was begun before; {hint}")
+
+
 def note_how_to_resume(error: BaseException, run_id: str, command: str) -> None:
-    """Add to a failure of disk, network or store how the run is resumed; the last note counts."""
-    if failure_of(error) is not None:
-        error.add_note(f"to resume run {run_id} afterwards: {command}")
+    """Add to what has ended a run how it is resumed; the last note counts.
+
+    Not to a fault of the code, which would end it again.
+    """
+    if isinstance(error, INTERRUPTIONS):
+        error.add_note(f"Run {run_id} was interrupted. To resume it:\n  {resume_command(command)}")
+    elif failure_of(error) is not None:
+        error.add_note(f"to resume run {run_id} afterwards: {resume_command(command)}")
 
 
-def record(
-    active: mlflow.ActiveRun, parameters: Mapping[str, Any], tags: Mapping[str, Any]
-) -> None:
+def _kill_open_runs() -> None:
+    """End the runs of this process and its workers, which a repeated Ctrl-C ends."""
+    for run in runs_that_are("RUNNING"):
+        if of_this_process(run.data.tags):
+            MlflowClient().set_terminated(run.info.run_id, "KILLED")
+            MlflowClient().set_tag(run.info.run_id, "failure", "KeyboardInterrupt, twice")
+            print(f"Run {run.info.run_id} was interrupted", file=sys.stderr)
+
+
+signals.before_exit.append(_kill_open_runs)
+
+
+def record(active: ActiveRun, parameters: Mapping[str, Any], tags: Mapping[str, Any]) -> None:
     """Log what is known of a run before it begins."""
     # `mlflow run` has logged the values it was given, as text: 1e-3 is not to be changed to 0.001.
     known = active.data.params
     mlflow.log_params({k: v for k, v in parameters.items() if k not in known})
-    mlflow.log_dict(dict(parameters), CONFIGURATION)
     origin = {k: v for k, v in git_tags().items() if k not in active.data.tags}
     mlflow.set_tags({**tags, **process_tags(), **origin})
     if "failure" in active.data.tags:
         mlflow.delete_tag("failure")
+    mlflow.log_dict(dict(parameters), CONFIGURATION)  # last: a run that has it can be resumed
 
 
 def detach_from_parent_run(run_id: str) -> None:
     """Leave a note in the run that `mlflow run` has made, where another one is resumed instead."""
-    if wrapper := os.environ.pop("MLFLOW_RUN_ID", None):
-        note = f"Resumed run {run_id}; see there."
-        MlflowClient().set_tag(wrapper, "mlflow.note.content", note)
+    if os.environ.get("MLFLOW_RUN_ID") != run_id:
+        _require_unused_run()
+    wrapper = os.environ.pop("MLFLOW_RUN_ID", run_id)
+    if wrapper != run_id:
+        MlflowClient().set_tag(wrapper, "mlflow.note.content", f"Resumed run {run_id}; see there.")
 
 
 def _start(
     config: TrainingConfig, parent_id: str | None, name: str | None, tags: Mapping[str, str]
-) -> mlflow.ActiveRun:
+) -> ActiveRun:
     """Start the run: a new one, the one that `mlflow run` made, or the one to be resumed."""
     with store_errors(), store_lock():
         if config.resume:
             # A damaged checkpoint is found before the run is touched.
             checkpoint_of(config.resume, 0).load()
             detach_from_parent_run(config.resume)
-            # Its process is named before it says RUNNING: nobody is to take it for abandoned.
-            for key, value in process_tags().items():
-                MlflowClient().set_tag(config.resume, key, value)
-            return mlflow.start_run(config.resume, nested=True, log_system_metrics=True)
-        set_mlflow_experiment(config.family, parent_id)
+            claim(config.resume)
+            return start_run_again(config.resume, log_system_metrics=True)
         # The seed is how a parent finds its children, however early one was interrupted.
-        active = mlflow.start_run(
-            nested=parent_id is not None,
-            parent_run_id=parent_id,
-            log_system_metrics=True,
-            tags={"seed": str(config.seed), **process_tags(), **tags},
-        )
+        tags = {"seed": str(config.seed), **process_tags(), **tags}
+        active = start_new_run(config.family, parent_id, log_system_metrics=True, tags=tags)
         # Also in place of the one that `mlflow run` drew.
         name = name or (f"seed {config.seed}" if parent_id else config.as_name())
         mlflow.set_tag("mlflow.runName", name)

@@ -37,3 +37,10 @@ def to_path(location: str) -> Path | None:
     scheme = re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", location)
     is_local = scheme is None or scheme[0] == "file:"
     return Path(local_file_uri_to_path(location)) if is_local else None
+
+
+def redact_password(location: str) -> str:
+    """Return a path or a URL as it may be shown and logged."""
+    from sqlalchemy.engine import make_url
+
+    return str(make_url(location)) if "://" in location else location

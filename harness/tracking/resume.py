@@ -1,17 +1,27 @@
 """Resuming an interrupted run, with the configuration that it has."""
 
 import json
+import os
+import shlex
+import shutil
+import sys
+import time
 from pathlib import Path
 
+from mlflow.entities import Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from harness.config import C
 from harness.errors import UserError
 from harness.tracking.failures import failure_of, first_line
-from harness.tracking.processes import process_lives
+from harness.tracking.locations import redact_password
+from harness.tracking.processes import process_lives, process_tags
 from harness.tracking.run import CONFIGURATION
 from harness.tracking.store import require_artifacts, store_lock
+
+SETTLE_SECONDS = 0.3
+"""Time for another process's claim at the same moment to become visible: the last one counts."""
 
 
 def resumed(config: C) -> C:
@@ -39,14 +49,53 @@ def resumed(config: C) -> C:
     if tags.get("entry_point") != config.entry_point:
         started = f"{tags.get('architecture')} (entry point {tags.get('entry_point')})"
         raise UserError(f"resume={run_id}: that run is of {started}, not of {config.entry_point}")
+    _require_interrupted(run)
+    for name, asked in config.changes().items():
+        has = stored.get(name)
+        if name not in ("device", "resume", "checkpoint_seconds") and asked != has:
+            raise UserError(f"{name}={asked}: run {run_id} has {has}, and resuming keeps it")
+    return type(config)(**(stored | config.changes()))
+
+
+def claim(run_id: str) -> None:
+    """Make this process the one that works on an interrupted run, which says RUNNING from now on.
+
+    Of two processes at once one succeeds: in a file, the store is locked meanwhile; on a server,
+    the later claim counts.
+
+    Raises:
+        UserError: another process works on it, or has finished it meanwhile.
+
+    """
+    client = MlflowClient()
+    _require_interrupted(client.get_run(run_id))
+    # The process is named before the run says RUNNING: nobody is to take it for abandoned.
+    client.log_batch(run_id, tags=[RunTag(*tag) for tag in process_tags().items()])
+    client.update_run(run_id, status="RUNNING")
+    time.sleep(SETTLE_SECONDS)
+    tags = client.get_run(run_id).data.tags
+    if not process_tags().items() <= tags.items():
+        other = f"process {tags['process_id']} on {tags['host']}"
+        raise UserError(f"resume={run_id}: {other} has begun to work on that run")
+
+
+def resume_command(command: str) -> str:
+    """Return `python -m ...` as it has to be typed here: the store, and which Python."""
+    python = sys.executable
+    if shutil.which("python") == python:
+        python = "python"
+    elif Path(python).is_relative_to(Path.cwd()):
+        python = str(Path(python).relative_to(Path.cwd()))
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    store = f"MLFLOW_TRACKING_URI={shlex.quote(redact_password(uri))} " if uri else ""
+    return f"{store}{shlex.quote(python)} {command.removeprefix('python ')}"
+
+
+def _require_interrupted(run: Run) -> None:
+    run_id, tags = run.info.run_id, run.data.tags
     if run.info.lifecycle_stage == "deleted":
         raise UserError(f"resume={run_id}: that run is deleted; restore it first")
     if run.info.status == "FINISHED":
         raise UserError(f"resume={run_id}: that run has finished; only interrupted ones resume")
     if run.info.status == "RUNNING" and process_lives(tags):
         raise UserError(f"resume={run_id}: process {tags['process_id']} still works on that run")
-    for name, asked in config.changes().items():
-        has = stored.get(name)
-        if name not in ("device", "resume", "checkpoint_seconds") and asked != has:
-            raise UserError(f"{name}={asked}: run {run_id} has {has}, and resuming keeps it")
-    return type(config)(**(stored | config.changes()))

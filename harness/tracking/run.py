@@ -63,12 +63,16 @@ class Run:
         self._unsent, self._sent = [], time.monotonic()
 
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Log numbers that belong to the whole run."""
-        mlflow.log_metrics(dict(metrics), run_id=self.run_id)
+        """Log numbers that belong to the whole run; once only, however often it is resumed."""
+        logged = MlflowClient().get_run(self.run_id).data.metrics
+        new = {name: value for name, value in metrics.items() if name not in logged}
+        mlflow.log_metrics(new, run_id=self.run_id)
 
     def log_series(self, name: str, values: Mapping[int, float]) -> None:
-        """Log one metric over something that is no epoch, such as a seed or a number of experts."""
-        for step, value in values.items():
+        """Log one metric over something that is no epoch, such as a seed; each step once only."""
+        logged = {m.step for m in MlflowClient().get_metric_history(self.run_id, name)}
+        new = {step: value for step, value in values.items() if step not in logged}
+        for step, value in new.items():
             mlflow.log_metric(name, value, step=step, run_id=self.run_id)
 
     def log_figure(self, name: str, figure: Figure | Animation) -> None:
@@ -150,10 +154,11 @@ def _printable(value: Any) -> Any:
 def model_of(run_id: str) -> str | None:
     """Return the id of the model that a run has logged, and finished logging."""
     client = MlflowClient()
-    for output in client.get_run(run_id).outputs.model_outputs:
-        if client.get_logged_model(output.model_id).status == LoggedModelStatus.READY:
-            return str(output.model_id)
-    return None
+    experiments = [client.get_run(run_id).info.experiment_id]
+    # Not by the outputs of the run, which also name models that the doctor has deleted.
+    models = client.search_logged_models(experiments, f"source_run_id = '{run_id}'")
+    ready = [model.model_id for model in models if model.status == LoggedModelStatus.READY]
+    return ready[0] if ready else None
 
 
 def as_metrics(values: Mapping[str, float], step: int) -> list[Metric]:

@@ -15,8 +15,8 @@ from mlflow.tracking import MlflowClient
 from mlflow.tracking._tracking_service.utils import _register
 
 from harness.errors import UserError
-from harness.tracking.failures import failure_of, first_line, without_password
-from harness.tracking.locations import SQLITE, to_path
+from harness.tracking.failures import failure_of, first_line
+from harness.tracking.locations import SQLITE, redact_password, to_path
 
 # What MLflow says of its own doings would stand among the lines that are for the user.
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -67,7 +67,7 @@ def store_errors() -> Iterator[None]:
     except MlflowException as error:
         if failure_of(error):
             raise
-        uri = without_password(mlflow.get_tracking_uri())
+        uri = redact_password(mlflow.get_tracking_uri())
         reason = first_line(error)
         raise UserError(f"MLFLOW_TRACKING_URI={uri}: the store cannot be used ({reason})") from None
 
@@ -95,21 +95,41 @@ def local_database() -> Path | None:
     return to_path(uri) if uri.startswith(SQLITE) else None
 
 
-def set_mlflow_experiment(architecture: str, parent_id: str | None = None) -> None:
-    """Put new runs beside their parent, or where the user wants them, or by architecture.
+def mlflow_experiment_id(architecture: str, parent_id: str | None = None) -> str:
+    """Return the id of the MLflow experiment that a new run belongs to.
+
+    It is that of its parent; or the one that the user wants, by MLFLOW_EXPERIMENT_ID or
+    MLFLOW_EXPERIMENT_NAME; or that of the architecture, which is created if there is none.
 
     Raises:
-        UserError: their artifacts would go to where the store was before it was moved.
+        UserError: MLFLOW_EXPERIMENT_ID names no experiment, or another one than the name.
 
     """
     client = MlflowClient()
-    if run_id := parent_id or os.environ.get("MLFLOW_RUN_ID"):
-        experiment = client.get_experiment(client.get_run(run_id).info.experiment_id)
-    else:
-        experiment = mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", architecture))
     if parent_id is not None:
-        mlflow.set_experiment(experiment_id=experiment.experiment_id)
-    require_artifacts(experiment.artifact_location)
+        return str(client.get_run(parent_id).info.experiment_id)
+    wanted, name = (os.environ.get(f"MLFLOW_EXPERIMENT_{key}") for key in ("ID", "NAME"))
+    if wanted:
+        try:
+            found = client.get_experiment(wanted).name
+        except MlflowException as error:
+            raise UserError(
+                f"MLFLOW_EXPERIMENT_ID={wanted}: no experiment ({first_line(error)})"
+            ) from None
+        if name not in (None, found):
+            problem = f"is {found}, and MLFLOW_EXPERIMENT_NAME={name} another; unset one of them"
+            raise UserError(f"MLFLOW_EXPERIMENT_ID={wanted}: {problem}")
+        return wanted
+    name = name or architecture
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        try:
+            return str(client.create_experiment(name))
+        except MlflowException as error:  # another process of the same server was faster
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            experiment = client.get_experiment_by_name(name)
+    return str(experiment.experiment_id)
 
 
 def require_artifacts(location: str) -> None:

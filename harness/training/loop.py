@@ -191,6 +191,7 @@ def evaluate(
     model.eval()
     averager = MetricAverager()
     for batch in batches:
+        signals.check()
         with hardware.autocast():
             averager.add(loss(model, batch))
     model.train(was_training)

@@ -5,6 +5,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from harness import signals
 from harness.config import C
 from harness.experiment import Experiment, Trained
 from harness.training.batches import to_device
@@ -43,7 +44,8 @@ def train(
         train=to_device(data.train, hardware.device),
         validation=to_device(data.validation, hardware.device),
     )
-    history = fit(experiment, config, model, on_device, hardware, callbacks, recorder)
+    with signals.deferred():  # what is compiled cannot be left halfway
+        history = fit(experiment, config, model, on_device, hardware, callbacks, recorder)
     # A copy, which leaves the device and whatever was compiled for it behind.
     best = copy.deepcopy(experiment.select_model(config, model, history)).cpu().eval()
     return Trained(config=config, data=data, model=best, untrained=untrained, history=history)

@@ -1,6 +1,8 @@
 """A run that is killed, and resumed; a run that is asked to end."""
 
+import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import mlflow
 import pytest
 from mlflow.tracking import MlflowClient
 
-from tests.conftest import ERRORS, start, wait_until
+from tests.conftest import ERRORS, ROOT, start, wait_until
 
 SLOW_ENOUGH = "--num-train 1500 --batch-size 10 --num-validation 200 --num-test 500 --restarts 2"
 """A hundred and fifty steps an epoch: about a quarter of a second, in which to be killed."""
@@ -67,4 +69,12 @@ def test_sigterm_ends_the_run_as_killed_after_a_last_checkpoint(tmp_path: Path) 
     assert run.info.status == "KILLED"
     assert "Terminated" in run.data.tags["failure"]
     assert list(tmp_path.rglob("last.pt"))
-    assert errors.read_text() == ""
+    opened, interrupted, command = errors.read_text().splitlines()
+    assert opened.startswith(f"Run {run_id}: moe num_epochs=999")
+    assert interrupted == f"Run {run_id} was interrupted. To resume it:"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    words = ["sh", "-c", f"exec env {command}"]
+    resumed = subprocess.Popen(words, cwd=tmp_path, env=environment)
+    wait_until(lambda: only_run(client).info.status == "RUNNING", resumed)
+    resumed.kill()
+    resumed.wait()

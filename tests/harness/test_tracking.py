@@ -114,8 +114,7 @@ def test_nothing_that_records_touches_a_random_stream(
 def test_values_that_mlflow_run_has_logged_as_text_stay(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mlflow.set_experiment("small")
-    made = MlflowClient().create_run(mlflow.get_experiment_by_name("small").experiment_id)
+    made = MlflowClient().create_run(MlflowClient().create_experiment("small"))
     MlflowClient().log_param(made.info.run_id, "learning_rate", "1e-1")
     monkeypatch.setenv("MLFLOW_RUN_ID", made.info.run_id)
     run_experiment(EXPERIMENT, SmallConfig())

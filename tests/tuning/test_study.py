@@ -1,6 +1,8 @@
 """Studies: what a trial may do, what is tracked, what survives."""
 
 import dataclasses
+import shlex
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from optuna.pruners import MedianPruner
 
+from harness.command_line import parse
 from harness.errors import UserError
 from harness.search_space import choice
 from harness.training.train import train
@@ -133,6 +136,32 @@ def test_a_resumed_study_repeats_nothing(store: Path) -> None:
     assert len({trial.params["learning_rate"] for trial in trials}) == 9
     assert len(children(again)) == 9
     assert MlflowClient().get_run(first.parent_id).info.status == "FINISHED"
+
+
+def test_a_study_that_is_interrupted_tells_the_whole_command_that_resumes_it(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tuning.search.Search.run", interrupt)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store}/my store.db")
+    with pytest.raises(KeyboardInterrupt) as caught:
+        run_study(trials=3, workers=2, set=("num_epochs=4",), seed=5)
+    (parent,) = mlflow.search_runs(search_all_experiments=True, output_format="list")
+    first, command = caught.value.__notes__[-1].splitlines()
+    assert first == f"Run {parent.info.run_id} was interrupted. To resume it:"
+    name = parent.data.tags["optuna.study_name"]
+    uri, python, *words = shlex.split(command)
+    assert uri == f"MLFLOW_TRACKING_URI=sqlite:///{store}/my store.db"
+    assert shutil.which(python)
+    assert words[:2] == ["-m", "tuning"]
+    again = parse(StudyConfig, words[2:])
+    assert again == StudyConfig(
+        **{**QUICK, "trials": 3, "workers": 2, "set": ("num_epochs=4",), "seed": 5},
+        study_name=name,
+        resume=True,
+    )
 
 
 def test_a_worker_that_is_killed_loses_its_trial_only_and_that_is_run_again(store: Path) -> None:

@@ -3,6 +3,8 @@
 import inspect
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 
 import mlflow
 import pytest
+from mlflow.entities import LoggedModelOutput
 from mlflow.tracking import MlflowClient
 
 from experiments.doctor import command as doctor
@@ -242,3 +245,71 @@ def test_a_checkpoint_that_cannot_be_deleted_is_reported_in_one_line(
     monkeypatch.setattr(Path, "unlink", refuse)
     with pytest.raises(UserError, match=r"last\.pt cannot be deleted \(Permission denied\)"):
         delete(store / "last.pt")
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_half_written_checkpoint_is_deleted_when_asked(
+    place: str, store: Path, known: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_id = MlflowClient().create_run(place, tags=process_tags()).info.run_id
+    folder = store / "artifacts" / (run_id if known else "f" * 32) / "artifacts" / "checkpoint"
+    folder.mkdir(parents=True)
+    (folder / "last.pt").write_bytes(b"whole")
+    (folder / "last.partial").write_bytes(b"half")
+    doctor.main(DoctorConfig(fix=True))
+    assert (folder / "last.partial").exists(), "a process may be writing it"
+    if known:
+        MlflowClient().set_terminated(run_id, "KILLED")
+    else:
+        os.utime(folder / "last.partial", (0, 0))
+    doctor.main(DoctorConfig())
+    assert f"{folder / 'last.partial'} was written in part" in capsys.readouterr().out
+    doctor.main(DoctorConfig(fix=True))
+    assert [file.name for file in folder.iterdir()] == ["last.pt"]
+
+
+def test_a_model_that_was_logged_in_part_is_deleted_and_logged_anew(
+    abandoned: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = MlflowClient()
+    place = client.get_run(abandoned).info.experiment_id
+    half = client.create_logged_model(place, source_run_id=abandoned).model_id
+    client.log_outputs(abandoned, models=[LoggedModelOutput(half, step=0)])
+    for tag in process_tags().items():
+        client.set_tag(abandoned, *tag)
+    doctor.main(DoctorConfig(fix=True))
+    assert client.get_logged_model(half).status == "PENDING", "its process may be logging it"
+    for tag in GONE.items():
+        client.set_tag(abandoned, *tag)
+    doctor.main(DoctorConfig())
+    assert f"model {half} of run {abandoned} was logged in part" in capsys.readouterr().out
+    doctor.main(DoctorConfig(fix=True))
+    assert client.search_logged_models([place]) == []
+    logged = []
+    monkeypatch.setattr("harness.tracking.export.log_model", lambda *_: logged.append(1))
+    run_experiment(EXPERIMENT, SmallConfig(resume=abandoned))
+    assert logged
+    doctor.main(DoctorConfig())
+    assert "Nothing to fix." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("whose", ["nobody", "its process", "mlflow run"])
+def test_a_run_that_only_mlflow_run_has_opened(place: str, whose: str) -> None:
+    """It names no process yet: whoever may work on it is looked for among those that live."""
+    script = [sys.executable, "-c", "import time; time.sleep(1000)"]
+    environment = dict(os.environ)
+    if whose == "mlflow run":  # before it has an environment for the project, say
+        script += ["mlflow", "run"]
+    process = subprocess.Popen(script)
+    run_id = MlflowClient().create_run(place, tags={"mlflow.project.entryPoint": "moe"}).info.run_id
+    if whose == "its process":
+        process.kill()
+        process.wait()
+        environment["MLFLOW_RUN_ID"] = run_id
+        process = subprocess.Popen(script, env=environment)
+    doctor.main(DoctorConfig(fix=True))
+    assert status(run_id) == ("KILLED" if whose == "nobody" else "RUNNING")
+    process.kill()
+    process.wait()
+    doctor.main(DoctorConfig(fix=True))
+    assert status(run_id) == "KILLED"

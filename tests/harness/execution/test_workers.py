@@ -1,12 +1,16 @@
 """Worker processes: what they are given, report and survive."""
 
+import contextlib
 import importlib.util
 import os
+import re
 import signal
 import time
 from functools import partial
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import psutil
 import pytest
 
 from harness.errors import UserError
@@ -24,6 +28,7 @@ from harness.execution.workers import (
     threads_per_worker,
 )
 from harness.training.metrics import DivergedError
+from tests.conftest import ERRORS, start
 
 INITIALIZED = "REPORTED_BY_THE_INITIALIZER"
 
@@ -113,6 +118,93 @@ def test_errors_say_whose_they_are_and_a_dead_worker_is_replaced() -> None:
 def test_every_module_that_is_preloaded_exists() -> None:
     """The server ignores those that it cannot import."""
     assert all(map(importlib.util.find_spec, forkserver.PRELOADED))
+
+
+def server() -> psutil.Process:
+    """Return the process that workers are forked from."""
+    forkserver.start()
+    for process in psutil.Process().children():
+        if any("multiprocessing.forkserver" in word for word in process.cmdline()):
+            return process
+    raise LookupError("there is none")
+
+
+@pytest.mark.slow
+def test_a_server_that_is_killed_is_started_anew() -> None:
+    server().kill()  # it may not have ended yet when the first worker is wanted
+    with Pool(1, threads=1) as pool:
+        worker = pool.idle()
+        assert worker is not None
+        worker.submit(partial(count, 1))
+        assert finish(pool, worker) == (Done(1), 1)
+        server().kill()
+        worker.process.join()  # it ends with the server
+        other = pool.idle()
+        assert other is not None
+        other.submit(partial(count, 2))
+        assert finish(pool, other) == (Done(2), 2)
+
+
+@pytest.mark.parametrize("error", [EOFError, ConnectionRefusedError, BrokenPipeError])
+@pytest.mark.parametrize("times", [2, 5])
+def test_a_server_may_be_killed_while_it_starts_a_worker(
+    monkeypatch: pytest.MonkeyPatch, error: type[Exception], times: int
+) -> None:
+    errors, begin = [error] * times, BaseProcess.start
+
+    def attempt(process: BaseProcess) -> None:
+        if errors:
+            raise errors.pop()
+        begin(process)
+
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    monkeypatch.setattr(BaseProcess, "start", attempt)
+    if times < 5:
+        Pool(1, threads=1).stop()
+    else:
+        with pytest.raises(ChildProcessError, match="killed 5 times"):
+            Pool(1, threads=1)
+
+
+STARTS_A_SERVER = """
+import os
+from harness.execution import forkserver
+forkserver.PRELOADED = (forkserver.PRELOADED[0], "endless")
+forkserver.start()
+while not os.path.exists("importing"):
+    pass
+"""
+ENDLESS = """
+import os, time
+from pathlib import Path
+Path("importing.new").write_text(str(os.getpid()))
+os.rename("importing.new", "importing")
+time.sleep(1000)
+"""
+
+
+def test_the_server_ends_with_its_parent_in_the_middle_of_an_import(tmp_path: Path) -> None:
+    (tmp_path / "endless.py").write_text(ENDLESS)
+    parent = start(tmp_path, "-c", STARTS_A_SERVER)
+    assert parent.wait(timeout=60) == 0, (tmp_path / ERRORS).read_text()
+    number = int((tmp_path / "importing").read_text())
+    with contextlib.suppress(psutil.NoSuchProcess):
+        psutil.Process(number).wait(timeout=60)
+    assert not psutil.pid_exists(number)
+
+
+def test_ctrl_c_is_not_for_the_server() -> None:
+    """A terminal sends it to every process, and the server may be importing."""
+    with Pool(1, threads=1) as pool:
+        server().send_signal(signal.SIGINT)
+        worker = pool.idle()
+        assert worker is not None
+        worker.submit(partial(count, 1))
+        assert finish(pool, worker) == (Done(1), 1)
+        blocked = Path(f"/proc/{server().pid}/status")
+        if blocked.exists():
+            (mask,) = re.findall("SigBlk:\\s+([0-9a-f]+)", blocked.read_text())
+            assert int(mask, 16) & 1 << (signal.SIGINT - 1)
 
 
 @pytest.mark.parametrize(
