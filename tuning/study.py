@@ -171,7 +171,7 @@ def open_study(config: StudyConfig, space: Space, opened: BaseStorage) -> optuna
         study = optuna.load_study(study_name=name, storage=opened)
         _compare(study, config, space)
         if not config.resume:
-            raise UserError(f"study_name={name}: exists already; add --resume to resume it")
+            raise UserError(f"study_name={name}: exists already; resume=True resumes it")
     elif config.resume:
         hint = nearest(name, existing)
         raise UserError(f"study_name={name}: no such study in {config.storage}{hint}")

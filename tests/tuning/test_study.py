@@ -238,7 +238,7 @@ def test_a_mistake_is_said_in_one_line_before_any_trial(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({}, ["study_name=mine", "--resume"]),
+        ({}, ["study_name=mine", "resume=True"]),
         ({"resume": True, "direction": "maximize"}, ["another direction"]),
         ({"resume": True, "metric": "val/accuracy"}, ["another metric"]),
         ({"resume": True, "seed": 3}, ["another seed"]),
