@@ -10,6 +10,7 @@ import copy
 import dataclasses
 import difflib
 import inspect
+import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin
@@ -326,6 +327,26 @@ def as_words(values: Mapping[str, Any]) -> list[str]:
 def as_text(value: Any, between: str = " ") -> str:
     """Return a value as text; several words as the command line takes them, with blanks between."""
     return between.join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def code_block(command: str, width: int = 80) -> str:
+    """Return a command as a code block in Markdown, broken over lines of some `width`.
+
+    A long line in a description would push what stands beside it out of the MLflow UI.
+    """
+    pieces: list[str] = []
+    for word in shlex.split(command):
+        if pieces and re.fullmatch(r"--[\w-]+", pieces[-1]) and not word.startswith("--"):
+            pieces[-1] += f" {shlex.quote(word)}"  # an option and its value stay together
+        else:
+            pieces.append(shlex.quote(word))
+    lines = pieces[:1]
+    for piece in pieces[1:]:
+        if len(lines[-1]) + len(piece) < width:
+            lines[-1] += f" {piece}"
+        else:
+            lines.append(f"    {piece}")
+    return "\n".join(["```", " \\\n".join(lines), "```"])
 
 
 def option(name: str) -> str:

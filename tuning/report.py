@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from mlflow.tracking import MlflowClient
 from optuna.trial import TrialState
 
-from harness.config import as_words
+from harness.config import as_words, code_block
 from harness.training.history import best_name
 from harness.training.metrics import decimal
 from tuning import figures
@@ -48,7 +48,7 @@ def write(study: optuna.Study, space: Space, seed: int, parent_id: str) -> None:
     if space.low_fidelity:
         cheap = ", ".join(as_words(space.low_fidelity))
         lines += [f"- Trials were of low fidelity, with {cheap}; the command is of full fidelity."]
-    lines += ["", "```", config.as_command(), "```"]
+    lines += ["", code_block(config.as_command())]
     text = "\n".join(lines) + "\n"
     client.set_tag(parent_id, "mlflow.note.content", text)
     print("\n".join(line for line in text.replace("*", "").replace("`", "").split("\n") if line))

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 
+from harness.config import code_block
 from harness.training.metrics import decimal
 
 
@@ -40,7 +41,7 @@ def card(tags: Mapping[str, str]) -> str:
         f"- Validation data, by seed: `{tags['data_fingerprint']}`",
         "- The same training again:",
         "",
-        f"      {tags['command']}",
+        code_block(tags["command"]),
         "",
         "## Use",
         "",
