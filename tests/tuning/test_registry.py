@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import mlflow.cli
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from mlflow.tracking import MlflowClient
 
 import experiments
@@ -164,6 +166,64 @@ def test_what_is_evaluated_is_the_registered_model(
     assert run.info.status == "FINISHED"
 
 
+def test_the_registry_after_its_champion_is_deleted(
+    store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The previous champion takes its place, by rollback or by promotion, and is champion only."""
+    monkeypatch.setattr(experiments, "find", lambda entry_point: EXPERIMENT)
+    first = make_version({1: 0.7})
+    for bring_back in ("rollback", "promote"):
+        second = make_version({1: 0.8})
+        promotion.promote("small", first, "the first")
+        promotion.promote("small", second, "the second")
+        assert aliases() == {"challenger": second, "champion": second, "previous": first}
+        MlflowClient().delete_model_version("small", second)
+        main(RegistryConfig(action=bring_back, name="small", version=int(first)))
+        assert f"version {first} is champion" in capsys.readouterr().out
+        assert aliases() == {"champion": first}
+        with pytest.raises(UserError, match=r"no previous champion .*promote small --version N"):
+            main(RegistryConfig(action="rollback", name="small"))
+
+
+def test_what_is_gone_is_named_before_a_promotion_changes_anything(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run of a version, deleted and then removed by `mlflow gc`, and the model's files."""
+    monkeypatch.setattr(experiments, "find", lambda entry_point: EXPERIMENT)
+    client = MlflowClient()
+    first, second = make_version({1: 0.7}), make_version({1: 0.8})
+    promotion.promote("small", first, "the first")
+    run_id = client.get_model_version("small", second).tags["run_id"]
+    promote = RegistryConfig(action="promote", name="small", version=int(second))
+    client.delete_run(run_id)
+    restore = f"mlflow runs restore --run-id {run_id}"
+    with pytest.raises(UserError, match=f"version={second}: the run .* is deleted; .*{restore}"):
+        main(promote)
+    client.restore_run(run_id)
+    main(promote)
+    collect_garbage(client.get_model_version("small", first).tags["run_id"])
+    main(RegistryConfig(action="rollback", name="small"))  # its test split was read before
+    assert aliases()["champion"] == first
+
+    third = make_version({1: 0.9})
+    collect_garbage(client.get_model_version("small", third).tags["run_id"])
+    gone = rf"version={third}: the run .* is gone.*train and register it again: python -m .*line"
+    with pytest.raises(UserError, match=gone):
+        main(RegistryConfig(action="promote", name="small"))
+    shutil.rmtree(client.get_model_version_download_uri("small", second))
+    with pytest.raises(UserError, match=f"models:/small/{second}: cannot be loaded"):
+        main(RegistryConfig(action="rollback", name="small"))
+    assert aliases() == {"challenger": third, "champion": first, "previous": second}
+
+
+def collect_garbage(run_id: str) -> None:
+    """Delete a run, and remove it as `mlflow gc` does."""
+    MlflowClient().delete_run(run_id)
+    arguments = ["gc", "--backend-store-uri", mlflow.get_tracking_uri(), "--run-ids", run_id]
+    result = CliRunner().invoke(mlflow.cli.cli, arguments)
+    assert result.exit_code == 0, result.output
+
+
 def checkpoint_of(run_id: str) -> Path:
     uri = MlflowClient().get_run(run_id).info.artifact_uri
     return Path(uri.removeprefix("file://")) / "checkpoint" / "last.pt"
@@ -174,8 +234,9 @@ def checkpoint_of(run_id: str) -> Path:
     [
         ({"action": "promote", "name": "smal"}, ["name=smal", "did you mean small?"]),
         ({"action": "promote"}, ["name", "small"]),
-        ({"action": "promote", "name": "small", "version": 9}, ["version=9", "has only 1"]),
-        ({"action": "rollback", "name": "small"}, ["no previous champion"]),
+        ({"action": "promote", "name": "small", "version": 9}, ["version=9", "there are: 1"]),
+        ({"action": "promote", "name": "small"}, ["version: small has no challenger", "are: 1"]),
+        ({"action": "rollback", "name": "small"}, ["no previous champion", "there are: 1"]),
     ],
 )
 def test_what_cannot_be_done_is_said(
