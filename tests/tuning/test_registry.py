@@ -44,7 +44,9 @@ def test_promotion_needs_more_than_the_pooled_standard_error() -> None:
     decision = decide(Score(0.95, 0.02, 3), Score(0.93, 0.01, 5), maximise=True)
     pooled = math.sqrt((2 * 0.02**2 + 4 * 0.01**2) / 6 * (1 / 3 + 1 / 5))
     assert decision.promoted
-    assert f"pooled standard error {pooled:.5f}" in decision.reason
+    assert f"better by 0.0200, pooled standard error {pooled:.4f}" in decision.reason
+    worse = decide(Score(0.0021, 0.001, 3), Score(0.0021 - 0.00099, 0.001, 3), maximise=False)
+    assert "worse by 0.00099, pooled" in worse.reason
     generator = random.Random(0)
 
     def mean(count: int) -> float:

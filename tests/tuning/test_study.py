@@ -18,6 +18,7 @@ from harness.training.train import train
 from tests.tuning.lines import SPACE
 from tuning import figures, report, storage, study
 from tuning.config import StudyConfig
+from tuning.importance import importance
 from tuning.search import TrialBugError
 from tuning.space import Space
 from tuning.study import StudyResult, prepare, tune
@@ -266,6 +267,19 @@ def test_a_timeout_starts_no_further_trial(store: Path) -> None:
     assert set(states(result)) == {"COMPLETE"}
 
 
+def test_the_description_counts_all_trials(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    space = with_behaviours("fit", "diverge")
+    points = [
+        {"learning_rate": 0.1 + i / 100, "batch_size": 4, "behaviour": behaviour}
+        for i, behaviour in enumerate(["fit", "diverge", "fit"])
+    ]
+    result = tune(enqueue(space, points), space)
+    note = MlflowClient().get_run(result.parent_id).data.tags["mlflow.note.content"]
+    assert note.startswith("Best of 2 complete trials (1 failed): **trial ")
+    assert "Importance is not drawn: of 20 complete trials it needs, there are 2." in note
+    assert "Best of 2 complete trials (1 failed): trial " in capsys.readouterr().out
+
+
 def test_a_best_value_at_the_edge_is_warned_of(store: Path) -> None:
     points = [{"learning_rate": rate, "batch_size": 4} for rate in (1e-4, 1.1e-4)]
     result = tune(enqueue(SPACE, points), SPACE)
@@ -285,7 +299,7 @@ def test_every_picture_of_a_study_is_drawn(store: Path, monkeypatch: pytest.Monk
         return float((values["learning_rate"] - 0.1) ** 2 + values["batch_size"] / 100)
 
     made.optimize(objective, n_trials=20)
-    pictures = report.draw(made, SPACE, {})
+    pictures = report.draw(made, SPACE, {}, importance(made))
     expected = {
         "history",
         "importance",
@@ -297,13 +311,6 @@ def test_every_picture_of_a_study_is_drawn(store: Path, monkeypatch: pytest.Monk
     }
     assert set(pictures) == expected
     assert figures.finalists({"trial 1": {1: 0.5}}, "val/loss", maximise=False)
-
-
-@pytest.mark.parametrize("count", [0, 1])
-def test_importance_of_too_few_trials_is_not_guessed(count: int) -> None:
-    made = optuna.create_study()
-    made.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=count)
-    assert report.importance(made) == {}
 
 
 def test_a_half_written_line_of_the_journal_is_cut_off(store: Path) -> None:

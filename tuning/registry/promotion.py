@@ -57,7 +57,8 @@ def decide(challenger: Score, champion: Score, *, maximise: bool) -> Decision:
     error = math.sqrt(squares / max(n1 + n2 - 2, 1) * (1 / n1 + 1 / n2))
     gain = (challenger.mean - champion.mean) * (1 if maximise else -1)
     verb = "beats" if gain > error else "does not beat"
-    numbers = f"better by {gain:.5f}, pooled standard error {error:.5f}"
+    better = "better" if gain >= 0 else "worse"
+    numbers = f"{better} by {decimal(abs(gain))}, pooled standard error {decimal(error)}"
     return Decision(gain > error, f"{challenger} {verb} the champion's {champion}: {numbers}")
 
 
