@@ -225,7 +225,7 @@ def best_trial_name(study: optuna.Study) -> str:
     """Return the best trial as people call it, and how many others are as good."""
     values = [trial.value for trial in _trials(study, TrialState.COMPLETE)]
     others = values.count(study.best_value) - 1
-    return f"trial {study.best_trial.number}" + (f" ({others} more are as good)" if others else "")
+    return f"trial {study.best_trial.number}" + (f" (and {others} as good)" if others else "")
 
 
 def _colours(study: optuna.Study) -> str:

@@ -16,6 +16,7 @@ from tuning.registry import promotion, versions
 from tuning.registry.promotion import Decision, Score
 from tuning.runs import StudyRuns
 from tuning.space import Space
+from tuning.tried import counted
 
 
 def run_finals(
@@ -41,7 +42,7 @@ def run_finals(
     origin = {
         "study_name": study.study_name,
         "parent_id": runs.parent_id,
-        "search": f"{len(study.get_trials(deepcopy=False))} trials, {config.sampler}",
+        "search": f"{len(counted(study.get_trials(deepcopy=False)))} trials, {config.sampler}",
     }
     version = versions.register(best, origin, space.metric, maximise=space.maximise)
     if "promoted" in version.tags:

@@ -2,6 +2,7 @@
 
 import math
 import random
+from collections.abc import Iterator
 from typing import Any
 
 from optuna.distributions import (
@@ -16,6 +17,9 @@ from harness.search_space import Choice, Parameter, Range
 
 EDGE = 0.05
 """A best value within this fraction of the range from its end is worth a warning."""
+
+SOME = 16
+"""How many real numbers of a range are tried before it is taken for exhausted."""
 
 
 def distribution(parameter: Parameter) -> BaseDistribution:
@@ -55,6 +59,21 @@ def draw(generator: random.Random, parameter: Parameter) -> Any:
     if parameter.is_integer:
         return generator.randrange(int(parameter.low), int(parameter.high) + 1)
     return generator.uniform(parameter.low, parameter.high)
+
+
+def shuffled(generator: random.Random, parameter: Parameter) -> Iterator[Any]:
+    """Yield every value in random order; of the real numbers of a range, some."""
+    if isinstance(parameter, Choice):
+        values = list(parameter.values)
+    elif parameter.is_integer:
+        values = list(range(int(parameter.low), int(parameter.high) + 1, int(parameter.step or 1)))
+    elif parameter.step is not None:
+        count = math.floor((parameter.high - parameter.low) / parameter.step + 1e-9) + 1
+        values = [parameter.low + number * parameter.step for number in range(count)]
+    else:
+        values = [draw(generator, parameter) for _ in range(SOME)]
+    generator.shuffle(values)
+    yield from values
 
 
 def nearest(parameter: Parameter, value: Any) -> Any:

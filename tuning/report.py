@@ -15,20 +15,20 @@ from tuning import figures
 from tuning.importance import MIN_TRIALS, Importance, importance
 from tuning.retries import requeued
 from tuning.space import Space
+from tuning.tried import Tried, counted
 
 
 def write(study: optuna.Study, space: Space, seed: int, parent_id: str) -> None:
     """Log metrics, figures and description to the parent run."""
     client = MlflowClient()
     trials = study.get_trials(deepcopy=False)
-    again = requeued(trials)
-    states = Counter(trial.state for trial in trials if trial.number not in again)
+    states = Counter(trial.state for trial in counted(trials))
     num_complete = states[TrialState.COMPLETE]
     counts = {
         "trials/complete": num_complete,
         "trials/pruned": states[TrialState.PRUNED],
         "trials/failed": states[TrialState.FAIL],
-        "trials/requeued": len(again),
+        "trials/requeued": len(requeued(trials)),
     }
     mlflow.log_metrics(counts, run_id=parent_id)
     if not num_complete:
@@ -41,6 +41,7 @@ def write(study: optuna.Study, space: Space, seed: int, parent_id: str) -> None:
     mlflow.log_metric(best_name(space.metric), study.best_value, run_id=parent_id)
     settings = "".join(f"{name}: {value}\n" for name, value in config.as_parameters().items())
     client.log_text(parent_id, settings, "best.yaml")
+    exhausted = Tried(study, space).untried_point() is None
     matters = importance(study)
     for name, figure in draw(study, space, at_edge, matters).items():
         client.log_figure(parent_id, figure, f"figures/{name}.png")
@@ -54,6 +55,8 @@ def write(study: optuna.Study, space: Space, seed: int, parent_id: str) -> None:
     if space.low_fidelity:
         cheap = ", ".join(as_words(space.low_fidelity))
         lines += [f"- Trials were of low fidelity, with {cheap}; the command is of full fidelity."]
+    if exhausted:
+        lines.append("- The search space is exhausted: each of its configurations was tried.")
     lines += importance_notes(matters)
     lines += ["", code_block(config.as_command())]
     text = "\n".join(lines) + "\n"

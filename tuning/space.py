@@ -71,6 +71,25 @@ class Space(SearchSpace):
         effective = {name: value for name, value in chosen.items() if beside.has_effect(name)}
         return self.config_class(**effective)
 
+    def points(self, generator: random.Random) -> Iterator[Values]:
+        """Yield the points of the space in random order: all, where it has no real number."""
+
+        def branch(names: list[str], config: TrainingConfig, values: Values) -> Iterator[Values]:
+            if not names:
+                yield values
+            elif not self._is_searched(names[0], config):
+                yield from branch(names[1:], config, values)
+            else:
+                name = names[0]
+                for value in parameters.shuffled(generator, self.parameters[name]):
+                    changed = copy.copy(config)
+                    vars(changed)[name] = value
+                    yield from branch(names[1:], changed, {**values, name: value})
+
+        yield from branch(
+            [*self.parameters], self._unvalidated({**self.fixed, **self.low_fidelity}), {}
+        )
+
     def default_point(self) -> Values:
         """Return the default configuration, its numbers moved into their ranges.
 
@@ -184,10 +203,15 @@ class Space(SearchSpace):
         values = Values()
         config = self._unvalidated({**self.fixed, **self.low_fidelity})
         for name, parameter in self.parameters.items():
-            searched = all(getattr(config, k) in allowed for k, allowed in parameter.when.items())
-            if searched and config.has_effect(name):
+            if self._is_searched(name, config):
                 values[name] = vars(config)[name] = pick(name, parameter)
         return values
+
+    def _is_searched(self, name: str, config: TrainingConfig) -> bool:
+        """Whether a parameter is searched beside those that were chosen before it."""
+        when = self.parameters[name].when
+        holds = all(getattr(config, other) in allowed for other, allowed in when.items())
+        return holds and config.has_effect(name)
 
     def _sample(self) -> Iterator[Values]:
         """Yield random points, 8 or so with each end of each range and each choice."""

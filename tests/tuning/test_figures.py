@@ -191,7 +191,7 @@ def test_trials_as_good_as_the_best_are_mentioned() -> None:
     for name in ("history", "parallel", "intermediate"):
         if name != "parallel":
             title = PICTURES[name](tied).axes[0].get_title()
-            assert "trial 1 (2 more are as good)" in title
+            assert "trial 1 (and 2 as good)" in title
     assert "as good" not in figures.history(of_values(0.5, 0.9), METRIC).axes[0].get_title()
 
 

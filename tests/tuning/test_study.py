@@ -172,8 +172,10 @@ def test_a_trial_with_bad_luck_fails_and_the_study_goes_on(
     store: Path, behaviour: str, reason: str
 ) -> None:
     space = with_behaviours("fit", behaviour)
-    unlucky = {"learning_rate": 0.1, "batch_size": 4, "behaviour": behaviour}
-    points = [unlucky] * 4 + [{**unlucky, "behaviour": "fit"}]
+    points = [
+        {"learning_rate": 0.1 + i / 100, "batch_size": 4, "behaviour": each}
+        for i, each in enumerate([behaviour] * 4 + ["fit"])
+    ]
     result = tune(enqueue(space, points), space)
     assert states(result) == ["FAIL"] * 4 + ["COMPLETE"]
     failed = children(result)[0]
@@ -183,8 +185,10 @@ def test_a_trial_with_bad_luck_fails_and_the_study_goes_on(
 
 def test_the_same_bug_three_times_ends_the_study_with_its_traceback(store: Path) -> None:
     space = with_behaviours("fit", "bug")
-    buggy = {"learning_rate": 0.1, "batch_size": 4, "behaviour": "bug"}
-    points = [buggy, {**buggy, "behaviour": "fit"}, *[buggy] * 5]
+    points = [
+        {"learning_rate": 0.1 + i / 100, "batch_size": 4, "behaviour": each}
+        for i, each in enumerate(["bug", "fit", *["bug"] * 5])
+    ]
     with pytest.raises(TrialBugError, match=r"(?s)3 trials.*Traceback.*in build_model.*KeyError"):
         tune(enqueue(space, points), space)
     loaded = optuna.load_study(study_name="queued", storage=storage.open_storage("optuna.journal"))
