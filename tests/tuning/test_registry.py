@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
-import mlflow.cli
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from mlflow.tracking import MlflowClient
 
 import experiments
@@ -22,7 +20,7 @@ from harness.errors import UserError
 from harness.experiment import Evaluation
 from harness.run_experiment import train_and_evaluate
 from harness.tracking import models
-from tests.conftest import ROOT
+from tests.conftest import ROOT, collect_garbage
 from tests.harness import small
 from tests.tuning.lines import EXPERIMENT, SPACE, LineConfig, MisbehavingLine
 from tests.tuning.test_study import run_study
@@ -216,14 +214,6 @@ def test_what_is_gone_is_named_before_a_promotion_changes_anything(
     with pytest.raises(UserError, match=f"models:/small/{second}: cannot be loaded"):
         main(RegistryConfig(action="rollback", name="small"))
     assert aliases() == {"challenger": third, "champion": first, "previous": second}
-
-
-def collect_garbage(run_id: str) -> None:
-    """Delete a run, and remove it as `mlflow gc` does."""
-    MlflowClient().delete_run(run_id)
-    arguments = ["gc", "--backend-store-uri", mlflow.get_tracking_uri(), "--run-ids", run_id]
-    result = CliRunner().invoke(mlflow.cli.cli, arguments)
-    assert result.exit_code == 0, result.output
 
 
 def checkpoint_of(run_id: str) -> Path:

@@ -15,6 +15,7 @@ from optuna.pruners import MedianPruner
 from harness.errors import UserError
 from harness.search_space import choice
 from harness.training.train import train
+from tests.conftest import collect_garbage
 from tests.tuning.lines import SPACE
 from tuning import figures, report, storage, study
 from tuning.config import StudyConfig
@@ -134,6 +135,19 @@ def test_a_resumed_study_repeats_nothing(store: Path) -> None:
     assert len({trial.params["learning_rate"] for trial in trials}) == 9
     assert len(children(again)) == 9
     assert MlflowClient().get_run(first.parent_id).info.status == "FINISHED"
+
+
+def test_a_study_is_resumed_after_mlflow_gc_has_removed_its_runs(store: Path) -> None:
+    """The trials are in Optuna's storage: they count, and the new ones have a new parent run."""
+    first = run_study(trials=3, study_name="mine")
+    before = first.study.get_trials()
+    for run in [*children(first).values(), MlflowClient().get_run(first.parent_id)]:
+        collect_garbage(run.info.run_id)
+    again = run_study(trials=5, study_name="mine", resume=True)
+    assert again.study.get_trials()[:3] == before
+    assert set(children(again)) == {3, 4}
+    metrics = MlflowClient().get_run(again.parent_id).data.metrics
+    assert metrics["trials/complete"] == 5
 
 
 def test_a_worker_that_is_killed_loses_its_trial_only_and_that_is_run_again(store: Path) -> None:
