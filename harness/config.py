@@ -46,6 +46,11 @@ Words = Annotated[tuple[str, ...], AfterValidator(lambda words: tuple(" ".join(w
 
 ScheduleName = Literal["constant", "step", "exponential", "cosine", "one_cycle", "plateau"]
 OptimizerName = Literal["adamw", "sgd", "muon"]
+Direction = Literal["auto", "maximize", "minimize"]
+
+MINIMISED = ("loss", "error", "bits", "perplexity", "seconds")
+MAXIMISED = ("accuracy", "area")
+"""Words in the name of a metric of which less is better, and of which more is."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -327,6 +332,22 @@ def as_words(values: Mapping[str, Any]) -> list[str]:
 def as_text(value: Any, between: str = " ") -> str:
     """Return a value as text; several words as the command line takes them, with blanks between."""
     return between.join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def maximises(metric: str, direction: str) -> bool:
+    """Return whether more of a metric is better: as `direction` says, or for auto as its name does.
+
+    Raises:
+        UserError: the name does not say it.
+
+    """
+    if direction != "auto":
+        return direction == "maximize"
+    found = [word for word in (*MINIMISED, *MAXIMISED) if word in metric]
+    if not found:
+        which = "direction=maximize or direction=minimize"
+        raise UserError(f"metric={metric}: does not say whether more of it is better; add {which}")
+    return found[0] in MAXIMISED
 
 
 def code_block(command: str, width: int = 80) -> str:

@@ -20,6 +20,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from optuna.visualization import matplotlib as visualization
 
+from harness.evaluation import pooled_standard_error, sample_std
 from harness.figures import style
 from harness.figures.comparison import label_ticks
 
@@ -192,6 +193,12 @@ def finalists(results: Mapping[str, Mapping[int, float]], metric: str, maximise:
     axes.xaxis.set_major_locator(MaxNLocator(6))
     winner = values[ordered[0]]
     reached = f"mean over seeds ({len(winner)}): {winner.mean():.4g}"
+    if len(ordered) > 1 and len(winner) > 1:
+        second = values[ordered[1]]
+        gap = abs(winner.mean() - second.mean())
+        std_1, std_2 = sample_std(winner.tolist()), sample_std(second.tolist())
+        error = pooled_standard_error(std_1, len(winner), std_2, len(second))
+        reached += f", {gap:.2g} ahead of {ordered[1]} (standard error {error:.2g})"
     style.titled(axes, f"The winner: {ordered[0]}\n{reached}", metric, "")
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure

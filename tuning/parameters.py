@@ -92,6 +92,21 @@ def rounded(parameter: Parameter | None, value: Any) -> Any:
     return nearest(parameter, float(f"{value:.4g}"))
 
 
+def beyond(parameter: Range, value: float) -> float:
+    """Return a number a little beyond the end of a range that is nearer to a value."""
+    low, high = parameter.low, parameter.high
+    if parameter.log:
+        is_low = value**2 < low * high
+        factor = math.pow(high / low, EDGE)
+        below, above = low / factor, high * factor
+    else:
+        is_low = value < (low + high) / 2
+        below, above = low - EDGE * (high - low), high + EDGE * (high - low)
+    if parameter.is_integer:
+        return math.ceil(low) - 1 if is_low else math.floor(high) + 1
+    return below if is_low else above
+
+
 def edge_warning(name: str, parameter: Parameter, value: Any) -> str:
     """Return a warning where a number lies within 5 % of an end of its range, or nothing."""
     if isinstance(parameter, Choice):

@@ -20,7 +20,7 @@ import experiments
 from harness.config import STRICT, TrainingConfig, nearest
 from harness.errors import UserError
 from harness.experiment import AnyExperiment
-from harness.search_space import Parameter, SearchSpace
+from harness.search_space import Parameter, Range, SearchSpace
 from tuning import parameters
 from tuning.config import require_space
 
@@ -100,9 +100,21 @@ class Space(SearchSpace):
         return {} if None in point.values() else point
 
     def near_edge(self, values: Mapping[str, Any]) -> dict[str, str]:
-        """Return a warning for each number that lies within 5 % of an end of its range."""
+        """Return a warning for each number within 5 % of an end of its range that could be wider.
+
+        An end that the configuration allows nothing beyond, such as a dropout of 0, is none.
+        """
         warnings = {n: parameters.edge_warning(n, self.parameters[n], v) for n, v in values.items()}
-        return {name: warning for name, warning in warnings.items() if warning}
+        return {n: text for n, text in warnings.items() if text and self._goes_on(n, values)}
+
+    def _goes_on(self, name: str, values: Mapping[str, Any]) -> bool:
+        """Whether the configuration allows what lies beyond the end of a range near a value."""
+        try:
+            beyond = parameters.beyond(cast("Range", self.parameters[name]), values[name])
+            self.final_configuration(values).replace(**{name: beyond})
+        except UserError:
+            return False
+        return True
 
     def fix(self, values: Mapping[str, Any]) -> "Space":
         """Return this space with some parameters set and no longer searched.

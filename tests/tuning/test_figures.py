@@ -340,6 +340,10 @@ def test_finalists_by_their_means(maximise: bool) -> None:
     (whisker,) = [w[:, 0] for w in whiskers if round(w[0, 1]) == row]
     assert whisker == pytest.approx([mean - deviation, mean + deviation])
     assert "0.85" in texts(figure)  # no deviation of one seed
+    if maximise:  # pooled with one value, the standard deviation is that of the other three
+        error = deviation * math.sqrt(1 / 3 + 1)
+        ahead = f"0.08 ahead of one (standard error {error:.2g})"
+        assert ahead in figure.axes[0].get_title()
 
 
 PICTURES: dict[str, Callable[[optuna.Study], Figure]] = {

@@ -45,6 +45,10 @@ def test_promotion_needs_more_than_the_pooled_standard_error() -> None:
     assert f"better by 0.0200, pooled standard error {pooled:.4f}" in decision.reason
     worse = decide(Score(0.0021, 0.001, 3), Score(0.0021 - 0.00099, 0.001, 3), maximise=False)
     assert "worse by 0.00099, pooled" in worse.reason
+    alone = decide(Score(0.9, 0, 1), Score(0.8, 0, 1), maximise=True)
+    assert not alone.promoted, "nothing is known of how much seeds differ"
+    assert alone.reason.startswith("0.9000 (n=1) beside the champion's 0.8000 (n=1): one seed each")
+    assert decide(Score(0.9, 0, 1), Score(0.8, 0.01, 3), maximise=True).promoted
     generator = random.Random(0)
 
     def mean(count: int) -> float:

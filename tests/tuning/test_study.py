@@ -236,7 +236,11 @@ def test_a_user_error_of_a_trial_ends_the_study(store: Path) -> None:
         ({"resume": True, "study_name": "nothing"}, ["study_name=nothing", "no such study"]),
         ({"resume": True}, ["has no study of moe"]),
         ({"metric": "train/loss"}, ["metric=train/loss", "validation"]),
-        ({"metric": "val/beauty", "trials": 1}, ["metric=val/beauty", "val/accuracy"]),
+        ({"metric": "val/beauty"}, ["metric=val/beauty", "direction=maximize or"]),
+        (
+            {"metric": "val/beauty", "trials": 1, "direction": "maximize"},
+            ["metric=val/beauty", "val/accuracy"],
+        ),
     ],
 )
 def test_a_mistake_is_said_in_one_line_before_any_trial(
@@ -250,7 +254,7 @@ def test_a_mistake_is_said_in_one_line_before_any_trial(
     assert "\n" not in str(caught.value)
     for word in words:
         assert word in str(caught.value)
-    if options.get("metric") != "val/beauty":
+    if "direction" not in options:
         assert mlflow.search_runs(search_all_experiments=True).empty
 
 

@@ -1,7 +1,6 @@
 """Promotion: when a challenger becomes champion, what that changes, and the way back."""
 
 import json
-import math
 import statistics
 from datetime import datetime
 from typing import NamedTuple
@@ -12,7 +11,7 @@ from mlflow.tracking import MlflowClient
 
 import experiments
 from harness.errors import UserError
-from harness.evaluation import sample_std
+from harness.evaluation import pooled_standard_error, sample_std
 from harness.experiment import AnyExperiment
 from harness.run_experiment import evaluate_artifact
 from harness.tracking import models
@@ -36,7 +35,8 @@ class Score(NamedTuple):
     num_seeds: int
 
     def __str__(self) -> str:
-        return f"{decimal(self.mean)} ± {decimal(self.std, beside=self.mean)} (n={self.num_seeds})"
+        std = f" ± {decimal(self.std, beside=self.mean)}" if self.num_seeds > 1 else ""
+        return f"{decimal(self.mean)}{std} (n={self.num_seeds})"
 
 
 class Decision(NamedTuple):
@@ -49,12 +49,12 @@ class Decision(NamedTuple):
 def decide(challenger: Score, champion: Score, *, maximise: bool) -> Decision:
     """Promote what beats the champion by more than the pooled standard error of the difference.
 
-    That is s sqrt(1/n1 + 1/n2), with the pooled variance s^2 = ((n1-1) s1^2 + (n2-1) s2^2) /
-    (n1 + n2 - 2). With one seed each there is no variance to estimate: it counts as 0.
+    With one seed each there is no variance to estimate, and nothing is promoted.
     """
-    n1, n2 = challenger.num_seeds, champion.num_seeds
-    squares = (n1 - 1) * challenger.std**2 + (n2 - 1) * champion.std**2
-    error = math.sqrt(squares / max(n1 + n2 - 2, 1) * (1 / n1 + 1 / n2))
+    if challenger.num_seeds == champion.num_seeds == 1:
+        unknown = "one seed each does not tell how much seeds differ; final_seeds=2 or more does"
+        return Decision(False, f"{challenger} beside the champion's {champion}: {unknown}")
+    error = pooled_standard_error(*challenger[1:], *champion[1:])
     gain = (challenger.mean - champion.mean) * (1 if maximise else -1)
     verb = "beats" if gain > error else "does not beat"
     better = "better" if gain >= 0 else "worse"

@@ -23,6 +23,17 @@ def test_curves_have_a_band_of_a_standard_deviation() -> None:
     assert axes.get_ylabel() == "validation accuracy"
 
 
+def test_epochs_that_some_runs_have_not_reached_are_dashed() -> None:
+    values = {"gru": [np.array([0.2, 0.4, 0.9]), np.array([0.4, 0.8])], "lstm": [np.ones(3)]}
+    (axes,) = comparison.curves(values, "accuracy").axes
+    of_gru = [line for line in axes.lines if line.get_color() == style.SERIES[0]]
+    drawn = {line.get_linestyle(): np.ravel(line.get_ydata()).tolist() for line in of_gru[:2]}
+    assert drawn == {"--": pytest.approx([0.3, 0.6, 0.9]), "-": pytest.approx([0.3, 0.6])}
+    assert "dashed: some of the runs have ended" in axes.get_title()
+    (axes,) = comparison.curves({"gru": [np.ones(3), np.ones(3)]}, "accuracy").axes
+    assert "dashed" not in axes.get_title()
+
+
 def test_runs_stand_where_they_cost_and_reached() -> None:
     seconds = {"gru": np.array([10.0, 1000.0]), "lstm": np.array([50.0])}
     reached = {"gru": np.array([0.8, 0.9]), "lstm": np.array([0.7])}
