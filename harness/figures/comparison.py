@@ -54,10 +54,10 @@ def mean_and_std(runs: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and sample standard deviation of each epoch, over the runs that reached it.
 
     Of runs (epochs,) each, not all empty, two arrays (E,) for the E epochs of the longest one;
-    the deviation of a single run is 0.
+    the deviation of a single run is nan: it is not known.
     """
     by_epoch = np.ma.masked_invalid(list(zip_longest(*runs, fillvalue=np.nan)))
-    return by_epoch.mean(1).filled(np.nan), by_epoch.std(1, ddof=1).filled(0)
+    return by_epoch.mean(1).filled(np.nan), by_epoch.std(1, ddof=1).filled(np.nan)
 
 
 def against(xs: Mapping[str, np.ndarray], ys: Mapping[str, np.ndarray], x: str, y: str) -> Figure:

@@ -10,7 +10,7 @@ def test_the_mean_of_an_epoch_is_over_the_runs_that_reached_it() -> None:
     runs = [np.array([0.2, 0.4, 0.9]), np.array([0.4, 0.8]), np.array([0.6])]
     mean, deviation = comparison.mean_and_std(runs)
     np.testing.assert_allclose(mean, [0.4, 0.6, 0.9])
-    np.testing.assert_allclose(deviation, [0.2, np.sqrt(0.08), 0])
+    np.testing.assert_allclose(deviation, [0.2, np.sqrt(0.08), np.nan])
 
 
 def test_curves_have_a_band_of_a_standard_deviation() -> None:
