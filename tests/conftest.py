@@ -157,6 +157,7 @@ def wait_until(condition: Callable[[], bool], process: "subprocess.Popen[bytes]"
 def collect_garbage(run_id: str) -> None:
     """Delete a run, and remove it as `mlflow gc` does."""
     mlflow.MlflowClient().delete_run(run_id)
-    arguments = ["gc", "--backend-store-uri", mlflow.get_tracking_uri(), "--run-ids", run_id]
+    uri = mlflow.get_tracking_uri()
+    arguments = ["gc", "--backend-store-uri", uri, "--tracking-uri", uri, "--run-ids", run_id]
     result = CliRunner().invoke(importlib.import_module("mlflow.cli").cli, arguments)
     assert result.exit_code == 0, result.output
