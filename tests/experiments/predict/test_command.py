@@ -244,7 +244,7 @@ def test_a_continuation_is_what_generate_returns(
         (["Hello"], "inputs=Hello: character 'H' at position 1 is outside the alphabet"),
         ([""], "an empty text"),
         (["abc", "--delay", "3"], "--delay 3: this model was trained with --delay"),
-        (["abc", "--colour", "1"], "unknown parameter colour"),
+        (["abc", "--colour", "1"], "unknown parameter --colour"),
     ],
 )
 def test_what_cannot_be_echoed_is_refused(
