@@ -1,6 +1,7 @@
 """From a command line to a configuration, and from an error to its exit status."""
 
 import argparse
+import contextlib
 import dataclasses
 import functools
 import gc
@@ -10,7 +11,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NoReturn, get_args, get_origin
 
 from harness import signals
@@ -39,17 +40,18 @@ def launch(config_class: type[Configuration]) -> None:
     """
 
     def command() -> None:
-        config = parse(config_class)
-        package = config_class.module()
-        if issubclass(config_class, TrainingConfig):
-            run = importlib.import_module("harness.run_experiment").run_experiment
-            experiment = importlib.import_module(f"{package}.lesson").EXPERIMENT
-            signals.check()
-            run(experiment, config)
-        else:
-            main = importlib.import_module(f"{package}.command").main
-            signals.check()
-            main(config)
+        with errors_as_typed(config_class):
+            config = parse(config_class)
+            package = config_class.module()
+            if issubclass(config_class, TrainingConfig):
+                run = importlib.import_module("harness.run_experiment").run_experiment
+                experiment = importlib.import_module(f"{package}.lesson").EXPERIMENT
+                signals.check()
+                run(experiment, config)
+            else:
+                main = importlib.import_module(f"{package}.command").main
+                signals.check()
+                main(config)
 
     signals.listen()
     run_command(command)
@@ -87,8 +89,43 @@ def run_command(command: Callable[[], object]) -> None:
     gc.freeze()
 
 
+@contextlib.contextmanager
+def errors_as_typed(config_class: type[Configuration]) -> Iterator[None]:
+    """Let a `UserError` name the parameters as they are typed: `--num-experts 0`."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(as_typed(str(error), config_class)) from error.__cause__
+
+
+def as_typed(message: str, config_class: type[Configuration]) -> str:
+    """Return a message with its parameters spelled as on the command line.
+
+    `num_experts=0` becomes `--num-experts 0`, and `animation=False` becomes `--no-animation`. A
+    name that could be a word of the text, such as `data`, is one only before `=`, or where the
+    message begins with it.
+    """
+    fields = [field.name for field in dataclasses.fields(config_class)]
+    names = "|".join(name for name in fields if name not in config_class.positional)
+    outside = r"[\w./?&-]"
+
+    def typed(found: re.Match[str]) -> str:
+        name, follows = option(found["name"]), found["follows"]
+        if follows == "=False":
+            return f"--no-{name}"
+        if follows:
+            return f"--{name}" if follows == "=True" else f"--{name} "
+        begins = found.start() == 0 and re.match(":| is ", message[found.end() :])
+        return f"--{name}" if begins or "-" in name else found[0]
+
+    pattern = rf"(?<!{outside})(?P<name>{names})(?P<follows>=(True|False)\b|=|(?!{outside}))"
+    return re.sub(pattern, typed, message)
+
+
 def parse(config_class: type[K], arguments: Sequence[str] | None = None) -> K:
     """Read a configuration from the command line: `--num-epochs 5` or `--num_epochs 5`.
+
+    What is true or false is set by `--animation` and `--no-animation`, or `--animation false`.
 
     Raises:
         UserError: an unknown parameter, a value of the wrong type or out of range.
@@ -141,12 +178,16 @@ def _add_argument(
         nargs = "+" if several else None if default is dataclasses.MISSING else "?"
         group.add_argument(field.name, help=text, nargs=nargs)
         return
-    how: dict[str, Any] = {"nargs": "?", "const": "true"} if kind is bool else {}
+    name, how = option(field.name), dict[str, Any]()
     if several:
         how = {"nargs": "*", "action": "extend"}
+    if kind is bool:
+        how = {"nargs": "?", "const": "true"}
+        off: dict[str, Any] = {"action": "store_const", "const": "false"}
+        group.add_argument(f"--no-{name}", dest=field.name, help=argparse.SUPPRESS, **off)
     if default not in ("", ()):
-        text += f" (default: {as_text(default)})"
-    group.add_argument(f"--{option(field.name)}", metavar=_placeholder(kind), help=text, **how)
+        text += f" (default: {as_text(default)}{f'; --no-{name}' * (default is True)})"
+    group.add_argument(f"--{name}", metavar=_placeholder(kind), help=text, **how)
 
 
 def _placeholder(kind: Any) -> str:
@@ -164,10 +205,9 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         _, _, unknown = message.partition("unrecognized arguments: ")
-        known = {name: action.dest for action in self._actions for name in action.option_strings}
         if not unknown:
-            match = re.match(r"argument (--[\w-]+): (.*)", message)
-            raise UserError(f"{known[match[1]]}: {match[2]}" if match else message)
-        name = unknown.split()[0].lstrip("-").replace("-", "_")
-        hint = nearest(name, known.values(), otherwise="; --help lists them")
+            raise UserError(message.removeprefix("argument "))
+        name = unknown.split()[0]
+        known = [name for action in self._actions for name in action.option_strings]
+        hint = nearest(name, known, otherwise="; --help lists them")
         raise UserError(f"unknown parameter {name}{hint}")

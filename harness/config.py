@@ -10,6 +10,7 @@ import copy
 import dataclasses
 import difflib
 import inspect
+import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin
@@ -45,6 +46,11 @@ Words = Annotated[tuple[str, ...], AfterValidator(lambda words: tuple(" ".join(w
 
 ScheduleName = Literal["constant", "step", "exponential", "cosine", "one_cycle", "plateau"]
 OptimizerName = Literal["adamw", "sgd", "muon"]
+Direction = Literal["auto", "maximize", "minimize"]
+
+MINIMISED = ("loss", "error", "bits", "perplexity", "seconds")
+MAXIMISED = ("accuracy", "area")
+"""Words in the name of a metric of which less is better, and of which more is."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -326,6 +332,42 @@ def as_words(values: Mapping[str, Any]) -> list[str]:
 def as_text(value: Any, between: str = " ") -> str:
     """Return a value as text; several words as the command line takes them, with blanks between."""
     return between.join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def maximises(metric: str, direction: str) -> bool:
+    """Return whether more of a metric is better: as `direction` says, or for auto as its name does.
+
+    Raises:
+        UserError: the name does not say it.
+
+    """
+    if direction != "auto":
+        return direction == "maximize"
+    found = [word for word in (*MINIMISED, *MAXIMISED) if word in metric]
+    if not found:
+        which = "direction=maximize or direction=minimize"
+        raise UserError(f"metric={metric}: does not say whether more of it is better; add {which}")
+    return found[0] in MAXIMISED
+
+
+def code_block(command: str, width: int = 80) -> str:
+    """Return a command as a code block in Markdown, broken over lines of some `width`.
+
+    A long line in a description would push what stands beside it out of the MLflow UI.
+    """
+    pieces: list[str] = []
+    for word in shlex.split(command):
+        if pieces and re.fullmatch(r"--[\w-]+", pieces[-1]) and not word.startswith("--"):
+            pieces[-1] += f" {shlex.quote(word)}"  # an option and its value stay together
+        else:
+            pieces.append(shlex.quote(word))
+    lines = pieces[:1]
+    for piece in pieces[1:]:
+        if len(lines[-1]) + len(piece) < width:
+            lines[-1] += f" {piece}"
+        else:
+            lines.append(f"    {piece}")
+    return "\n".join(["```", " \\\n".join(lines), "```"])
 
 
 def option(name: str) -> str:

@@ -4,6 +4,7 @@ Letters: N samples, K classes, M bins.
 """
 
 import dataclasses
+import math
 import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -160,3 +161,15 @@ def sample_std(values: Iterable[float]) -> float:
     """Return the sample standard deviation, and 0 for a single value."""
     values = list(values)
     return statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def pooled_standard_error(std_1: float, n_1: int, std_2: float, n_2: int) -> float:
+    """Return the standard error of the difference of two means, nan of one value each.
+
+    It is s sqrt(1/n1 + 1/n2), with the pooled variance s^2 = ((n1-1) s1^2 + (n2-1) s2^2) /
+    (n1 + n2 - 2), of independent samples of equal variance.
+    """
+    if n_1 + n_2 == 2:
+        return math.nan
+    squares = (n_1 - 1) * std_1**2 + (n_2 - 1) * std_2**2
+    return math.sqrt(squares / (n_1 + n_2 - 2) * (1 / n_1 + 1 / n_2))

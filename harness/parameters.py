@@ -24,7 +24,8 @@ HEADING = """# Parameters
 
 Every parameter has the same name on the command line (`--num-epochs` or `--num_epochs`), under
 `mlflow run` (`-P num_epochs=5`), in Python (`num_epochs=5`) and in the run; `--help` of each
-command lists the same. A parameter that has an effect *only with* some values of others is refused
+command lists the same. What is `true` or `false` is set by `--animation`, `--no-animation`, or
+`--animation false`. A parameter that has an effect *only with* some values of others is refused
 beside other values, and is then not logged.
 """
 SHARED = "Shared by all experiments"

@@ -1,6 +1,7 @@
 """What tests of several folders share: a store of their own, and real processes."""
 
 import contextlib
+import importlib
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 import mlflow
 import pytest
 import torch
+from click.testing import CliRunner
 
 ROOT = Path(__file__).parents[1]
 
@@ -151,3 +153,12 @@ def wait_until(condition: Callable[[], bool], process: "subprocess.Popen[bytes]"
         assert process.poll() is None, "the process has ended"
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def collect_garbage(run_id: str) -> None:
+    """Delete a run, and remove it as `mlflow gc` does."""
+    mlflow.MlflowClient().delete_run(run_id)
+    uri = mlflow.get_tracking_uri()
+    arguments = ["gc", "--backend-store-uri", uri, "--tracking-uri", uri, "--run-ids", run_id]
+    result = CliRunner().invoke(importlib.import_module("mlflow.cli").cli, arguments)
+    assert result.exit_code == 0, result.output

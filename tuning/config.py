@@ -9,7 +9,15 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt, model_valida
 from pydantic.dataclasses import dataclass
 
 import experiments
-from harness.config import STRICT, Configuration, OnlyIf, Words, nearest, require_seeds
+from harness.config import (
+    STRICT,
+    Configuration,
+    Direction,
+    OnlyIf,
+    Words,
+    nearest,
+    require_seeds,
+)
 from harness.errors import UserError
 
 FINALS = OnlyIf("finalists=1 or more", lambda config: config.finalists > 0)
@@ -56,8 +64,8 @@ class StudyConfig(Configuration):
     """Resume a study that exists."""
     metric: str = ""
     """Metric of the best epoch to optimise, such as val/loss (empty: as the space says)."""
-    direction: Literal["auto", "maximize", "minimize"] = "auto"
-    """Whether more of the metric is better; auto: less is for losses and errors."""
+    direction: Direction = "auto"
+    """Whether more of the metric is better; auto: as the space or the name of the metric says."""
     seed: Annotated[int, Ge(0), Le(2**31)] = 0
     """Seed of the sampler and of every trial."""
     set: Words = ()

@@ -20,6 +20,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from optuna.visualization import matplotlib as visualization
 
+from harness.evaluation import pooled_standard_error, sample_std
 from harness.figures import style
 from harness.figures.comparison import label_ticks
 
@@ -45,13 +46,29 @@ def history(study: optuna.Study, metric: str) -> Figure:
     return figure
 
 
-def importances(study: optuna.Study, metric: str) -> Figure:
-    """Draw how much each parameter matters, the most important one on top."""
-    figure = _by_optuna(visualization.plot_param_importances, study, 5.0, target_name=metric)
-    (axes,) = figure.axes
-    axes.legend().remove()  # of one metric
-    axes.set_title("", loc="left")
-    style.titled(axes, f"Importance of each parameter for {metric}", "importance", "")
+def importances(shares: Mapping[str, float], chance: float, metric: str) -> Figure:
+    """Draw how much each parameter matters, the most important one on top.
+
+    Args:
+        shares: by parameter, the largest first; see `tuning.importance`.
+        chance: the share that one of them may well have though none matters.
+        metric: what the trials were compared by.
+
+    """
+    figure, ((axes,),) = style.canvas(width=WIDTH, height=1.6 + 0.3 * len(shares))
+    above = [share > chance for share in shares.values()]
+    colours = [style.BLUE if each else style.GREY for each in above]
+    bars = axes.barh(list(shares), list(shares.values()), color=colours)
+    axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=9)
+    axes.axvline(
+        chance, color=style.VERMILION, ls="--", label="what chance may give: 1 study in 20"
+    )
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.1 * max(chance, *shares.values()))
+    result = "blue is above chance" if any(above) else "no parameter is above chance"
+    title = f"Importance for {metric}: {result}"
+    style.titled(axes, title, "share of the importance (PED-ANOVA)", "")
+    figure.legend(loc="outside lower center", frameon=False)
     return figure
 
 
@@ -176,6 +193,12 @@ def finalists(results: Mapping[str, Mapping[int, float]], metric: str, maximise:
     axes.xaxis.set_major_locator(MaxNLocator(6))
     winner = values[ordered[0]]
     reached = f"mean over seeds ({len(winner)}): {winner.mean():.4g}"
+    if len(ordered) > 1 and len(winner) > 1:
+        second = values[ordered[1]]
+        gap = abs(winner.mean() - second.mean())
+        std_1, std_2 = sample_std(winner.tolist()), sample_std(second.tolist())
+        error = pooled_standard_error(std_1, len(winner), std_2, len(second))
+        reached += f", {gap:.2g} ahead of {ordered[1]} (standard error {error:.2g})"
     style.titled(axes, f"The winner: {ordered[0]}\n{reached}", metric, "")
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure
@@ -202,7 +225,14 @@ def _trials(study: optuna.Study, state: TrialState) -> list[FrozenTrial]:
 
 
 def _title(mark: str, study: optuna.Study, metric: str) -> str:
-    return f"{mark}: the best, trial {study.best_trial.number}, {metric} {study.best_value:.4g}"
+    return f"{mark}: the best, {best_trial_name(study)}, {metric} {study.best_value:.4g}"
+
+
+def best_trial_name(study: optuna.Study) -> str:
+    """Return the best trial as people call it, and how many others are as good."""
+    values = [trial.value for trial in _trials(study, TrialState.COMPLETE)]
+    others = values.count(study.best_value) - 1
+    return f"trial {study.best_trial.number}" + (f" (and {others} as good)" if others else "")
 
 
 def _colours(study: optuna.Study) -> str:
@@ -236,8 +266,8 @@ def quiet() -> Iterator[None]:
     """Ignore what Optuna warns of by design."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        # The importance of a parameter that few trials had is a rough estimate.
-        warnings.filterwarnings("ignore", "Some regimes", UserWarning)
+        # Of a parameter that a few of the trials lack, and of permuted values: both are meant.
+        warnings.filterwarnings("ignore", "Some regimes|PedAnova|Target and region", UserWarning)
         # Of a parameter that has had one value, matplotlib widens the axis.
         warnings.filterwarnings("ignore", "Attempting to set identical", UserWarning)
         yield

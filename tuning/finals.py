@@ -16,6 +16,7 @@ from tuning.registry import promotion, versions
 from tuning.registry.promotion import Decision, Score
 from tuning.runs import StudyRuns
 from tuning.space import Space
+from tuning.tried import counted
 
 
 def run_finals(
@@ -36,12 +37,14 @@ def run_finals(
     picture = figures.finalists(values, space.metric, space.maximise)
     MlflowClient().log_figure(runs.parent_id, picture, "figures/finalists.png")
     best = winner(finalists, space.maximise)
-    final = {"final/mean": best.mean, "final/std": best.std, "final/seeds": len(best.by_seed)}
+    final = {"final/mean": best.mean, "final/seeds": len(best.by_seed)}
+    if len(best.by_seed) > 1:
+        final["final/std"] = best.std
     mlflow.log_metrics(final, run_id=runs.parent_id)
     origin = {
         "study_name": study.study_name,
         "parent_id": runs.parent_id,
-        "search": f"{len(study.get_trials(deepcopy=False))} trials, {config.sampler}",
+        "search": f"{len(counted(study.get_trials(deepcopy=False)))} trials, {config.sampler}",
     }
     version = versions.register(best, origin, space.metric, maximise=space.maximise)
     if "promoted" in version.tags:
@@ -94,7 +97,11 @@ def compare_with_champion(
             return Decision(False, "not comparable: the champion cannot be trained any more")
         name = f"champion, version {champion.version}, again"
         again = training.train(pool, {name: config}, list(best.by_seed))
-        if not again or again[0].data != best.data:
+        if not again:
+            return Decision(
+                False, "not comparable: the champion's training failed with these seeds"
+            )
+        if again[0].data != best.data:
             return Decision(False, "not comparable: the champion was made for other data")
         reached = Score(again[0].mean, again[0].std, len(again[0].by_seed))
     return promotion.decide(promotion.score(version), reached, maximise=space.maximise)

@@ -2,6 +2,7 @@
 
 import math
 import random
+from collections.abc import Iterator
 from typing import Any
 
 from optuna.distributions import (
@@ -16,6 +17,9 @@ from harness.search_space import Choice, Parameter, Range
 
 EDGE = 0.05
 """A best value within this fraction of the range from its end is worth a warning."""
+
+SOME = 16
+"""How many real numbers of a range are tried before it is taken for exhausted."""
 
 
 def distribution(parameter: Parameter) -> BaseDistribution:
@@ -57,6 +61,21 @@ def draw(generator: random.Random, parameter: Parameter) -> Any:
     return generator.uniform(parameter.low, parameter.high)
 
 
+def shuffled(generator: random.Random, parameter: Parameter) -> Iterator[Any]:
+    """Yield every value in random order; of the real numbers of a range, some."""
+    if isinstance(parameter, Choice):
+        values = list(parameter.values)
+    elif parameter.is_integer:
+        values = list(range(int(parameter.low), int(parameter.high) + 1, int(parameter.step or 1)))
+    elif parameter.step is not None:
+        count = math.floor((parameter.high - parameter.low) / parameter.step + 1e-9) + 1
+        values = [parameter.low + number * parameter.step for number in range(count)]
+    else:
+        values = [draw(generator, parameter) for _ in range(SOME)]
+    generator.shuffle(values)
+    yield from values
+
+
 def nearest(parameter: Parameter, value: Any) -> Any:
     """Return the nearest value of a range; of choices, the value itself or None."""
     if isinstance(parameter, Choice):
@@ -71,6 +90,21 @@ def rounded(parameter: Parameter | None, value: Any) -> Any:
     if not isinstance(parameter, Range) or parameter.is_integer:
         return value
     return nearest(parameter, float(f"{value:.4g}"))
+
+
+def beyond(parameter: Range, value: float) -> float:
+    """Return a number a little beyond the end of a range that is nearer to a value."""
+    low, high = parameter.low, parameter.high
+    if parameter.log:
+        is_low = value**2 < low * high
+        factor = math.pow(high / low, EDGE)
+        below, above = low / factor, high * factor
+    else:
+        is_low = value < (low + high) / 2
+        below, above = low - EDGE * (high - low), high + EDGE * (high - low)
+    if parameter.is_integer:
+        return math.ceil(low) - 1 if is_low else math.floor(high) + 1
+    return below if is_low else above
 
 
 def edge_warning(name: str, parameter: Parameter, value: Any) -> str:

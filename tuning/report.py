@@ -9,26 +9,27 @@ from mlflow.tracking import MlflowClient
 from optuna.trial import TrialState
 
 from harness import signals
-from harness.config import as_words
+from harness.config import as_words, code_block
 from harness.training.history import best_name
 from harness.training.metrics import decimal
 from tuning import figures
+from tuning.importance import MIN_TRIALS, Importance, importance
 from tuning.retries import requeued
 from tuning.space import Space
+from tuning.tried import Tried, counted
 
 
 def write(study: optuna.Study, space: Space, seed: int, parent_id: str) -> None:
     """Log metrics, figures and description to the parent run."""
     client = MlflowClient()
     trials = study.get_trials(deepcopy=False)
-    again = requeued(trials)
-    states = Counter(trial.state for trial in trials if trial.number not in again)
+    states = Counter(trial.state for trial in counted(trials))
     num_complete = states[TrialState.COMPLETE]
     counts = {
         "trials/complete": num_complete,
         "trials/pruned": states[TrialState.PRUNED],
         "trials/failed": states[TrialState.FAIL],
-        "trials/requeued": len(again),
+        "trials/requeued": len(requeued(trials)),
     }
     mlflow.log_metrics(counts, run_id=parent_id)
     if not num_complete:
@@ -41,26 +42,36 @@ def write(study: optuna.Study, space: Space, seed: int, parent_id: str) -> None:
     mlflow.log_metric(best_name(space.metric), study.best_value, run_id=parent_id)
     settings = "".join(f"{name}: {value}\n" for name, value in config.as_parameters().items())
     client.log_text(parent_id, settings, "best.yaml")
+    exhausted = Tried(study, space).untried_point() is None
+    matters = importance(study)
     signals.check()
-    for name, figure in draw(study, space, at_edge).items():
+    for name, figure in draw(study, space, at_edge, matters).items():
         client.log_figure(parent_id, figure, f"figures/{name}.png")
-    reached = f"trial {best.number}, {space.metric} {decimal(study.best_value)}"
-    lines = [f"Best of {num_complete} complete trials: **{reached}** on validation, one seed.", ""]
+    reached = f"{figures.best_trial_name(study)}, {space.metric} {decimal(study.best_value)}"
+    ended = {"pruned": states[TrialState.PRUNED], "failed": states[TrialState.FAIL]}
+    others = ", ".join(f"{count} {state}" for state, count in ended.items() if count)
+    trials_of = f"{num_complete} complete trial{'s' * (num_complete > 1)}"
+    lines = [f"Best of {trials_of}{f' ({others})' * bool(others)}: **{reached}**", ""]
+    lines[0] += " on validation, one seed."
     lines += [f"- **Warning:** {w}; a wider range may do better." for w in at_edge.values()]
     if space.low_fidelity:
         cheap = ", ".join(as_words(space.low_fidelity))
         lines += [f"- Trials were of low fidelity, with {cheap}; the command is of full fidelity."]
-    lines += ["", "```", config.as_command(), "```"]
+    if exhausted:
+        lines.append("- The search space is exhausted: each of its configurations was tried.")
+    lines += importance_notes(matters)
+    lines += ["", code_block(config.as_command())]
     text = "\n".join(lines) + "\n"
     client.set_tag(parent_id, "mlflow.note.content", text)
     print("\n".join(line for line in text.replace("*", "").replace("`", "").split("\n") if line))
 
 
-def draw(study: optuna.Study, space: Space, at_edge: dict[str, str]) -> dict[str, Figure]:
+def draw(
+    study: optuna.Study, space: Space, at_edge: dict[str, str], matters: Importance
+) -> dict[str, Figure]:
     """Draw every figure of a study that has a complete trial."""
     metric = space.metric
-    importances = importance(study)
-    most_important = list(importances or study.best_params)[:7]
+    most_important = list(matters.shares or study.best_params)[:7]
     drawn = {
         "history": figures.history(study, metric),
         "slices": figures.slices(study, metric, at_edge),
@@ -68,20 +79,24 @@ def draw(study: optuna.Study, space: Space, at_edge: dict[str, str]) -> dict[str
         "intermediate_values": figures.intermediate_values(study, metric),
         "timeline": figures.timeline(study),
     }
-    if importances:
-        drawn["importance"] = figures.importances(study, metric)
-    if len(importances) > 1:
+    if matters.shares:
+        drawn["importance"] = figures.importances(matters.shares, matters.chance, metric)
+    if len(matters.shares) > 1:
         drawn["contour"] = figures.contour(study, metric, most_important[:2])
     return drawn
 
 
-def importance(study: optuna.Study) -> dict[str, float]:
-    """Return how much of the differences each parameter explains, the most important first.
-
-    Empty where too few trials are complete to say, or all are equally good.
-    """
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if len({trial.value for trial in complete}) < 4:
-        return {}
-    with figures.quiet():
-        return dict(optuna.importance.get_param_importances(study))
+def importance_notes(matters: Importance) -> list[str]:
+    """Return what the figure of the importance does not show, and why."""
+    if not matters.shares and not matters.too_few:
+        return ["- Importance is not drawn: all complete trials are equally good."]
+    if not matters.too_few:
+        return []
+    if matters.shares:
+        few = ", ".join(f"{name} ({count})" for name, count in matters.too_few.items())
+        needed = f"fewer than {MIN_TRIALS} complete trials have them"
+        return [f"- Importance leaves out {few}: {needed}."]
+    most = max(matters.too_few.values())
+    return [
+        f"- Importance is not drawn: of {MIN_TRIALS} complete trials it needs, there are {most}."
+    ]

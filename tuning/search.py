@@ -1,6 +1,7 @@
 """The search: ask Optuna for a configuration, train it in a worker, tell Optuna the result."""
 
 import contextlib
+import functools
 import math
 import time
 from collections import Counter
@@ -36,6 +37,7 @@ from tuning import retries
 from tuning.retries import TrialQueue
 from tuning.runs import StudyRuns
 from tuning.space import Space
+from tuning.tried import REPEATS, Tried, counted
 
 SAME_BUG_LIMIT = 3
 """A study ends when so many trials have failed with the same unexpected error."""
@@ -107,6 +109,11 @@ class Search:
         """The study, whose sampler chooses the trials."""
         return self.queue.study
 
+    @functools.cached_property
+    def tried(self) -> Tried:
+        """The configurations that none is to be trained of again."""
+        return Tried(self.study, self.space)
+
     def run(self, pool: Pool) -> None:
         """Run trials until there are enough, or no more time, or somebody wants to stop.
 
@@ -140,13 +147,13 @@ class Search:
             bar.close()
 
     def _counted(self) -> list[FrozenTrial]:
-        """Return the trials that count: neither waiting nor queued again."""
-        found = self.study.get_trials(deepcopy=False)
-        again = retries.requeued(found)
-        return [t for t in found if t.state != TrialState.WAITING and t.number not in again]
+        return counted(self.study.get_trials(deepcopy=False))
 
     def _may_start(self) -> bool:
-        return time.monotonic() < self.deadline and len(self._counted()) < self.num_trials
+        if time.monotonic() >= self.deadline or len(self._counted()) >= self.num_trials:
+            return False
+        waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        return bool(waiting) or self.tried.untried_point() is not None
 
     def _start(self, worker: Worker) -> None:
         """Ask for a trial and give it to a worker; then open its run, while the worker trains."""
@@ -158,9 +165,20 @@ class Search:
             self.study.tell(trial, state=TrialState.FAIL)
             self._count_bug(str(error), UserError(f"space: {error}"))
             return
+        if (earlier := self.tried.configurations().get(config, trial.number)) != trial.number:
+            self._replace(trial, earlier)
+            return
         running = self._running[worker] = Running(trial)
         worker.submit(partial(train_trial, self.space.experiment, config))
         running.run_id = self.runs.open_trial(trial.number, config)
+
+    def _replace(self, trial: Trial, earlier: int) -> None:
+        """End a trial that would repeat an earlier one, and queue an untried point in its place."""
+        trial.set_user_attr(REPEATS, earlier)
+        trial.set_user_attr("failure", f"has the configuration of trial {earlier}")
+        self.study.tell(trial, state=TrialState.FAIL)
+        if (point := self.tried.untried_point(self.seed)) is not None:
+            self.study.enqueue_trial(point)
 
     def _handle(self, worker: Worker, message: Message) -> None:
         if isinstance(message, Epoch):

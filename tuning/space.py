@@ -20,7 +20,7 @@ import experiments
 from harness.config import STRICT, TrainingConfig, nearest
 from harness.errors import UserError
 from harness.experiment import AnyExperiment
-from harness.search_space import Parameter, SearchSpace
+from harness.search_space import Parameter, Range, SearchSpace
 from tuning import parameters
 from tuning.config import require_space
 
@@ -71,6 +71,25 @@ class Space(SearchSpace):
         effective = {name: value for name, value in chosen.items() if beside.has_effect(name)}
         return self.config_class(**effective)
 
+    def points(self, generator: random.Random) -> Iterator[Values]:
+        """Yield the points of the space in random order: all, where it has no real number."""
+
+        def branch(names: list[str], config: TrainingConfig, values: Values) -> Iterator[Values]:
+            if not names:
+                yield values
+            elif not self._is_searched(names[0], config):
+                yield from branch(names[1:], config, values)
+            else:
+                name = names[0]
+                for value in parameters.shuffled(generator, self.parameters[name]):
+                    changed = copy.copy(config)
+                    vars(changed)[name] = value
+                    yield from branch(names[1:], changed, {**values, name: value})
+
+        yield from branch(
+            [*self.parameters], self._unvalidated({**self.fixed, **self.low_fidelity}), {}
+        )
+
     def default_point(self) -> Values:
         """Return the default configuration, its numbers moved into their ranges.
 
@@ -81,9 +100,21 @@ class Space(SearchSpace):
         return {} if None in point.values() else point
 
     def near_edge(self, values: Mapping[str, Any]) -> dict[str, str]:
-        """Return a warning for each number that lies within 5 % of an end of its range."""
+        """Return a warning for each number within 5 % of an end of its range that could be wider.
+
+        An end that the configuration allows nothing beyond, such as a dropout of 0, is none.
+        """
         warnings = {n: parameters.edge_warning(n, self.parameters[n], v) for n, v in values.items()}
-        return {name: warning for name, warning in warnings.items() if warning}
+        return {n: text for n, text in warnings.items() if text and self._goes_on(n, values)}
+
+    def _goes_on(self, name: str, values: Mapping[str, Any]) -> bool:
+        """Whether the configuration allows what lies beyond the end of a range near a value."""
+        try:
+            beyond = parameters.beyond(cast("Range", self.parameters[name]), values[name])
+            self.final_configuration(values).replace(**{name: beyond})
+        except UserError:
+            return False
+        return True
 
     def fix(self, values: Mapping[str, Any]) -> "Space":
         """Return this space with some parameters set and no longer searched.
@@ -184,10 +215,15 @@ class Space(SearchSpace):
         values = Values()
         config = self._unvalidated({**self.fixed, **self.low_fidelity})
         for name, parameter in self.parameters.items():
-            searched = all(getattr(config, k) in allowed for k, allowed in parameter.when.items())
-            if searched and config.has_effect(name):
+            if self._is_searched(name, config):
                 values[name] = vars(config)[name] = pick(name, parameter)
         return values
+
+    def _is_searched(self, name: str, config: TrainingConfig) -> bool:
+        """Whether a parameter is searched beside those that were chosen before it."""
+        when = self.parameters[name].when
+        holds = all(getattr(config, other) in allowed for other, allowed in when.items())
+        return holds and config.has_effect(name)
 
     def _sample(self) -> Iterator[Values]:
         """Yield random points, 8 or so with each end of each range and each choice."""

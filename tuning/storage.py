@@ -1,13 +1,15 @@
 """Where a study's trials are kept: a journal file, or a database that several machines share."""
 
+import errno
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 import filelock
 from optuna.exceptions import ExperimentalWarning, OptunaError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -16,6 +18,8 @@ from tuning import retries
 
 CONNECT_SECONDS = 5
 """How long to wait for a database that does not answer."""
+NO_FLOCK = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+"""How a folder answers that has no locks of the kind `flock`."""
 
 
 def open_storage(storage: str) -> BaseStorage:
@@ -59,12 +63,31 @@ def close(opened: BaseStorage) -> None:
 def _open_journal(path: Path) -> BaseStorage:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Optuna's own locks are files: one that a killed process held keeps the others waiting.
-        with filelock.FileLock(f"{path}.lock") as lock:  # the kernel releases this one
+        lock = _lock_of(path)
+        lock.acquire()
+        try:
             _repair_journal(path)
-            return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))  # type: ignore[arg-type]
+        finally:
+            lock.release()
+        return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"storage={path}: is no journal that can be used ({error})") from None
+
+
+def _lock_of(path: Path) -> Any:
+    """Return a lock for a journal that works in its folder.
+
+    Optuna's own locks are files: one that a killed process held keeps the others waiting for half a
+    minute. The kernel releases that of `flock`, which some network folders do not have.
+    """
+    lock = filelock.FileLock(f"{path}.lock", fallback_to_soft=False)
+    try:
+        with lock:
+            return lock
+    except OSError as error:
+        if error.errno not in NO_FLOCK:
+            raise
+        return JournalFileOpenLock(f"{path}.created")  # not the file above, which is never deleted
 
 
 def _repair_journal(path: Path) -> None:

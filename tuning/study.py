@@ -24,7 +24,7 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 
 from harness import signals
-from harness.config import nearest
+from harness.config import maximises, nearest
 from harness.errors import UserError
 from harness.execution.workers import Pool, threads_per_worker
 from harness.tracking.lifecycle import require_unused_run
@@ -40,9 +40,6 @@ from tuning.retries import TrialQueue
 from tuning.runs import StudyRuns, connect_worker, open_parent
 from tuning.search import Search, Stopper
 from tuning.space import Space, find
-
-MINIMISED = ("loss", "error", "bits", "perplexity")
-"""Words in the name of a metric of which less is better."""
 
 
 class StudyResult(NamedTuple):
@@ -66,7 +63,7 @@ def prepare(config: StudyConfig, space: Space | None = None) -> Space:
     if config.metric and not config.metric.startswith("val/"):
         raise UserError(f"metric={config.metric}: trials are compared on validation: val/...")
     if config.metric:
-        maximise = not any(word in config.metric for word in MINIMISED)
+        maximise = maximises(config.metric, config.direction)
         space = dataclasses.replace(space, metric=config.metric, maximise=maximise)
     if config.direction != "auto":
         space = dataclasses.replace(space, maximise=config.direction == "maximize")
@@ -174,7 +171,7 @@ def open_study(config: StudyConfig, space: Space, opened: BaseStorage) -> optuna
         study = optuna.load_study(study_name=name, storage=opened)
         _compare(study, config, space)
         if not config.resume:
-            raise UserError(f"study_name={name}: exists already; add --resume to resume it")
+            raise UserError(f"study_name={name}: exists already; resume=True resumes it")
     elif config.resume:
         hint = nearest(name, existing)
         raise UserError(f"study_name={name}: no such study in {config.storage}{hint}")

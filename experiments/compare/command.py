@@ -18,6 +18,7 @@ from mlflow.tracking import MlflowClient
 from experiments.compare.config import CompareConfig
 from experiments.compare.groups import Groups, Member, grouped, select
 from experiments.compare.table import as_text, caveats, cells, headline, row_of
+from harness.config import code_block
 from harness.figures import comparison
 from harness.report import Column, Picture, Report
 from harness.tracking.lifecycle import track_command
@@ -72,7 +73,7 @@ def log_comparison(
     client.log_text(run_id, report.html(), "report.html")
     result = headline(config, rows)
     text = "\n".join([result, "", *(f"- {note}" for note in notes)])
-    description = f"{text}\n\n```\n{command or config.as_command()}\n```\n"
+    description = f"{text}\n\n{code_block(command or config.as_command())}\n"
     client.set_tag(run_id, "mlflow.note.content", description)
     print(as_text(rows), *notes, result, sep="\n")
     print(f"Run {run_id}; `mlflow ui` shows its figures and report.html.")

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from pydantic.dataclasses import dataclass
 
-from harness.config import STRICT, Configuration, Words
+from harness.config import STRICT, Configuration, Direction, Words, maximises
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -31,6 +31,11 @@ class CompareConfig(Configuration):
     group_by: str = "architecture"
     """What they are grouped by: a parameter that all of them have, or a tag."""
     metric: str = "best/val_accuracy"
-    """What they are ranked by; runs without it are left out."""
-    lower_is_better: bool = False
-    """Whether less of the metric is better, as of a loss."""
+    """What they are ranked by; runs without a finite value of it are left out."""
+    direction: Direction = "auto"
+    """Whether more of the metric is better; auto: as its name says."""
+
+    @property
+    def sign(self) -> int:
+        """1 if more of the metric is better, else -1."""
+        return 1 if maximises(self.metric, self.direction) else -1

@@ -1,6 +1,9 @@
 """Which runs are compared, and in which groups."""
 
+import math
 import statistics
+import sys
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -24,12 +27,7 @@ def select(config: CompareConfig) -> list[Run]:
     for run_id in config.runs:
         if run_id not in trained:
             raise UserError(f"runs={run_id}: {_why_not(run_id, config)}")
-    for tag in config.tags:
-        if "=" not in tag:
-            raise UserError(f"tags={tag}: has to be name=value")
-    tags = dict(tag.split("=", 1) for tag in config.tags)
-    if config.study:
-        tags["optuna.study_name"] = config.study
+    tags = wanted_tags(config)
     studies = {run.data.tags.get("optuna.study_name", "") for run in trained.values()}
     if config.study and config.study not in studies:
         hint = nearest(config.study, studies)
@@ -46,8 +44,17 @@ def select(config: CompareConfig) -> list[Run]:
     return selected
 
 
+def wanted_tags(config: CompareConfig) -> dict[str, str]:
+    """Return the tags of the runs that are asked for; a UserError if one is no name=value."""
+    for tag in config.tags:
+        if "=" not in tag:
+            raise UserError(f"tags={tag}: has to be name=value")
+    tags = dict(tag.split("=", 1) for tag in config.tags)
+    return tags | ({"optuna.study_name": config.study} if config.study else {})
+
+
 def training_runs(config: CompareConfig) -> list[Run]:
-    """Return the finished runs of the experiment that have trained, and have the metric."""
+    """Return the finished runs of the experiment that have trained, and a value of the metric."""
     known = {each.name: each.experiment_id for each in mlflow.search_experiments()}
     if config.experiment and config.experiment not in known:
         hint = nearest(config.experiment, known, f"; there are {', '.join(known)}")
@@ -55,7 +62,13 @@ def training_runs(config: CompareConfig) -> list[Run]:
     ids = [known[config.experiment]] if config.experiment else list(known.values())
     finished = mlflow.search_runs(ids, "attributes.status = 'FINISHED'", output_format="list")
     # The parents of studies and of several seeds have metrics of their own, but no epoch.
-    return [run for run in finished if {"best/epoch", config.metric} <= run.data.metrics.keys()]
+    trained = [run for run in finished if "best/epoch" in run.data.metrics]
+    return [run for run in trained if is_finite(run.data.metrics.get(config.metric, math.nan))]
+
+
+def is_finite(value: float) -> bool:
+    """Return whether a logged value is a number: MLflow's database keeps 1.8e308 for infinity."""
+    return math.isfinite(value) and abs(value) < sys.float_info.max
 
 
 def _why_not(run_id: str, config: CompareConfig) -> str:
@@ -72,6 +85,8 @@ def _why_not(run_id: str, config: CompareConfig) -> str:
         return "that run has trained nothing itself; its children may have"
     if config.metric not in run.data.metrics:
         return f"that run has no metric {config.metric}"
+    if not is_finite(run.data.metrics[config.metric]):
+        return f"its {config.metric} is not finite"
     return f"that run is not in experiment {config.experiment}"
 
 
@@ -94,22 +109,45 @@ Groups = dict[str, list[Member]]
 
 def grouped(config: CompareConfig, runs: Sequence[Run]) -> Groups:
     """Group runs by a parameter of all of them, or else by a tag; a UserError if none has it."""
-    # A cnn has a parameter `architecture`, and like all runs a tag of that name.
-    is_parameter = all(config.group_by in run.data.params for run in runs)
     groups: Groups = {}
-    for run in runs:
-        known = run.data.params if is_parameter else run.data.params | run.data.tags
-        if config.group_by in known:
-            name = normalised(known[config.group_by])
+    for run, name in zip(runs, group_names(config, runs, runs), strict=True):
+        if name is not None:
             groups.setdefault(name, []).append(member_of(config, run))
     if not groups:
         hint = f"; they differ in {', '.join(differing(runs)) or 'nothing'}"
         raise UserError(f"group_by={config.group_by}: no parameter or tag of these runs{hint}")
-    sign = 1 if config.lower_is_better else -1
+    sign = -config.sign
     for members in groups.values():
         members.sort(key=lambda member: sign * member.value)
     means = {name: statistics.fmean(m.value for m in members) for name, members in groups.items()}
     return {name: groups[name] for name in sorted(groups, key=lambda name: sign * means[name])}
+
+
+def group_names(
+    config: CompareConfig, runs: Sequence[Run], selected: Sequence[Run]
+) -> list[str | None]:
+    """Return the group of each run, None of one that has none, as those selected are grouped."""
+    # A cnn has a parameter `architecture`, and like all runs a tag of that name.
+    is_parameter = all(config.group_by in run.data.params for run in selected)
+    known = [run.data.params if is_parameter else run.data.params | run.data.tags for run in runs]
+    return [normalised(k[config.group_by]) if config.group_by in k else None for k in known]
+
+
+def failures(config: CompareConfig, groups: Groups) -> dict[str, int]:
+    """Return how many runs of each group have failed: its mean is of those that have not."""
+    members = [member.run for each in groups.values() for member in each]
+    if config.runs:
+        return {}
+    places = sorted({run.info.experiment_id for run in members})
+    failed = mlflow.search_runs(places, "attributes.status = 'FAILED'", output_format="list")
+    tags = wanted_tags(config).items()
+    of_these = [
+        run
+        for run in failed
+        if tags <= run.data.tags.items() and run.data.params.get("seeds", "1") == "1"
+    ]
+    counts = Counter(group_names(config, of_these, members))
+    return {name: counts[name] for name in groups if counts[name]}
 
 
 def normalised(value: str) -> str:

@@ -1,5 +1,6 @@
 """The table of the groups, and the sentences beside it."""
 
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -8,7 +9,8 @@ import numpy as np
 from mlflow.entities import Run
 
 from experiments.compare.config import CompareConfig
-from experiments.compare.groups import Groups, Member, differing
+from experiments.compare.groups import Groups, Member, differing, failures
+from harness.evaluation import pooled_standard_error
 from harness.training.metrics import decimal
 
 EXPECTED_DIFFERENCES = {"seed", "seeds", "resume", "device", "checkpoint_seconds"}
@@ -31,6 +33,15 @@ def row_of(name: str, members: Sequence[Member]) -> Row:
         "seconds of training": _mean(member.training_seconds for member in members),
         "parameters": _mean(member.num_parameters for member in members),
     }
+
+
+def num_repeated(members: Sequence[Member]) -> int:
+    """Return how many runs of a group have the seed and all parameters of another one."""
+    ignored = EXPECTED_DIFFERENCES - {"seed"}
+    kept = [{n: v for n, v in m.run.data.params.items() if n not in ignored} for m in members]
+    seeds = [member.run.data.tags.get("seed", member.run.info.run_id) for member in members]
+    different = {(seed, *sorted(each.items())) for seed, each in zip(seeds, kept, strict=True)}
+    return len(members) - len(different)
 
 
 def _mean(values: Iterable[float]) -> float | None:
@@ -70,15 +81,31 @@ def headline(config: CompareConfig, rows: Sequence[Row]) -> str:
     first, count = rows[0], sum(row["n"] for row in rows)
     std = first["standard deviation"]
     plus_minus = "" if std is None else f" ± {decimal(std, beside=first['mean'])}"
-    return (
-        f"{count} run{'s' * (count > 1)} by {config.group_by}: {first['group'] or '(empty)'} comes "
-        f"first, {config.metric} {decimal(first['mean'])}{plus_minus} (n={first['n']})."
-    )
+    reached = f"{config.metric} {decimal(first['mean'])}{plus_minus} (n={first['n']})"
+    ties = [row["group"] or "(empty)" for row in rows if row["mean"] == first["mean"]]
+    place = "comes first" if len(ties) == 1 else "share the first place"
+    by_group = f"{count} run{'s' * (count > 1)} by {config.group_by}"
+    return f"{by_group}: {' and '.join(ties)} {place}, {reached}.{_gap(rows, len(ties))}"
+
+
+def _gap(rows: Sequence[Row], num_first: int) -> str:
+    """Return how far the first group is ahead of the next, beside what chance gives."""
+    if num_first > 1 or len(rows) < 2:
+        return ""
+    first, second = rows[:2]
+    stds = [row["standard deviation"] or 0.0 for row in (first, second)]
+    error = pooled_standard_error(stds[0], first["n"], stds[1], second["n"])
+    gap = abs(first["mean"] - second["mean"])
+    ahead = f" It is {decimal(gap)} ahead of {second['group'] or '(empty)'}"
+    if math.isnan(error):
+        return f"{ahead}; how much runs of other seeds would differ is not known from one run each."
+    reach = "" if gap > 2 * error else ", too little to tell them apart by so few runs"
+    return f"{ahead}{reach} (pooled standard error {decimal(error)})."
 
 
 def caveats(config: CompareConfig, runs: Sequence[Run], groups: Groups, drawn: int) -> list[str]:
     """Return what a reader has to know about the numbers: of the runs, some belong to no group."""
-    ranking = f"Ranked by {config.metric}, {'lower' if config.lower_is_better else 'higher'} first"
+    ranking = f"Ranked by {config.metric}, {'higher' if config.sign > 0 else 'lower'} first"
     if config.metric.startswith("test/"):
         ranking += ", on the test split: after a choice by this table no test split is left."
     else:
@@ -94,6 +121,14 @@ def caveats(config: CompareConfig, runs: Sequence[Run], groups: Groups, drawn: i
     elif others:
         more = f" and {len(others) - 10} more" if len(others) > 10 else ""
         lines.append(f"The runs also differ in {', '.join(others[:10])}{more}.")
+    if failed := failures(config, groups):
+        names = ", ".join(f"{name or '(empty)'} {count}" for name, count in failed.items())
+        lines.append(f"Runs that failed are not in the means: {names}.")
+    if repeated := sum(map(num_repeated, groups.values())):
+        lines.append(
+            f"{repeated} of the runs repeat another with the same parameters and seed: n counts "
+            "them, though they are not independent."
+        )
     if len(groups) == 1:
         lines.append("All runs are of one group: there is nothing to compare it with.")
     if len(groups) > drawn:

@@ -13,7 +13,7 @@ import pandas as pd
 from tqdm import tqdm
 
 import experiments
-from harness.command_line import parse
+from harness.command_line import errors_as_typed, parse
 from harness.errors import UserError
 from harness.inference.inference import Inference, Row
 from harness.inference.request import PredictRequest
@@ -28,20 +28,23 @@ def main(arguments: Sequence[str]) -> None:
     """
     model = models.load(arguments[0])
     inference = inference_of(model)
-    # A blank in front keeps argparse from taking a point, such as -1,2, for an option.
-    words = [f" {word}" if re.match(r"-[\d.]+,", word) else word for word in arguments]
-    request = parse(inference.request_class, words)
-    pieces = None if request.json or request.csv else inference.generate(request, model)
-    if pieces is not None:
-        for piece in pieces:
-            print(piece, end="", flush=True)
-        print()
-        return
-    rows = list(tqdm(inference.predict(request, model), unit="input", disable=None, leave=False))
-    print(as_text(request, rows))
-    if failed := [row for row in rows if "error" in row]:
-        count = f" ({len(failed)} of {len(rows)} inputs failed)" if len(rows) > 1 else ""
-        raise UserError(f"inputs={failed[0]['input']}: {failed[0]['error']}{count}")
+    with errors_as_typed(inference.request_class):
+        # A blank in front keeps argparse from taking a point, such as -1,2, for an option.
+        words = [f" {word}" if re.match(r"-[\d.]+,", word) else word for word in arguments]
+        request = parse(inference.request_class, words)
+        pieces = None if request.json or request.csv else inference.generate(request, model)
+        if pieces is not None:
+            for piece in pieces:
+                print(piece, end="", flush=True)
+            print()
+            return
+        rows = list(
+            tqdm(inference.predict(request, model), unit="input", disable=None, leave=False)
+        )
+        print(as_text(request, rows))
+        if failed := [row for row in rows if "error" in row]:
+            count = f" ({len(failed)} of {len(rows)} inputs failed)" if len(rows) > 1 else ""
+            raise UserError(f"inputs={failed[0]['input']}: {failed[0]['error']}{count}")
 
 
 def inference_of(model: LoadedModel) -> Inference[Any]:

@@ -21,7 +21,8 @@ T = TypeVar("T", bound=Sized)
 def curves(values: Mapping[str, Sequence[np.ndarray]], y: str) -> Figure:
     """Draw learning curves of groups of runs: mean and sample standard deviation of each epoch.
 
-    Runs may have different numbers of epochs: a mean is over those that reached its epoch.
+    Runs may have different numbers of epochs: a mean is over those that reached its epoch, and
+    dashed from where some have ended, as those that remain may be the better or the worse ones.
 
     Args:
         values: (epochs,) for each run, by the group's name; a group may have none, but not all.
@@ -34,11 +35,16 @@ def curves(values: Mapping[str, Sequence[np.ndarray]], y: str) -> Figure:
         epochs = np.arange(1, len(mean) + 1)
         # Where curves overlap, their markers still show which ones are there.
         interval = max(1, len(epochs) // 8)
-        axes.plot(epochs, mean, color=colour, marker=marker, markevery=interval, label=short(name))
+        axes.plot(epochs, mean, color=colour, marker=marker, markevery=interval, ls="--")
+        all_reached = min(map(len, runs))  # the line of these epochs is drawn over the dashes
+        axes.plot(epochs[:all_reached], mean[:all_reached], color=colour)
+        axes.plot([], [], color=colour, marker=marker, label=short(name))
         axes.fill_between(epochs, mean - deviation, mean + deviation, color=colour, alpha=0.2, lw=0)
     style.count(axes)
     several = any(len(runs) > 1 for runs in values.values())
     title = "Mean of the runs, with a band of ±1 standard deviation" if several else "One run each"
+    if any(len(set(map(len, runs))) > 1 for runs in values.values()):
+        title += "\ndashed: some of the runs have ended"
     style.titled(axes, title, "epoch", y)
     _legend(figure)
     return figure
@@ -48,10 +54,10 @@ def mean_and_std(runs: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and sample standard deviation of each epoch, over the runs that reached it.
 
     Of runs (epochs,) each, not all empty, two arrays (E,) for the E epochs of the longest one;
-    the deviation of a single run is 0.
+    the deviation of a single run is nan: it is not known.
     """
     by_epoch = np.ma.masked_invalid(list(zip_longest(*runs, fillvalue=np.nan)))
-    return by_epoch.mean(1).filled(np.nan), by_epoch.std(1, ddof=1).filled(0)
+    return by_epoch.mean(1).filled(np.nan), by_epoch.std(1, ddof=1).filled(np.nan)
 
 
 def against(xs: Mapping[str, np.ndarray], ys: Mapping[str, np.ndarray], x: str, y: str) -> Figure:

@@ -43,8 +43,8 @@ def resumed(config: C) -> C:
     except MlflowException as error:
         if failure_of(error):
             raise
-        reason = first_line(error)
-        raise UserError(f"resume={run_id}: no run of this suite has that id ({reason})") from None
+        known = "no run of this suite has that id, or `mlflow gc` has removed it"
+        raise UserError(f"resume={run_id}: {known} ({first_line(error)})") from None
     tags = run.data.tags
     if tags.get("entry_point") != config.entry_point:
         started = f"{tags.get('architecture')} (entry point {tags.get('entry_point')})"
@@ -94,7 +94,8 @@ def resume_command(command: str) -> str:
 def _require_interrupted(run: Run) -> None:
     run_id, tags = run.info.run_id, run.data.tags
     if run.info.lifecycle_stage == "deleted":
-        raise UserError(f"resume={run_id}: that run is deleted; restore it first")
+        restore = f"`mlflow runs restore --run-id {run_id}` restores it"
+        raise UserError(f"resume={run_id}: that run is deleted; {restore}")
     if run.info.status == "FINISHED":
         raise UserError(f"resume={run_id}: that run has finished; only interrupted ones resume")
     if run.info.status == "RUNNING" and process_lives(tags):

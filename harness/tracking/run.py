@@ -16,7 +16,7 @@ from mlflow.entities import LoggedModelStatus, Metric
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from harness.config import TrainingConfig
+from harness.config import TrainingConfig, code_block
 from harness.errors import UserError
 from harness.experiment import Animation, ModelExport
 from harness.tracking import export
@@ -141,7 +141,7 @@ class Run:
 
     def describe(self, headline: str) -> None:
         """Set the description that the MLflow UI shows: the headline, and how to repeat it."""
-        note = f"{headline}\n\n```\n{self._config.as_command()}\n```\n"
+        note = f"{headline}\n\n{code_block(self._config.as_command())}\n"
         MlflowClient().set_tag(self.run_id, "mlflow.note.content", note)
         print(f"{headline}\nRun {self.run_id}; `mlflow ui` shows its curves and pictures.")
 

@@ -1,6 +1,8 @@
 """Configurations: the command line, validation, and what stands in MLproject and conda.yaml."""
 
 import dataclasses
+import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -12,8 +14,8 @@ import yaml
 from experiments.main.config import MainConfig
 from experiments.moe.config import MoEConfig
 from harness import project
-from harness.command_line import parse
-from harness.config import Configuration, describe, option
+from harness.command_line import _parser, as_typed, errors_as_typed, parse
+from harness.config import Configuration, base_type, code_block, describe, option
 from harness.errors import UserError
 from tests.conftest import ROOT
 
@@ -50,9 +52,11 @@ def test_both_spellings_and_every_type() -> None:
         ("--num-test 0", ["num_test=0", "greater than 0"]),
         ("--data bananas", ["data=bananas", "ring", "checkerboard"]),
         ("--routing-noise 1", ["routing_noise=1.0", "top_k"]),
-        ("--num-expert 3", ["num_expert;", "did you mean num_experts"]),
+        ("--num_expert 3", ["--num-expert;", "did you mean --num-experts?"]),
         ("--bananas 3", ["bananas", "--help"]),
-        ("--num-experts", ["num_experts: expected one argument"]),
+        ("--num-experts", ["--num-experts: expected one argument"]),
+        ("--no-animation=false", ["--no-animation: ignored explicit argument"]),
+        ("--no-animation true", ["unknown parameter true"]),
     ],
 )
 def test_a_mistake_is_one_line_that_names_parameter_value_and_what_is_allowed(
@@ -72,7 +76,48 @@ def test_a_mistake_on_the_command_line_exits_with_2_and_no_traceback() -> None:
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
-    assert "num_experts=0" in done.stderr
+    assert done.stderr.startswith("error: --num-experts 0: input should be greater than 0")
+
+
+@pytest.mark.parametrize(
+    ("message", "typed"),
+    [
+        ("num_experts=0: greater than 0", "--num-experts 0: greater than 0"),
+        ("animation=False: no effect", "--no-animation: no effect"),
+        ("animation=True: no effect", "--animation: no effect"),
+        ("top_k=3: exceeds num_experts=2", "--top-k 3: exceeds --num-experts 2"),
+        ("data is empty: seed=1 gives data", "--data is empty: --seed 1 gives data"),
+        ("resume: that run is gone", "--resume: that run is gone"),
+        ("it needs a top_k from 1 on", "it needs a --top-k from 1 on"),
+        ("csv: a/num_experts, my.num_experts", "csv: a/num_experts, my.num_experts"),
+        ("model=http://a/?data=3&top_k=4", "model=http://a/?data=3&top_k=4"),
+    ],
+)
+def test_messages_on_the_command_line_name_parameters_as_they_are_typed(
+    message: str, typed: str
+) -> None:
+    assert as_typed(message, MoEConfig) == typed
+    with pytest.raises(UserError, match=f"^{re.escape(typed)}$"), errors_as_typed(MoEConfig):
+        raise UserError(message)
+
+
+SWITCHES = [
+    (config_class, field.name)
+    for config_class in CONFIGURATIONS.values()
+    for field in dataclasses.fields(config_class)
+    if base_type(field.type) is bool
+]
+
+
+@pytest.mark.parametrize(("config_class", "name"), SWITCHES)
+def test_every_switch_can_be_turned_on_and_off(
+    config_class: type[Configuration], name: str
+) -> None:
+    given = ["moe" for _ in needed(config_class)]
+    for word, value in ((f"--{option(name)}", "true"), (f"--no-{option(name)}", "false")):
+        parsed = _parser(config_class).parse_args([*given, word])
+        assert getattr(parsed, name) == value
+    assert parse(MoEConfig, ["--no-animation"]) == MoEConfig(animation=False)
 
 
 @pytest.mark.parametrize("config_class", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
@@ -92,6 +137,24 @@ def test_the_command_repeats_the_run() -> None:
     assert parse(MoEConfig, command.split()[3:]) == config.replace(resume="")
     assert config.as_name() == "moe num_experts=3 learning_rate=0.25"
     assert MainConfig(only=("moe", "rnn"), seed=1).as_name() == "main only=moe,rnn seed=1"
+
+
+@pytest.mark.parametrize("values", [(), ("a b", "it's"), tuple("x" * n for n in range(1, 60))])
+def test_a_code_block_holds_the_command_in_short_lines(values: tuple[str, ...]) -> None:
+    options = [word for n in range(9) for word in (f"--parameter-{n}", f"value {n}" * (n % 4))]
+    command = shlex.join(["python", "-m", "experiments.moe", *options, "--runs", *values])
+    begin, *lines, end = code_block(command).split("\n")
+    assert begin == end == "```"
+    assert max(map(len, lines)) <= 88
+    assert all(line.endswith(" \\") for line in lines[:-1])
+    joined = subprocess.run(
+        ["sh", "-c", "printf '%s\\n' " + "\n".join(lines)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert joined.stdout.split("\n")[:-1] == shlex.split(command)
+    assert code_block("python -m experiments.moe") == "```\npython -m experiments.moe\n```"
 
 
 def test_replacing_a_value_validates_it() -> None:

@@ -49,7 +49,7 @@ LOCKED = sqlite3.OperationalError("database or disk is full")
         ([OSError(errno.EROFS, "Read-only file system", "/x")], "/x: Read-only", 2),
         (
             [ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"), REFUSED],
-            "http://host:5000: the server does not answer (Connection refused)",
+            "http://me:***@host:5000: the server does not answer (Connection refused)",
             1,
         ),
         (

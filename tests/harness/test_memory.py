@@ -27,8 +27,6 @@ NO_SIZE = {
     "num_epochs",
     "early_stopping_epochs",
     "lr_decay_epochs",
-    "match_parameters",  # the widest network comes nearest
-    "initial_blank_length",  # at most `blank_length`
 }
 """Integers that take time, or nothing, but no memory."""
 NO_SIZE_IN = {

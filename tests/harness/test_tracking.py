@@ -28,6 +28,7 @@ from harness.tracking.lifecycle import track
 from harness.tracking.run import Run, model_of
 from harness.training.checkpoint import Checkpoint, random_state
 from harness.training.metrics import StepOutput
+from tests.conftest import collect_garbage
 from tests.harness.small import EXPERIMENT, FitALine, Line, SmallConfig, squared_error
 
 
@@ -282,7 +283,7 @@ def test_resuming_seeds_repeats_none_that_finished(store: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "case", ["unknown", "deleted", "other entry point", "finished", "other value"]
+    "case", ["unknown", "deleted", "collected", "other entry point", "finished", "other value"]
 )
 def test_what_cannot_be_resumed_says_why(store: Path, case: str) -> None:
     run_id = interrupted_run(SmallConfig())
@@ -291,6 +292,8 @@ def test_what_cannot_be_resumed_says_why(store: Path, case: str) -> None:
         config = SmallConfig(resume="0123456789abcdef0123456789abcdef")
     elif case == "deleted":
         MlflowClient().delete_run(run_id)
+    elif case == "collected":
+        collect_garbage(run_id)
     elif case == "other entry point":
         MlflowClient().set_tag(run_id, "entry_point", "rnn")
     elif case == "finished":
@@ -299,7 +302,8 @@ def test_what_cannot_be_resumed_says_why(store: Path, case: str) -> None:
         config = SmallConfig(resume=run_id, num_epochs=99)
     word = {
         "unknown": "no run",
-        "deleted": "is deleted",
+        "deleted": f"is deleted; `mlflow runs restore --run-id {run_id}` restores it",
+        "collected": "or `mlflow gc` has removed it",
         "other entry point": "rnn",
         "finished": "has finished",
         "other value": "num_epochs=99",

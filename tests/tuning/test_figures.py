@@ -13,6 +13,7 @@ import optuna
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PathCollection
+from matplotlib.colors import to_hex
 from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -164,14 +165,54 @@ def test_values_beyond_stand_on_the_frame() -> None:
 
 def test_what_optuna_draws_leaves_pyplot_as_it_was(study: optuna.Study) -> None:
     before = dict(mpl.rcParams)
-    importances, timeline = figures.importances(study, METRIC), figures.timeline(study)
+    timeline = figures.timeline(study)
     assert {name for name in before if before[name] != mpl.rcParams[name]} == set()
     assert plt.get_fignums() == []
-    names = [label.get_text() for label in importances.axes[0].get_yticklabels()]
-    assert {"learning_rate", "hidden_size"} <= set(names)
     assert {"COMPLETE", "PRUNED", "FAIL"} <= set(texts(timeline))
-    for figure in (importances, timeline):
+    drawn(timeline)
+
+
+def test_importances_are_drawn_beside_what_chance_gives() -> None:
+    shares = {"learning_rate": 0.6, LONG + "1": 0.3, "hidden_size": 0.1}
+    for chance, colours in ((0.4, [style.BLUE, style.GREY, style.GREY]), (0.9, [style.GREY] * 3)):
+        figure = figures.importances(shares, chance, METRIC)
+        (axes,) = figure.axes
+        assert [label.get_text() for label in axes.get_yticklabels()] == list(shares)
+        assert [bar.get_width() for bar in axes.patches] == list(shares.values())  # type: ignore[attr-defined]
+        assert [to_hex(bar.get_facecolor()).upper() for bar in axes.patches] == colours
+        assert np.all(np.asarray(axes.lines[0].get_xdata()) == chance)
+        assert ("no parameter is above chance" in axes.get_title()) is (chance == 0.9)
+        assert axes.get_xlim()[1] > chance
         drawn(figure)
+
+
+def test_trials_as_good_as_the_best_are_mentioned() -> None:
+    tied = of_values(0.5, 0.9, 0.9, 0.9)
+    for name in ("history", "parallel", "intermediate"):
+        if name != "parallel":
+            title = PICTURES[name](tied).axes[0].get_title()
+            assert "trial 1 (and 2 as good)" in title
+    assert "as good" not in figures.history(of_values(0.5, 0.9), METRIC).axes[0].get_title()
+
+
+def test_every_dot_of_a_slice_stands_at_the_value_of_its_trial() -> None:
+    """Also where numbers are choices, as batch sizes are."""
+    sizes = CategoricalDistribution([200, 500, 1000])
+    chance = random.Random(0)
+    sampled = [chance.choice(sizes.choices) for _ in range(30)]
+    trials = [
+        optuna.create_trial(value=n / 30, params={"b": size}, distributions={"b": sizes})
+        for n, size in enumerate(sampled)
+    ]
+    figure = figures.slices(of_trials(trials), METRIC)
+    style.Canvas(figure)
+    axes = figure.axes[0]
+    at = {
+        tick: label.get_text()
+        for tick, label in zip(axes.get_xticks(), axes.get_xticklabels(), strict=True)
+    }
+    found = {round(30 * y): at[x] for x, y in dots(axes)}
+    assert found == {n: str(size) for n, size in enumerate(sampled)}
 
 
 def test_slices_show_trials_and_the_best_in_three_columns(study: optuna.Study) -> None:
@@ -299,6 +340,10 @@ def test_finalists_by_their_means(maximise: bool) -> None:
     (whisker,) = [w[:, 0] for w in whiskers if round(w[0, 1]) == row]
     assert whisker == pytest.approx([mean - deviation, mean + deviation])
     assert "0.85" in texts(figure)  # no deviation of one seed
+    if maximise:  # pooled with one value, the standard deviation is that of the other three
+        error = deviation * math.sqrt(1 / 3 + 1)
+        ahead = f"0.08 ahead of one (standard error {error:.2g})"
+        assert ahead in figure.axes[0].get_title()
 
 
 PICTURES: dict[str, Callable[[optuna.Study], Figure]] = {

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import mlflow
 import numpy as np
@@ -20,7 +20,8 @@ from harness.errors import UserError
 from harness.experiment import Evaluation
 from harness.run_experiment import train_and_evaluate
 from harness.tracking import models
-from tests.conftest import ROOT
+from harness.tracking.locations import to_path
+from tests.conftest import ROOT, collect_garbage
 from tests.harness import small
 from tests.tuning.lines import EXPERIMENT, SPACE, LineConfig, MisbehavingLine
 from tests.tuning.test_study import run_study
@@ -42,7 +43,13 @@ def test_promotion_needs_more_than_the_pooled_standard_error() -> None:
     decision = decide(Score(0.95, 0.02, 3), Score(0.93, 0.01, 5), maximise=True)
     pooled = math.sqrt((2 * 0.02**2 + 4 * 0.01**2) / 6 * (1 / 3 + 1 / 5))
     assert decision.promoted
-    assert f"pooled standard error {pooled:.5f}" in decision.reason
+    assert f"better by 0.0200, pooled standard error {pooled:.4f}" in decision.reason
+    worse = decide(Score(0.0021, 0.001, 3), Score(0.0021 - 0.00099, 0.001, 3), maximise=False)
+    assert "worse by 0.00099, pooled" in worse.reason
+    alone = decide(Score(0.9, 0, 1), Score(0.8, 0, 1), maximise=True)
+    assert not alone.promoted, "nothing is known of how much seeds differ"
+    assert alone.reason.startswith("0.9000 (n=1) beside the champion's 0.8000 (n=1): one seed each")
+    assert decide(Score(0.9, 0, 1), Score(0.8, 0.01, 3), maximise=True).promoted
     generator = random.Random(0)
 
     def mean(count: int) -> float:
@@ -164,6 +171,58 @@ def test_what_is_evaluated_is_the_registered_model(
     assert run.info.status == "FINISHED"
 
 
+def test_the_registry_after_its_champion_is_deleted(
+    store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The previous champion takes its place, by rollback or by promotion, and is champion only."""
+    monkeypatch.setattr(experiments, "find", lambda entry_point: EXPERIMENT)
+    first = make_version({1: 0.7})
+    bring_back: Literal["rollback", "promote"]
+    for bring_back in ("rollback", "promote"):
+        second = make_version({1: 0.8})
+        promotion.promote("small", first, "the first")
+        promotion.promote("small", second, "the second")
+        assert aliases() == {"challenger": second, "champion": second, "previous": first}
+        MlflowClient().delete_model_version("small", second)
+        version = int(first) if bring_back == "promote" else 0
+        main(RegistryConfig(action=bring_back, name="small", version=version))
+        assert f"version {first} is champion" in capsys.readouterr().out
+        assert aliases() == {"champion": first}
+        with pytest.raises(UserError, match=r"no previous champion .*promote small --version N"):
+            main(RegistryConfig(action="rollback", name="small"))
+
+
+def test_what_is_gone_is_named_before_a_promotion_changes_anything(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run of a version, deleted and then removed by `mlflow gc`, and the model's files."""
+    monkeypatch.setattr(experiments, "find", lambda entry_point: EXPERIMENT)
+    client = MlflowClient()
+    first, second = make_version({1: 0.7}), make_version({1: 0.8})
+    promotion.promote("small", first, "the first")
+    run_id = client.get_model_version("small", second).tags["run_id"]
+    promote = RegistryConfig(action="promote", name="small", version=int(second))
+    client.delete_run(run_id)
+    restore = f"mlflow runs restore --run-id {run_id}"
+    with pytest.raises(UserError, match=f"version={second}: the run .* is deleted; .*{restore}"):
+        main(promote)
+    client.restore_run(run_id)
+    main(promote)
+    collect_garbage(client.get_model_version("small", first).tags["run_id"])
+    main(RegistryConfig(action="rollback", name="small"))  # its test split was read before
+    assert aliases()["champion"] == first
+
+    third = make_version({1: 0.9})
+    collect_garbage(client.get_model_version("small", third).tags["run_id"])
+    gone = rf"version={third}: the run .* is gone.*train and register it again: python -m .*line"
+    with pytest.raises(UserError, match=gone):
+        main(RegistryConfig(action="promote", name="small"))
+    shutil.rmtree(to_path(client.get_model_version_download_uri("small", second)) or "")
+    with pytest.raises(UserError, match=f"models:/small/{second}: cannot be loaded"):
+        main(RegistryConfig(action="rollback", name="small"))
+    assert aliases() == {"challenger": third, "champion": first, "previous": second}
+
+
 def checkpoint_of(run_id: str) -> Path:
     uri = MlflowClient().get_run(run_id).info.artifact_uri
     return Path(uri.removeprefix("file://")) / "checkpoint" / "last.pt"
@@ -174,8 +233,9 @@ def checkpoint_of(run_id: str) -> Path:
     [
         ({"action": "promote", "name": "smal"}, ["name=smal", "did you mean small?"]),
         ({"action": "promote"}, ["name", "small"]),
-        ({"action": "promote", "name": "small", "version": 9}, ["version=9", "has only 1"]),
-        ({"action": "rollback", "name": "small"}, ["no previous champion"]),
+        ({"action": "promote", "name": "small", "version": 9}, ["version=9", "there are: 1"]),
+        ({"action": "promote", "name": "small"}, ["version: small has no challenger", "are: 1"]),
+        ({"action": "rollback", "name": "small"}, ["no previous champion", "there are: 1"]),
     ],
 )
 def test_what_cannot_be_done_is_said(

@@ -126,6 +126,20 @@ def test_values_near_an_edge_are_noticed_on_the_scale_of_the_search() -> None:
     assert SPACE.near_edge({"learning_rate": 0.32}) == {}
 
 
+def test_an_edge_beyond_which_nothing_is_allowed_is_none() -> None:
+    searched: dict[str, Parameter] = {
+        "weight_decay": Range(0.0, 0.1),
+        "batch_size": Range(1, 9),
+        "ema_decay": Range(0.5, 0.99),
+    }
+    space = dataclasses.replace(SPACE, parameters=searched)
+    assert not space.near_edge({"weight_decay": 0.001, "batch_size": 1})
+    assert set(space.near_edge({"weight_decay": 0.099, "batch_size": 9})) == set(searched) - {
+        "ema_decay"
+    }
+    assert not space.near_edge({"ema_decay": 0.985})  # 1 would be no average
+
+
 def test_a_file_narrows_widens_fixes_and_conditions(tmp_path: Path) -> None:
     path = tmp_path / "space.yaml"
     path.write_text(

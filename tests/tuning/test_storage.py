@@ -3,6 +3,7 @@
 import os
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,32 @@ def test_a_file_that_is_something_else_is_refused_and_left_as_it_was(
     with pytest.raises(UserError, match=r"storage=.*notes.txt"):
         storage.open_storage(str(path))
     assert path.read_text() == content
+
+
+@pytest.mark.parametrize("number", storage.NO_FLOCK)
+def test_a_journal_in_a_folder_without_flock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """As on some network folders. The file of an earlier lock may be there."""
+
+    def refuse(*arguments: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    (tmp_path / "journal.lock").touch()
+    studies = []
+    for _ in range(2):  # two processes, as far as the storage can tell
+        opened = storage.open_storage(str(tmp_path / "journal"))
+        studies.append(optuna.create_study(storage=opened, study_name="mine", load_if_exists=True))
+
+    def add(study: optuna.Study) -> None:
+        for _ in range(10):
+            study.add_trial(optuna.create_trial(value=1.0))
+
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(add, studies))
+    assert [len(study.get_trials()) for study in studies] == [20, 20]
+    assert not list(tmp_path.glob("*.created.lock")), "the lock was not released"
 
 
 def test_one_process_holds_the_lease_and_returns_it(queue: TrialQueue) -> None:

@@ -18,9 +18,11 @@ from harness.command_line import parse
 from harness.errors import UserError
 from harness.search_space import choice
 from harness.training.train import train
+from tests.conftest import collect_garbage
 from tests.tuning.lines import SPACE
 from tuning import figures, report, storage, study
 from tuning.config import StudyConfig
+from tuning.importance import importance
 from tuning.search import TrialBugError
 from tuning.space import Space
 from tuning.study import StudyResult, prepare, tune
@@ -164,6 +166,19 @@ def test_a_study_that_is_interrupted_tells_the_whole_command_that_resumes_it(
     )
 
 
+def test_a_study_is_resumed_after_mlflow_gc_has_removed_its_runs(store: Path) -> None:
+    """The trials are in Optuna's storage: they count, and the new ones have a new parent run."""
+    first = run_study(trials=3, study_name="mine")
+    before = first.study.get_trials()
+    for run in [*children(first).values(), MlflowClient().get_run(first.parent_id)]:
+        collect_garbage(run.info.run_id)
+    again = run_study(trials=5, study_name="mine", resume=True)
+    assert again.study.get_trials()[:3] == before
+    assert set(children(again)) == {3, 4}
+    metrics = MlflowClient().get_run(again.parent_id).data.metrics
+    assert metrics["trials/complete"] == 5
+
+
 def test_a_worker_that_is_killed_loses_its_trial_only_and_that_is_run_again(store: Path) -> None:
     """SIGKILL to a real worker in the second of four trials."""
     space = with_behaviours("fit", "die once")
@@ -200,8 +215,10 @@ def test_a_trial_with_bad_luck_fails_and_the_study_goes_on(
     store: Path, behaviour: str, reason: str
 ) -> None:
     space = with_behaviours("fit", behaviour)
-    unlucky = {"learning_rate": 0.1, "batch_size": 4, "behaviour": behaviour}
-    points = [unlucky] * 4 + [{**unlucky, "behaviour": "fit"}]
+    points = [
+        {"learning_rate": 0.1 + i / 100, "batch_size": 4, "behaviour": each}
+        for i, each in enumerate([behaviour] * 4 + ["fit"])
+    ]
     result = tune(enqueue(space, points), space)
     assert states(result) == ["FAIL"] * 4 + ["COMPLETE"]
     failed = children(result)[0]
@@ -211,8 +228,10 @@ def test_a_trial_with_bad_luck_fails_and_the_study_goes_on(
 
 def test_the_same_bug_three_times_ends_the_study_with_its_traceback(store: Path) -> None:
     space = with_behaviours("fit", "bug")
-    buggy = {"learning_rate": 0.1, "batch_size": 4, "behaviour": "bug"}
-    points = [buggy, {**buggy, "behaviour": "fit"}, *[buggy] * 5]
+    points = [
+        {"learning_rate": 0.1 + i / 100, "batch_size": 4, "behaviour": each}
+        for i, each in enumerate(["bug", "fit", *["bug"] * 5])
+    ]
     with pytest.raises(TrialBugError, match=r"(?s)3 trials.*Traceback.*in build_model.*KeyError"):
         tune(enqueue(space, points), space)
     loaded = optuna.load_study(study_name="queued", storage=storage.open_storage("optuna.journal"))
@@ -246,7 +265,11 @@ def test_a_user_error_of_a_trial_ends_the_study(store: Path) -> None:
         ({"resume": True, "study_name": "nothing"}, ["study_name=nothing", "no such study"]),
         ({"resume": True}, ["has no study of moe"]),
         ({"metric": "train/loss"}, ["metric=train/loss", "validation"]),
-        ({"metric": "val/beauty", "trials": 1}, ["metric=val/beauty", "val/accuracy"]),
+        ({"metric": "val/beauty"}, ["metric=val/beauty", "direction=maximize or"]),
+        (
+            {"metric": "val/beauty", "trials": 1, "direction": "maximize"},
+            ["metric=val/beauty", "val/accuracy"],
+        ),
     ],
 )
 def test_a_mistake_is_said_in_one_line_before_any_trial(
@@ -260,14 +283,14 @@ def test_a_mistake_is_said_in_one_line_before_any_trial(
     assert "\n" not in str(caught.value)
     for word in words:
         assert word in str(caught.value)
-    if options.get("metric") != "val/beauty":
+    if "direction" not in options:
         assert mlflow.search_runs(search_all_experiments=True).empty
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({}, ["study_name=mine", "--resume"]),
+        ({}, ["study_name=mine", "resume=True"]),
         ({"resume": True, "direction": "maximize"}, ["another direction"]),
         ({"resume": True, "metric": "val/accuracy"}, ["another metric"]),
         ({"resume": True, "seed": 3}, ["another seed"]),
@@ -295,6 +318,19 @@ def test_a_timeout_starts_no_further_trial(store: Path) -> None:
     assert set(states(result)) == {"COMPLETE"}
 
 
+def test_the_description_counts_all_trials(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    space = with_behaviours("fit", "diverge")
+    points = [
+        {"learning_rate": 0.1 + i / 100, "batch_size": 4, "behaviour": behaviour}
+        for i, behaviour in enumerate(["fit", "diverge", "fit"])
+    ]
+    result = tune(enqueue(space, points), space)
+    note = MlflowClient().get_run(result.parent_id).data.tags["mlflow.note.content"]
+    assert note.startswith("Best of 2 complete trials (1 failed): **trial ")
+    assert "Importance is not drawn: of 20 complete trials it needs, there are 2." in note
+    assert "Best of 2 complete trials (1 failed): trial " in capsys.readouterr().out
+
+
 def test_a_best_value_at_the_edge_is_warned_of(store: Path) -> None:
     points = [{"learning_rate": rate, "batch_size": 4} for rate in (1e-4, 1.1e-4)]
     result = tune(enqueue(SPACE, points), SPACE)
@@ -314,7 +350,7 @@ def test_every_picture_of_a_study_is_drawn(store: Path, monkeypatch: pytest.Monk
         return float((values["learning_rate"] - 0.1) ** 2 + values["batch_size"] / 100)
 
     made.optimize(objective, n_trials=20)
-    pictures = report.draw(made, SPACE, {})
+    pictures = report.draw(made, SPACE, {}, importance(made))
     expected = {
         "history",
         "importance",
@@ -326,13 +362,6 @@ def test_every_picture_of_a_study_is_drawn(store: Path, monkeypatch: pytest.Monk
     }
     assert set(pictures) == expected
     assert figures.finalists({"trial 1": {1: 0.5}}, "val/loss", maximise=False)
-
-
-@pytest.mark.parametrize("count", [0, 1])
-def test_importance_of_too_few_trials_is_not_guessed(count: int) -> None:
-    made = optuna.create_study()
-    made.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=count)
-    assert report.importance(made) == {}
 
 
 def test_a_half_written_line_of_the_journal_is_cut_off(store: Path) -> None:

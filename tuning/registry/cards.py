@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 
+from harness.config import code_block
 from harness.training.metrics import decimal
 
 
@@ -10,11 +11,12 @@ def card(tags: Mapping[str, str]) -> str:
     """Return the model card, in Markdown, of a version that has these tags."""
     by_seed = json.loads(tags["metric_by_seed"])
     values = json.loads(tags["configuration"])
+    several = f"mean ± standard deviation over seeds {', '.join(by_seed)}"
+    over = several if len(by_seed) > 1 else f"of one seed, {', '.join(by_seed)},"
     tested = {name: value for name, value in tags.items() if name.startswith("test/")}
     lines = [
         # No title: the list of versions shows the first line.
-        f"{tags['metric']} {score(tags)}, mean ± standard deviation over seeds "
-        f"{', '.join(by_seed)} that the search had not seen. "
+        f"{tags['metric']} {score(tags)}, {over} that the search had not seen. "
         f"This model is that of seed {values['seed']}.",
         "",
         "## Promotion",
@@ -40,7 +42,7 @@ def card(tags: Mapping[str, str]) -> str:
         f"- Validation data, by seed: `{tags['data_fingerprint']}`",
         "- The same training again:",
         "",
-        f"      {tags['command']}",
+        code_block(tags["command"]),
         "",
         "## Use",
         "",
@@ -61,6 +63,8 @@ def card(tags: Mapping[str, str]) -> str:
 
 
 def score(tags: Mapping[str, str]) -> str:
-    """Return mean and standard deviation, rounded."""
+    """Return mean and standard deviation, rounded; of one seed, its value."""
     mean, deviation = float(tags["metric_mean"]), float(tags["metric_std"])
+    if len(json.loads(tags["metric_by_seed"])) == 1:
+        return decimal(mean)
     return f"{decimal(mean)} ± {decimal(deviation, beside=mean)}"

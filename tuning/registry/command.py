@@ -35,7 +35,8 @@ def main(config: RegistryConfig) -> None:
         raise UserError(f"name: {config.action} needs one; there are: {', '.join(known)}")
     if config.action == "rollback":
         new, old = rollback(config.name)
-        print(f"{config.name}: version {new} is champion again; version {old} is previous.")
+        rest = f"version {old} is previous" if old else "there is no previous one"
+        print(f"{config.name}: version {new} is champion again; {rest}.")
         return
     version = _chosen_version(config)
     promote(config.name, version.version, "promoted by hand")
@@ -43,15 +44,14 @@ def main(config: RegistryConfig) -> None:
 
 
 def _chosen_version(config: RegistryConfig) -> ModelVersion:
+    found = {int(version.version): version for version in versions(config.name)}
+    there_are = f"there are: {', '.join(map(str, found)) or 'none'}"
     version: ModelVersion | None
     if config.version:
-        found = {int(version.version): version for version in versions(config.name)}
-        version = found.get(config.version)
-        if version is None:
-            allowed = ", ".join(map(str, found))
-            raise UserError(f"version={config.version}: {config.name} has only {allowed}")
+        if (version := found.get(config.version)) is None:
+            raise UserError(f"version={config.version}: {config.name} has no such one; {there_are}")
     elif (version := by_alias(config.name, CHALLENGER)) is None:
-        raise UserError(f"version=0: {config.name} has no challenger")
+        raise UserError(f"version: {config.name} has no challenger; give one; {there_are}")
     champion = by_alias(config.name, CHAMPION)
     if champion is not None and champion.version == version.version:
         raise UserError(f"version={version.version}: is the champion of {config.name} already")
@@ -66,14 +66,15 @@ def table(name: str) -> str:
     rows = [("version", "aliases", "metric", "validation", "test", "study")]
     for version in reversed(versions(name)):
         tags = version.tags
-        tested = tags.get("metric", "").replace("val/", "test/")
+        tested = tags.get(tags.get("metric", "").replace("val/", "test/"))
+        unknown = "read" if "tested" in tags else "not read"
         rows.append(
             (
                 str(version.version),
                 ", ".join(sorted(aliases.get(str(version.version), []))),
                 tags.get("metric", ""),
                 cards.score(tags) if "metric_mean" in tags else "",
-                decimal(float(tags[tested])) if tested in tags else "not read",
+                decimal(float(tested)) if tested else unknown,
                 tags.get("study_name", ""),
             )
         )

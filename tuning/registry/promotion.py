@@ -1,22 +1,29 @@
 """Promotion: when a challenger becomes champion, what that changes, and the way back."""
 
 import json
-import math
 import statistics
 from datetime import datetime
 from typing import NamedTuple
 
 from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 import experiments
 from harness.errors import UserError
-from harness.evaluation import sample_std
+from harness.evaluation import pooled_standard_error, sample_std
 from harness.experiment import AnyExperiment
 from harness.run_experiment import evaluate_artifact
 from harness.tracking import models
 from harness.training.metrics import decimal
-from tuning.registry.versions import CHAMPION, PREVIOUS, by_alias, configuration, write_card
+from tuning.registry.versions import (
+    CHAMPION,
+    PREVIOUS,
+    by_alias,
+    configuration,
+    versions,
+    write_card,
+)
 
 
 class Score(NamedTuple):
@@ -28,7 +35,8 @@ class Score(NamedTuple):
     num_seeds: int
 
     def __str__(self) -> str:
-        return f"{decimal(self.mean)} ± {decimal(self.std, beside=self.mean)} (n={self.num_seeds})"
+        std = f" ± {decimal(self.std, beside=self.mean)}" if self.num_seeds > 1 else ""
+        return f"{decimal(self.mean)}{std} (n={self.num_seeds})"
 
 
 class Decision(NamedTuple):
@@ -41,15 +49,16 @@ class Decision(NamedTuple):
 def decide(challenger: Score, champion: Score, *, maximise: bool) -> Decision:
     """Promote what beats the champion by more than the pooled standard error of the difference.
 
-    That is s sqrt(1/n1 + 1/n2), with the pooled variance s^2 = ((n1-1) s1^2 + (n2-1) s2^2) /
-    (n1 + n2 - 2). With one seed each there is no variance to estimate: it counts as 0.
+    With one seed each there is no variance to estimate, and nothing is promoted.
     """
-    n1, n2 = challenger.num_seeds, champion.num_seeds
-    squares = (n1 - 1) * challenger.std**2 + (n2 - 1) * champion.std**2
-    error = math.sqrt(squares / max(n1 + n2 - 2, 1) * (1 / n1 + 1 / n2))
+    if challenger.num_seeds == champion.num_seeds == 1:
+        unknown = "one seed each does not tell how much seeds differ; final_seeds=2 or more does"
+        return Decision(False, f"{challenger} beside the champion's {champion}: {unknown}")
+    error = pooled_standard_error(*challenger[1:], *champion[1:])
     gain = (challenger.mean - champion.mean) * (1 if maximise else -1)
     verb = "beats" if gain > error else "does not beat"
-    numbers = f"better by {gain:.5f}, pooled standard error {error:.5f}"
+    better = "better" if gain >= 0 else "worse"
+    numbers = f"{better} by {decimal(abs(gain))}, pooled standard error {decimal(error)}"
     return Decision(gain > error, f"{challenger} {verb} the champion's {champion}: {numbers}")
 
 
@@ -66,26 +75,51 @@ def promote(
 
     The registered model is evaluated on the test split, unless an earlier promotion has done so;
     metrics and figures are logged to the run that trained it.
+
+    Raises:
+        UserError: the version is none of this suite's, or its model or that run is gone.
+
     """
     client = MlflowClient()
     version = client.get_model_version(name, number)
     if "run_id" not in version.tags:
         raise UserError(f"version={number}: of {name} was not registered by a study of this suite")
+    weights = models.load(f"models:/{name}/{number}").weights
     if "tested" not in version.tags:
+        _require_run(version)
         experiment = experiment or experiments.find(version.tags["entry_point"])
         config = configuration(version, experiment)
-        weights = models.load(f"models:/{name}/{number}").weights
         metrics = evaluate_artifact(experiment, config, version.tags["run_id"], weights)
         for metric, value in metrics.items():
             if metric.startswith("test/"):
                 client.set_model_version_tag(name, number, metric, repr(value))
         client.set_model_version_tag(name, number, "tested", "once, when it was promoted")
-    former = by_alias(name, CHAMPION)
-    if former is not None and former.version != number:
+    former, previous = by_alias(name, CHAMPION), by_alias(name, PREVIOUS)
+    if former is not None and former.version != version.version:
         client.set_registered_model_alias(name, PREVIOUS, former.version)
+    elif (
+        previous is not None and previous.version == version.version
+    ):  # the former champion is deleted
+        client.delete_registered_model_alias(name, PREVIOUS)
     client.set_registered_model_alias(name, CHAMPION, number)
     record_decision(name, number, Decision(True, reason))
     return client.get_model_version(name, number)
+
+
+def _require_run(version: ModelVersion) -> None:
+    """Raise a UserError if the run that trained a version is deleted, and say what helps."""
+    run_id = version.tags["run_id"]
+    lacking = f"version={version.version}: the run that trained it, {run_id},"
+    try:
+        stage = MlflowClient().get_run(run_id).info.lifecycle_stage
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        again = f"train and register it again: {version.tags['command']}"
+        raise UserError(f"{lacking} is gone, as after `mlflow gc`; {again}") from None
+    if stage == "deleted":
+        restore = f"`mlflow runs restore --run-id {run_id}` restores it"
+        raise UserError(f"{lacking} is deleted; {restore}")
 
 
 def record_decision(name: str, number: str, decision: Decision) -> None:
@@ -99,18 +133,30 @@ def record_decision(name: str, number: str, decision: Decision) -> None:
     write_card(name, number)
 
 
-def rollback(name: str) -> tuple[str, str]:
+def rollback(name: str) -> tuple[str, str | None]:
     """Let champion and previous change places; return the new champion's number and the old one's.
 
+    Where the champion was deleted, the previous one takes its place, and there is no old one.
+
     Raises:
-        UserError: there is no previous champion.
+        UserError: there is no previous champion, or its model is gone.
 
     """
     champion, previous = by_alias(name, CHAMPION), by_alias(name, PREVIOUS)
-    if champion is None or previous is None:
-        raise UserError(f"name={name}: has no previous champion to roll back to")
+    if previous is None:
+        others = ", ".join(str(each.version) for each in versions(name)) or "none"
+        raise UserError(
+            f"name={name}: has no previous champion to roll back to, or it is deleted; "
+            f"`promote {name} --version N` makes another version champion; there are: {others}"
+        )
+    models.load(f"models:/{name}/{previous.version}")  # a champion is there to be used
     client = MlflowClient()
     client.set_registered_model_alias(name, CHAMPION, previous.version)
+    if champion is None:
+        client.delete_registered_model_alias(name, PREVIOUS)
+        back = "champion again, as the champion was deleted, by hand"
+        record_decision(name, previous.version, Decision(True, back))
+        return str(previous.version), None
     client.set_registered_model_alias(name, PREVIOUS, champion.version)
     back = f"champion again, in place of version {champion.version}, by hand"
     record_decision(name, previous.version, Decision(True, back))

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 import re
 import statistics
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from mlflow.tracking import MlflowClient
 from experiments.compare import command
 from experiments.compare.config import CompareConfig
 from experiments.compare.groups import Groups, grouped, select
-from experiments.compare.table import caveats
+from experiments.compare.table import caveats, headline
 from harness.errors import UserError
 
 CELLS = {"gru": [0.91, 0.97, 0.94], "lstm": [0.99, 0.95], "<b>rnn</b>": [0.5]}
@@ -169,10 +170,65 @@ def test_runs_are_selected_by_their_ids(runs: dict[str, list[str]], store: Path)
 
 
 def test_a_loss_is_better_when_lower(runs: dict[str, list[str]], store: Path) -> None:
-    config = CompareConfig(group_by="cell", lower_is_better=True)
+    config = CompareConfig(group_by="cell", direction="minimize")
     groups = grouped(config, select(config))
     assert list(groups) == ["<b>rnn</b>", "gru", "lstm"]
     assert [member.value for member in groups["gru"]] == [0.91, 0.94, 0.97]
+
+
+def test_the_direction_follows_from_the_name_of_the_metric(
+    runs: dict[str, list[str]], store: Path
+) -> None:
+    for ids in runs.values():
+        for run_id in ids:
+            MlflowClient().log_metric(run_id, "best/val_loss", 0.1 * len(ids))
+            MlflowClient().log_metric(run_id, "best/val_entropy", 0.1)
+    config = CompareConfig(group_by="cell", metric="best/val_loss")
+    assert list(grouped(config, select(config))) == ["<b>rnn</b>", "lstm", "gru"]
+    with pytest.raises(UserError, match=r"metric=best/val_entropy: .*add direction=maximize or"):
+        command.main(CompareConfig(group_by="cell", metric="best/val_entropy"))
+
+
+def test_how_far_the_first_is_ahead_stands_beside_the_standard_error() -> None:
+    def row(group: str, n: int, mean: float, std: float | None) -> dict[str, Any]:
+        return {"group": group, "n": n, "mean": mean, "standard deviation": std}
+
+    config = CompareConfig(group_by="cell")
+    a, b, c = row("a", 3, 0.95, 0.02), row("b", 5, 0.93, 0.01), row("c", 5, 0.9, 0.01)
+    pooled = math.sqrt((2 * 0.02**2 + 4 * 0.01**2) / 6 * (1 / 3 + 1 / 5))
+    close = "0.0200 ahead of b, too little to tell them apart by so few runs"
+    assert f"It is {close} (pooled standard error {pooled:.4f})." in headline(config, [a, b, c])
+    assert "It is 0.0500 ahead of c (pooled" in headline(config, [a, c])
+    assert "one run each" in headline(config, [row("a", 1, 0.9, None), row("b", 1, 0.8, None)])
+    tied = headline(config, [a, row("b", 1, 0.95, None), c])
+    assert "a and b share the first place, best/val_accuracy 0.9500" in tied
+    assert "ahead" not in tied
+
+
+def test_what_is_not_finite_is_not_ranked(runs: dict[str, list[str]], store: Path) -> None:
+    client, bad = MlflowClient(), [*runs["gru"][1:], runs["lstm"][0]]
+    for run_id, value in zip(bad, (math.nan, math.inf, -math.inf), strict=True):
+        client.log_metric(run_id, "best/val_loss", value)
+    client.log_metric(runs["gru"][0], "best/val_loss", 0.1)
+    config = CompareConfig(metric="best/val_loss")
+    assert [run.info.run_id for run in select(config)] == [runs["gru"][0]]
+    for run_id in bad:
+        with pytest.raises(UserError, match="best/val_loss is not finite"):
+            select(CompareConfig(metric="best/val_loss", runs=(run_id,)))
+
+
+def test_failures_and_repeated_runs_are_told(runs: dict[str, list[str]], store: Path) -> None:
+    """Those that did not fail may be the lucky ones; the same run twice is no second seed."""
+    config = CompareConfig(group_by="cell", experiment="rnn")
+    text = " ".join(caveats(config, found := select(config), grouped(config, found), 8))
+    assert "failed" not in text
+    assert "not independent" not in text
+    client = MlflowClient()
+    client.log_param(run_named("failed"), "cell", "gru")
+    client.set_tag(runs["gru"][1], "seed", "0")
+    text = " ".join(caveats(config, found := select(config), grouped(config, found), 8))
+    assert "Runs that failed are not in the means: gru 1." in text
+    assert "1 of the runs repeat another with the same parameters and seed" in text
 
 
 def test_ranking_by_the_test_split_is_pointed_out(runs: dict[str, list[str]], store: Path) -> None:

@@ -37,7 +37,7 @@ def test_a_failure_is_reported_at_the_end_and_the_rest_is_compared(
         raise failure("no numbers left")
 
     known = main.architectures(MainConfig(only=("rnn", "moe")))
-    monkeypatch.setattr(type(known["rnn"]), "build_model", fail)
+    monkeypatch.setattr(type(known["rnn"]), "evaluate", fail)
     monkeypatch.setattr(main, "architectures", lambda config: known)
     mlflow.create_experiment("comparison", f"file://{store}/artifacts")
     with pytest.raises(failure, match="no numbers left"):

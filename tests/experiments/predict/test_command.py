@@ -192,7 +192,7 @@ def test_the_delay_is_given_where_it_varies(trained: Callable[..., str], predict
         assert row["prediction"] == Vocabulary().decode(torch.from_numpy(predicted))
         predictions.add(row["prediction"])
     assert len(predictions) > 1
-    with pytest.raises(UserError, match="delay=4: this model knows those up to 3"):
+    with pytest.raises(UserError, match="--delay 4: this model knows those up to 3"):
         main([uri, "hello", "--delay", "4"])
 
 
@@ -243,8 +243,8 @@ def test_a_continuation_is_what_generate_returns(
     [
         (["Hello"], "inputs=Hello: character 'H' at position 1 is outside the alphabet"),
         ([""], "an empty text"),
-        (["abc", "--delay", "3"], "delay=3: this model was trained with delay="),
-        (["abc", "--colour", "1"], "unknown parameter colour"),
+        (["abc", "--delay", "3"], "--delay 3: this model was trained with --delay"),
+        (["abc", "--colour", "1"], "unknown parameter --colour"),
     ],
 )
 def test_what_cannot_be_echoed_is_refused(
@@ -255,7 +255,7 @@ def test_what_cannot_be_echoed_is_refused(
 
 
 def test_a_negative_temperature_is_refused(trained: Callable[..., str]) -> None:
-    with pytest.raises(UserError, match="temperature=-1"):
+    with pytest.raises(UserError, match="--temperature -1"):
         main([trained("rnn_text", text="", length=20), "abc", "--temperature", "-1"])
 
 

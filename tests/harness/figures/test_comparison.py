@@ -10,7 +10,7 @@ def test_the_mean_of_an_epoch_is_over_the_runs_that_reached_it() -> None:
     runs = [np.array([0.2, 0.4, 0.9]), np.array([0.4, 0.8]), np.array([0.6])]
     mean, deviation = comparison.mean_and_std(runs)
     np.testing.assert_allclose(mean, [0.4, 0.6, 0.9])
-    np.testing.assert_allclose(deviation, [0.2, np.sqrt(0.08), 0])
+    np.testing.assert_allclose(deviation, [0.2, np.sqrt(0.08), np.nan])
 
 
 def test_curves_have_a_band_of_a_standard_deviation() -> None:
@@ -21,6 +21,17 @@ def test_curves_have_a_band_of_a_standard_deviation() -> None:
     assert band.max() == pytest.approx(0.6 + np.sqrt(0.08))
     assert axes.get_legend_handles_labels()[1] == ["gru", "lstm"]
     assert axes.get_ylabel() == "validation accuracy"
+
+
+def test_epochs_that_some_runs_have_not_reached_are_dashed() -> None:
+    values = {"gru": [np.array([0.2, 0.4, 0.9]), np.array([0.4, 0.8])], "lstm": [np.ones(3)]}
+    (axes,) = comparison.curves(values, "accuracy").axes
+    of_gru = [line for line in axes.lines if line.get_color() == style.SERIES[0]]
+    drawn = {line.get_linestyle(): np.ravel(line.get_ydata()).tolist() for line in of_gru[:2]}
+    assert drawn == {"--": pytest.approx([0.3, 0.6, 0.9]), "-": pytest.approx([0.3, 0.6])}
+    assert "dashed: some of the runs have ended" in axes.get_title()
+    (axes,) = comparison.curves({"gru": [np.ones(3), np.ones(3)]}, "accuracy").axes
+    assert "dashed" not in axes.get_title()
 
 
 def test_runs_stand_where_they_cost_and_reached() -> None:
