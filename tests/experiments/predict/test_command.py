@@ -293,7 +293,7 @@ def test_a_text_is_continued(
     main(arguments)
     assert capsys.readouterr().out == f"the {row['continuation']}\n"
     # The exported model predicts from the whole text what the one that keeps its state does.
-    (greedy,) = predict(*arguments, "--temperature", "0")
+    (greedy,) = predict(*arguments[:4], "--temperature", "0")
     text = "the " + greedy["continuation"]
     predicted = served(uri, Vocabulary().encode(text).numpy()[None])[0].argmax(-1)
     assert Vocabulary().decode(torch.from_numpy(predicted[3:-1])) == greedy["continuation"]
