@@ -96,7 +96,11 @@ class ModelExport:
     example_input: np.ndarray
     """Two samples, which give the model its signature."""
     dynamic_dims: tuple[int, ...] = (0,)
-    """Dimensions of input and output that may have any size: batch, and number of steps."""
+    """Dimensions of the input that may have any size: batch, and number of steps."""
+    input_range: tuple[float, float] | None = None
+    """Least and greatest number of an input (None: the module checks its input by itself)."""
+    max_numbers: int = 100_000
+    """How many numbers one request may hold: the bound of its time and memory."""
     weights_prefix: str = ""
     """What the names of the trained model's weights begin with in `module`, such as `network.`."""
     metadata: Mapping[str, Any] = field(default_factory=dict)

@@ -117,12 +117,27 @@ class ExportableRNN(nn.Module):
         self.network = network
 
     def forward(self, symbols: Tensor) -> Tensor:
-        """Map integers (B, T), or (B, 1 + T) after conditions (B, 1), to logits (B, T, S)."""
+        """Map integers (B, T), or (B, 1 + T) after conditions (B, 1), to logits (B, T, S).
+
+        Raises:
+            RuntimeError: a symbol or a condition is out of range; after export also if a condition
+                is followed by a single symbol.
+
+        """
         conditions = None
         if self.network.num_conditions:
             conditions, symbols = symbols[:, 0], symbols[:, 1:]
+            check_range(conditions, self.network.num_conditions, "first number, the condition,")
+        check_range(symbols, self.network.num_symbols, "symbol")
         hidden = apply_recurrence(self.network.recurrence, self.network.encode(symbols, conditions))
         return self.network.decode(hidden, conditions)
+
+
+def check_range(numbers: Tensor, count: int, name: str) -> None:
+    """Raise a RuntimeError, also after export, unless all numbers are from 0 to `count` - 1."""
+    is_valid = (numbers >= 0) & (numbers < count)
+    message = f"invalid input: a {name} that is not one of 0 to {count - 1}"
+    torch._assert_async(is_valid.all(), message)
 
 
 STEP_FUNCTIONS = {

@@ -95,14 +95,27 @@ class ExportableSequenceClassifier(nn.Module):
         """Map sequences to outputs (B, K): symbols (B, T) int64 or channels (B, T, C) float32.
 
         Shorter sequences are padded at their end, symbols with -1 and channels with NaN.
+
+        Raises:
+            RuntimeError: a number is none of a sequence, or the padding is not at the end alone.
+
         """
         if inputs.is_floating_point():
-            is_step = ~inputs.isnan().any(-1)  # (B, T)
-            inputs = inputs.nan_to_num()
+            padding = inputs.isnan().all(-1)  # (B, T)
+            is_valid = inputs.isfinite() | padding.unsqueeze(-1)
+            what = "a number that is infinite, or NaN beside other channels of its step"
         else:
-            is_step = inputs >= 0
-            inputs = inputs.clamp(min=0)
-        outputs: Tensor = self.classifier(inputs, is_step.sum(1))
+            padding = inputs == -1
+            symbols = self.classifier.num_symbols
+            is_valid = (inputs >= -1) & (inputs < symbols)
+            what = f"a number that is no symbol (0 to {symbols - 1}) and no padding (-1)"
+        torch._assert_async(is_valid.all(), f"invalid input: {what}")
+        lengths = (~padding).sum(1)
+        torch._assert_async((lengths > 0).all(), "invalid input: a sequence without a step")
+        is_at_end = padding == padding_mask(inputs, lengths)
+        torch._assert_async(is_at_end.all(), "invalid input: padding before the end of a sequence")
+        is_step = (~padding).view(*padding.shape, *(1,) * (inputs.ndim - 2))
+        outputs: Tensor = self.classifier(torch.where(is_step, inputs, 0), lengths)
         return outputs
 
 

@@ -3,8 +3,8 @@
 An input is a photograph, in any format that PIL reads, or a folder, of which every file is taken.
 """
 
+import tempfile
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -22,18 +22,32 @@ from experiments.cnn.lesson import EXPERIMENT
 from harness.config import STRICT, only_if
 from harness.errors import UserError
 from harness.experiment import ModelExport, Trained
-from harness.inference.inference import Inference, PredictRequest, Row, config_of
+from harness.inference.inference import (
+    Inference,
+    PredictRequest,
+    Row,
+    config_of,
+    predict_in_batches,
+)
 from harness.tracking.models import LoadedModel
 from models.inspection.convolutional import class_activation_maps
 
 BATCH_SIZE = 64  # photographs that are classified together
+Photograph = tuple[str, np.ndarray]
+"""Its file, and its pixels, (S, S, 3) uint8."""
 
 
 def export(config: CNNConfig, trained: Trained) -> ModelExport:
     """Return the network: images (B, 3, S, S) in [0, 1] to logits (B, K)."""
     example_input = to_float(trained.data.validation.images[:2]).contiguous().numpy()
     metadata = {"classes": CLASSES, "image_size": config.image_size}
-    return ModelExport(module=trained.model, example_input=example_input, metadata=metadata)
+    return ModelExport(
+        module=trained.model,
+        example_input=example_input,
+        input_range=(0, 1),
+        max_numbers=2 * BATCH_SIZE * example_input[0].size,
+        metadata=metadata,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -48,42 +62,60 @@ class PhotographRequest(PredictRequest):
 
 def predict(request: PhotographRequest, model: LoadedModel) -> Iterator[Row]:
     """Yield class and probability of each photograph, or the reason why there are none."""
-    files = [file for text in request.inputs for file in files_of(text)]
     explainer = Explainer(model, Path(request.explain_dir)) if request.explain else None
-    decoded = zip(files, decode(files, model.metadata["image_size"]), strict=True)
-    while batch := list(islice(decoded, BATCH_SIZE)):
-        photos = [photo for _, photo in batch if isinstance(photo, np.ndarray)]
-        results = iter(model(to_batch(photos)).softmax(-1).numpy() if photos else ())
-        for file, photo in batch:
-            if isinstance(photo, UnreadableImage):
-                yield {"input": file, "error": str(photo)}
-                continue
-            probabilities = next(results)  # (K,)
+
+    def classify(photos: Sequence[Photograph]) -> Iterator[Row]:
+        outputs = model(to_batch([photo for _, photo in photos])).softmax(-1).numpy()  # (N, K)
+        for (file, photo), probabilities in zip(photos, outputs, strict=True):
             label = int(probabilities.argmax())
-            row = {"input": file, "class": model.metadata["classes"][label]}
+            row = {"class": model.metadata["classes"][label]}
             row["probability"] = float(probabilities[label])
             if explainer is not None:
                 row["explanation"] = explainer.draw(file, photo, probabilities)
             yield row
 
+    photos = decode(request.inputs, model.metadata["image_size"])
+    return predict_in_batches(photos, classify, BATCH_SIZE)
 
-def files_of(text: str) -> list[str]:
-    """Return the photograph that an input names, or a folder's files; a UserError without any."""
-    path = Path(text).expanduser()
-    if not path.is_dir():
-        return [str(path)]
-    files = sorted(str(f) for f in path.rglob("*") if f.is_file() and not f.name.startswith("."))
+
+def decode(inputs: Sequence[str], size: int) -> Iterator[tuple[Row, Photograph | UserError]]:
+    """Yield each photograph, (size, size, 3) uint8, with its file, or why there is none."""
+    files = [pair for text in inputs for pair in files_of(text)]
+    photos = images.read_all(Path(), [file for file, problem in files if not problem], size)
+    for file, problem in files:
+        photo = UnreadableImage(problem) if problem else next(photos)
+        if isinstance(photo, UnreadableImage):
+            yield {"input": file}, UserError(str(photo))
+        else:
+            yield {"input": file}, (file, photo)
+
+
+def files_of(text: str) -> Iterator[tuple[str, str]]:
+    """Yield the photograph that an input names, or those of a folder, each with `why_unusable`."""
+    try:
+        path = Path(text).expanduser()
+        is_folder = path.is_dir()
+    except (OSError, RuntimeError):  # too long a name, or the home folder of no user
+        path, is_folder = Path(text), False
+    if not is_folder:
+        yield str(path), why_unusable(path)
+        return
+    files = sorted(f for f in path.rglob("*") if f.is_file() and not f.name.startswith("."))
     if not files:
-        raise UserError(f"inputs={text}: a folder without files")
-    return files
-
-
-def decode(files: Sequence[str], size: int) -> Iterator[np.ndarray | UnreadableImage]:
-    """Yield each photograph, (size, size, 3) uint8, or why there is none."""
-    existing = {file for file in files if Path(file).is_file()}
-    photos = images.read_all(Path(), [file for file in files if file in existing], size)
+        yield text, "a folder without files"
     for file in files:
-        yield next(photos) if file in existing else UnreadableImage("no such photograph")
+        yield str(file), why_unusable(file)
+
+
+def why_unusable(file: Path) -> str:
+    """Return why a file cannot be opened; nothing if it can."""
+    try:
+        if not file.is_file():
+            return "no such photograph"
+        file.open("rb").close()
+    except OSError as error:
+        return str(error.strerror)
+    return ""
 
 
 def to_batch(photos: Sequence[np.ndarray]) -> torch.Tensor:
@@ -98,7 +130,11 @@ class Explainer:
         self.network = EXPERIMENT.restore_model(config_of(model, EXPERIMENT), None, model.weights)
         self.classes, self.folder = model.metadata["classes"], folder
         self.used: set[Path] = set()
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            raise UserError(f"explain_dir={folder}: {error.strerror}") from None
 
     def draw(self, file: str, photo: np.ndarray, probabilities: np.ndarray) -> str:
         """Draw one photograph; return the path of the figure, which no other of them has."""

@@ -3,20 +3,18 @@
 What a model needs, such as the size of photographs or the names of classes, is stored with it.
 """
 
-import json
 import re
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-import pandas as pd
 from tqdm import tqdm
 
 import experiments
 from harness.command_line import errors_as_typed, parse
 from harness.errors import UserError
-from harness.inference.inference import Inference, Row
-from harness.inference.request import PredictRequest
+from harness.inference.inference import Inference, Row, predict_each
+from harness.inference.output import as_text
 from harness.tracking import models
 from harness.tracking.models import LoadedModel
 
@@ -24,27 +22,38 @@ from harness.tracking.models import LoadedModel
 def main(arguments: Sequence[str]) -> None:
     """Print the predictions that a command line asks for; its first word is the model.
 
-    A UserError says which model does not exist, or which inputs it could not predict.
+    Raises:
+        UserError: the model does not exist, or an input could not be predicted; where there are
+            several inputs, each of those has a line on stderr before.
+
     """
     model = models.load(arguments[0])
     inference = inference_of(model)
     with errors_as_typed(inference.request_class):
         # A blank in front keeps argparse from taking a point, such as -1,2, for an option.
-        words = [f" {word}" if re.match(r"-[\d.]+,", word) else word for word in arguments]
+        words = [f" {word}" if re.match(r"-[^-].*,", word) else word for word in arguments]
         request = parse(inference.request_class, words)
-        pieces = None if request.json or request.csv else inference.generate(request, model)
-        if pieces is not None:
-            for piece in pieces:
-                print(piece, end="", flush=True)
-            print()
-            return
-        rows = list(
-            tqdm(inference.predict(request, model), unit="input", disable=None, leave=False)
-        )
-        print(as_text(request, rows))
-        if failed := [row for row in rows if "error" in row]:
-            count = f" ({len(failed)} of {len(rows)} inputs failed)" if len(rows) > 1 else ""
-            raise UserError(f"inputs={failed[0]['input']}: {failed[0]['error']}{count}")
+        generate = inference.generate
+        if generate is None or request.json or request.csv:
+            predictions = inference.predict(request, model)
+            rows = list(tqdm(predictions, unit="input", disable=None, leave=False))
+            print(as_text(request, rows), end="")
+        else:
+
+            def print_text(prompt: str) -> Row:
+                for piece in generate(request, model, prompt):
+                    print(piece, end="", flush=True)
+                print()
+                return {}
+
+            rows = list(predict_each(request.inputs, print_text))
+    failed = [f"inputs={row['input']}: {row['error']}" for row in rows if "error" in row]
+    if failed and len(rows) == 1:
+        raise UserError(failed[0])
+    for line in failed:
+        print(f"error: {line}", file=sys.stderr)
+    if failed:
+        raise UserError(f"{len(failed)} of {len(rows)} inputs failed")
 
 
 def inference_of(model: LoadedModel) -> Inference[Any]:
@@ -52,14 +61,3 @@ def inference_of(model: LoadedModel) -> Inference[Any]:
     experiment = experiments.find(model.metadata["entry_point"])
     inference: Inference[Any] = experiment.companion("inference").INFERENCE
     return inference
-
-
-def as_text(request: PredictRequest, rows: Sequence[Row]) -> str:
-    """Return predictions as the request wants them printed: a table, CSV or JSON."""
-    if request.json:  # a terminal's own escapes of letters that it lacks may be no JSON
-        is_unicode = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
-        return json.dumps(rows, ensure_ascii=not is_unicode, indent=1)
-    table = pd.DataFrame(rows)
-    if request.csv:
-        return str(table.to_csv(index=False, float_format="%.6g")).rstrip("\n")
-    return str(table.to_string(index=False, float_format="{:.4f}".format, na_rep=""))

@@ -17,7 +17,7 @@ from experiments.rnn.network import export_network
 from harness.config import STRICT
 from harness.errors import UserError
 from harness.experiment import ModelExport, Trained
-from harness.inference.inference import Inference, PredictRequest, Row, config_of
+from harness.inference.inference import Inference, PredictRequest, Row, config_of, predict_each
 from harness.tracking.models import LoadedModel
 
 
@@ -41,19 +41,28 @@ def predict(request: EchoRequest, model: LoadedModel) -> Iterator[Row]:
     """Yield the echo or the copy of each text."""
     config = cast("RNNConfig", config_of(model, experiments.find(model.metadata["entry_point"])))
     delay = delay_of(request, config)
-    for text in request.inputs:
+
+    def answer(text: str) -> Row:
         symbols = encode(text)
-        inputs = symbols.unsqueeze(0)
         if config.task == "copy":
-            task = copy_task(config, text, symbols)
-            predicted = model(task.build_inputs(inputs))[0, -task.num_symbols :].argmax(-1)
-        else:
-            targets = echo(inputs, torch.tensor([delay]))[0]
-            if config.task == "variable_echo":
-                inputs = torch.cat([torch.tensor([[delay]]), inputs], dim=1)
-            predicted = model(inputs)[0].argmax(-1)
-            predicted[targets == BLANK] = BLANK  # not scored in training, so of no meaning
-        yield {"input": text, "prediction": Vocabulary().decode(predicted)}
+            task = copy_task(config, symbols)
+            logits = model(task.build_inputs(symbols.unsqueeze(0)))[0, -task.num_symbols :]
+            return {"prediction": Vocabulary().decode(logits.argmax(-1))}
+        predicted = echoed(model, symbols, delay, varies=config.task == "variable_echo")
+        return {"prediction": Vocabulary().decode(predicted)}
+
+    return predict_each(request.inputs, answer)
+
+
+def echoed(model: LoadedModel, symbols: Tensor, delay: int, *, varies: bool) -> Tensor:
+    """Return the predicted echo of symbols (T,), blank where there is nothing to echo."""
+    inputs = symbols.unsqueeze(0)
+    targets = echo(inputs, torch.tensor([delay]))[0]
+    if varies:  # The exported model takes two symbols or more: one blank is added behind them.
+        inputs = torch.tensor([[delay, *symbols.tolist(), BLANK]])
+    predicted = model(inputs)[0, : len(symbols)].argmax(-1)
+    predicted[targets == BLANK] = BLANK  # not scored in training, so of no meaning
+    return predicted
 
 
 def delay_of(request: EchoRequest, config: RNNConfig) -> int:
@@ -70,24 +79,24 @@ def delay_of(request: EchoRequest, config: RNNConfig) -> int:
     return config.delay
 
 
-def copy_task(config: RNNConfig, text: str, symbols: Tensor) -> Copy:
+def copy_task(config: RNNConfig, symbols: Tensor) -> Copy:
     """Return the task of copying symbols (T,); a UserError if it is not defined for them."""
     task = Copy(config.blank_length)
     alphabet = range(FIRST_LETTER, FIRST_LETTER + task.alphabet_size)
     if len(symbols) != task.num_symbols or not set(symbols.tolist()) <= set(alphabet):
         letters = f"a to {ALPHABET[alphabet[-1]]}"
-        raise UserError(f"inputs={text}: {task.num_symbols} letters from {letters} can be copied")
+        raise UserError(f"{task.num_symbols} letters from {letters} can be copied")
     return task
 
 
 def encode(text: str) -> Tensor:
     """Return a text as integers (T,); a UserError if it is empty or has another character."""
     if not text:
-        raise UserError("inputs: an empty text; at least one character is needed")
+        raise UserError("an empty text; at least one character is needed")
     try:
         return Vocabulary().encode(text)
     except DataError as error:
-        raise UserError(f"inputs={text}: {error}") from None
+        raise UserError(str(error)) from None
 
 
 INFERENCE = Inference(EchoRequest, predict)

@@ -16,7 +16,7 @@ from experiments.rnn_text.lesson import EXPERIMENT
 from harness.config import STRICT, OnlyIf, Seed
 from harness.errors import UserError
 from harness.experiment import ModelExport, Trained
-from harness.inference.inference import Inference, PredictRequest, Row, config_of
+from harness.inference.inference import Inference, PredictRequest, Row, config_of, predict_each
 from harness.tracking.models import LoadedModel
 from models.recurrent import continuation
 
@@ -44,15 +44,20 @@ class ContinuationRequest(PredictRequest):
 
 def predict(request: ContinuationRequest, model: LoadedModel) -> Iterator[Row]:
     """Yield the continuation of each text."""
-    for prompt in request.inputs:
-        yield {"input": prompt, "continuation": "".join(characters(request, model, prompt))}
+
+    def answer(prompt: str) -> Row:
+        return {"continuation": "".join(characters(request, model, prompt))}
+
+    return predict_each(request.inputs, answer)
 
 
-def generate(request: ContinuationRequest, model: LoadedModel) -> Iterator[str]:
-    """Yield each prompt and its continuation, character by character."""
-    for number, prompt in enumerate(request.inputs):
-        yield ("\n" if number else "") + prompt
-        yield from characters(request, model, prompt)
+def generate(request: ContinuationRequest, model: LoadedModel, prompt: str) -> Iterator[str]:
+    """Yield a prompt and its continuation, character by character."""
+    continuation = characters(request, model, prompt)
+    first = next(continuation)  # which fails if the prompt cannot be read
+    yield prompt
+    yield first
+    yield from continuation
 
 
 def characters(request: ContinuationRequest, model: LoadedModel, prompt: str) -> Iterator[str]:

@@ -5,9 +5,9 @@ class and a comma where the class is known; or, for models of real channels, a C
 sequence, one step in each line.
 """
 
-import csv
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,12 +19,13 @@ from datasets.sequence_tasks import LabelledSequences
 from experiments.seq_classification.config import SequenceConfig
 from harness.errors import UserError
 from harness.experiment import ModelExport, Trained
-from harness.inference.files import lines_of
-from harness.inference.inference import Inference, PredictRequest, Row
+from harness.inference.files import attempt, lines_of, parse_lines
+from harness.inference.inference import Inference, PredictRequest, Row, predict_in_batches
 from harness.tracking.models import LoadedModel
 from models.sequence_classifier import ExportableSequenceClassifier
 
-BATCH_SIZE = 100
+BATCH_SIZE = 100  # sequences that are classified together
+MAX_STEPS = 100_000  # of all sequences of a request
 
 
 def export(config: SequenceConfig, trained: Trained) -> ModelExport:
@@ -34,6 +35,7 @@ def export(config: SequenceConfig, trained: Trained) -> ModelExport:
         module=ExportableSequenceClassifier(trained.model),
         example_input=mark_padding(data.validation)[:2].numpy(),
         dynamic_dims=(0, 1),
+        max_numbers=MAX_STEPS * max(1, data.num_channels),
         weights_prefix="classifier.",
         metadata={
             "classes": data.classes,
@@ -57,75 +59,79 @@ def padded(sequences: Sequence[Tensor]) -> Tensor:
 
 def predict(request: PredictRequest, model: LoadedModel) -> Iterator[Row]:
     """Yield class and probability for each sequence, or the predicted number."""
-    named = [pair for text in request.inputs for pair in sequences_of(text, model)]
     classes = model.metadata["classes"]
-    for start in range(0, len(named), BATCH_SIZE):
-        rows, sequences = zip(*named[start : start + BATCH_SIZE], strict=True)
-        for row, output in zip(rows, model(padded(sequences)), strict=True):  # output: (K,)
+
+    def answer(sequences: Sequence[Tensor]) -> Iterator[Row]:
+        for output in model(padded(sequences)):  # (K,)
             if classes:
                 probability, label = output.softmax(-1).max(-1)
-                yield row | {"class": classes[label], "probability": probability.item()}
+                yield {"class": classes[label], "probability": probability.item()}
             else:
-                yield row | {"prediction": output.item()}
+                yield {"prediction": output.item()}
+
+    sequences = (pair for text in request.inputs for pair in sequences_of(text, model))
+    return predict_in_batches(sequences, answer, BATCH_SIZE)
 
 
-def sequences_of(text: str, model: LoadedModel) -> Iterator[tuple[Row, Tensor]]:
-    """Yield the sequences of an input, each after `input`, and `actual` where the class is known.
+def sequences_of(text: str, model: LoadedModel) -> Iterator[tuple[Row, Tensor | UserError]]:
+    """Yield the sequences of an input, or why there are none.
 
-    Raises:
-        UserError: it is none for this model, or a file with an invalid line.
-
+    Each comes after its name, `input`, and `actual` where the class is known.
     """
     if model.metadata["channels"]:
-        yield {"input": text}, read_channels(text, model)
-    elif Path(text).suffix != ".csv":
-        yield {"input": text}, encode(text, model, f"inputs={text}")
+        yield attempt(text, partial(read_channels, model=model), text)
+        return
+    parse = partial(parse_symbols, model=model)
+    if Path(text).suffix == ".csv":
+        yield from parse_lines(text, parse)
     else:
-        for number, row in enumerate(csv.reader(lines_of(text)), start=1):
-            where = f"inputs={text}: line {number}"
-            if len(row) not in (1, 2):
-                raise UserError(
-                    f"{where}: {len(row)} fields; symbols, or a class and symbols, are needed"
-                )
-            *actual, symbols = (field.strip() for field in row)
-            names = ("input", "actual")[: len(row)]
-            yield dict(zip(names, (symbols, *actual), strict=True)), encode(symbols, model, where)
+        yield attempt(text, parse, [text])
 
 
-def read_channels(text: str, model: LoadedModel) -> Tensor:
-    """Read one sequence from a file, (T, C); a UserError if it has none."""
-    count, steps = model.metadata["channels"], []
+def parse_symbols(fields: Sequence[str], model: LoadedModel) -> tuple[Row, Tensor]:
+    """Return the sequence of a line, after its class where that is known, or raise a UserError."""
+    if len(fields) not in (1, 2):
+        raise UserError(f"{len(fields)} fields; symbols, or a class and symbols, are needed")
+    *actual, symbols = (field.strip() for field in fields)
+    names = ("input", "actual")[: len(fields)]
+    return dict(zip(names, (symbols, *actual), strict=True)), encode(symbols, model)
+
+
+def read_channels(text: str, model: LoadedModel) -> tuple[Row, Tensor]:
+    """Read one sequence from a file, (T, C), or raise a UserError."""
+    count = model.metadata["channels"]
     if Path(text).suffix != ".csv":
-        raise UserError(f"inputs={text}: this model reads CSV files, {count} numbers in a line")
-    for number, row in enumerate(csv.reader(lines_of(text)), start=1):
-        where = f"inputs={text}: line {number}"
+        raise UserError(f"this model reads CSV files, {count} numbers in a line")
+    steps = []
+    for number, line in enumerate(lines_of(text), start=1):
         try:
-            steps.append([float(field) for field in row])
+            step = [float(field) for field in line.split(",")]
         except ValueError as error:
-            raise UserError(f"{where}: {error}") from None
-        if len(row) != count:
-            raise UserError(f"{where}: {len(row)} numbers; {count} are needed")
-    check_length(len(steps), model, f"inputs={text}")
-    return torch.tensor(steps)
+            raise UserError(f"line {number}: {error}") from None
+        if len(step) != count or not all(map(math.isfinite, step)):
+            raise UserError(f"line {number}: {count} finite numbers are needed")
+        steps.append(step)
+    check_length(len(steps), model)
+    return {"input": text}, torch.tensor(steps)
 
 
-def encode(text: str, model: LoadedModel, where: str) -> Tensor:
-    """Return symbols as integers (T,); a UserError, which begins with `where`, if they are none."""
+def encode(text: str, model: LoadedModel) -> Tensor:
+    """Return symbols as integers (T,); a UserError if they are none."""
     try:
         symbols = Vocabulary(model.metadata["symbols"]).encode(text)
     except DataError as error:
-        raise UserError(f"{where}: {error}") from None
-    check_length(len(symbols), model, where)
+        raise UserError(str(error)) from None
+    check_length(len(symbols), model)
     return symbols
 
 
-def check_length(steps: int, model: LoadedModel, where: str) -> None:
+def check_length(steps: int, model: LoadedModel) -> None:
     """Raise a UserError if a sequence is empty, or longer than the positions of a transformer."""
     if not steps:
-        raise UserError(f"{where}: an empty sequence; at least one step is needed")
+        raise UserError("an empty sequence; at least one step is needed")
     max_length = model.metadata["max_length"]
     if model.metadata["configuration"]["encoder"] == "transformer" and steps > max_length:
-        raise UserError(f"{where}: {steps} steps; this transformer has positions for {max_length}")
+        raise UserError(f"{steps} steps; this transformer has positions for {max_length}")
 
 
 INFERENCE = Inference(PredictRequest, predict)

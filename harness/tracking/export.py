@@ -1,4 +1,7 @@
-"""Models as torch.export archives, which load and predict without any of this project's code."""
+"""Models as torch.export archives, which load and predict without any of this project's code.
+
+What a model refuses is part of the archive, so that it holds wherever the model is loaded.
+"""
 
 import copy
 import json
@@ -13,10 +16,51 @@ import numpy as np
 import torch
 from mlflow.models import Model, ModelSignature
 from mlflow.types.schema import Schema, TensorSpec
+from torch import Tensor, nn
 
 from harness.experiment import ModelExport
 
 NEEDED = ("mlflow", "torch", "numpy")
+REFUSAL = "invalid input: "
+"""What the message of a model that refuses its input begins with."""
+
+
+class CheckedModel(nn.Module):
+    """A model as a function of any numbers, which refuses those that it cannot answer.
+
+    Its signature is float64, as the numbers of JSON and of numpy are: of narrower types, MLflow
+    would make 1 of 1.5 and infinity of 1e39 before the model sees them.
+    """
+
+    def __init__(self, exported: ModelExport):
+        super().__init__()
+        # In any other memory layout torch would not take a weight for a whole one.
+        model = copy.deepcopy(exported.module).cpu().to(memory_format=torch.contiguous_format)
+        # torch.export would warn of inputs of a scan that have gradients.
+        self.model = model.eval().requires_grad_(False)
+        self.dtype = torch.from_numpy(exported.example_input).dtype
+        self.input_range, self.max_numbers = exported.input_range, exported.max_numbers
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Map inputs of any dtype to outputs, all of them finite."""
+        count = torch.scalar_tensor(inputs.numel())
+        refuse(count > self.max_numbers, f"more than {self.max_numbers:,} numbers in one request")
+        if self.input_range is not None:
+            low, high = self.input_range
+            is_in_range = (low <= inputs) & (inputs <= high)  # NaN is not
+            refuse(~is_in_range, f"a number outside of [{low:.7g}, {high:.7g}], or NaN")
+        numbers = torch.empty_like(inputs, dtype=self.dtype).copy_(inputs)
+        if not self.dtype.is_floating_point:
+            refuse(numbers != inputs, "a number that is not an integer")
+        outputs: Tensor = self.model(numbers)
+        refuse(torch.scalar_tensor(outputs.numel()) == 0, "nothing to predict")
+        refuse(~outputs.isfinite(), "numbers too large for a finite prediction")
+        return outputs
+
+
+def refuse(condition: Tensor, what: str) -> None:
+    """Raise a RuntimeError where a condition holds for any number, also after export."""
+    torch._assert_async(~condition.any(), REFUSAL + what)
 
 
 def log_model(exported: ModelExport, metadata: Mapping[str, Any]) -> None:
@@ -24,24 +68,38 @@ def log_model(exported: ModelExport, metadata: Mapping[str, Any]) -> None:
 
     It may be on any device and in any mode: it is exported from the CPU in evaluation mode.
     """
-    example, dims = exported.example_input, exported.dynamic_dims
-    # In any other memory layout torch would not take a weight for a whole one.
-    model = copy.deepcopy(exported.module).cpu().to(memory_format=torch.contiguous_format).eval()
-    model.requires_grad_(False)  # torch.export would warn of inputs of a scan that have gradients
-    with torch.inference_mode():
-        output = model(torch.from_numpy(example)).numpy()
+    model, example = CheckedModel(exported), exported.example_input.astype(np.float64)
+    metadata = {**metadata, "weights_prefix": f"model.{exported.weights_prefix}"}
     Model.log(
         artifact_path=None,
         name="model",
         flavor=_PortableFlavor,
         flavor_name="pytorch",
         pytorch_model=model,
-        signature=ModelSignature(_schema(example, dims), _schema(output, dims)),
+        signature=_signature(model, example, exported.dynamic_dims),
         input_example=example,
         # To infer what loading needs, MLflow would load the model in another process.
         pip_requirements=[f"{package}=={version(package).split('+')[0]}" for package in NEEDED],
         metadata=json.loads(json.dumps(metadata)),  # YAML would give tuples a tag of Python
     )
+
+
+@torch.inference_mode()
+def _signature(
+    model: nn.Module, example: np.ndarray, dynamic_dims: Sequence[int]
+) -> ModelSignature:
+    """Return the signature; an output's dimension is dynamic (-1) if it follows the input's."""
+    smaller = tuple(
+        slice(size - 1 if dim in dynamic_dims else size) for dim, size in enumerate(example.shape)
+    )
+    arrays = example, model(torch.from_numpy(example)).numpy()
+    others = example[smaller], model(torch.from_numpy(example[smaller])).numpy()
+    schemas = []
+    for array, other in zip(arrays, others, strict=True):
+        sizes = zip(array.shape, other.shape, strict=True)
+        shape = tuple(size if size == other_size else -1 for size, other_size in sizes)
+        schemas.append(Schema([TensorSpec(array.dtype, shape)]))
+    return ModelSignature(*schemas)
 
 
 class _PortableFlavor:
@@ -58,8 +116,3 @@ class _PortableFlavor:
         )
         mlflow_model.flavors["python_function"]["config"] = {"device": "cpu"}
         mlflow_model.save(str(Path(path) / "MLmodel"))
-
-
-def _schema(array: np.ndarray, dynamic_dims: Sequence[int]) -> Schema:
-    shape = (-1 if dim in dynamic_dims else size for dim, size in enumerate(array.shape))
-    return Schema([TensorSpec(array.dtype, tuple(shape))])

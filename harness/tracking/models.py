@@ -2,19 +2,20 @@
 
 import contextlib
 import io
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import mlflow
 import torch
-from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from mlflow.tracking import MlflowClient
 from torch import Tensor, nn
 
 from harness.config import nearest
 from harness.errors import UserError
+from harness.tracking.export import REFUSAL
 from harness.tracking.failures import failure_of, first_line
 from harness.tracking.store import require_artifacts, store_lock
 
@@ -36,8 +37,13 @@ class LoadedModel(NamedTuple):
 
     @torch.inference_mode()
     def __call__(self, inputs: Tensor) -> Tensor:
-        """Return the model's outputs."""
-        return self.module(inputs)  # type: ignore[no-any-return]
+        """Return the model's outputs; a UserError where it refuses the inputs."""
+        try:
+            return self.module(inputs)  # type: ignore[no-any-return]
+        except RuntimeError as error:
+            if not str(error).startswith(REFUSAL):
+                raise
+            raise UserError(str(error)) from None
 
 
 def load(uri: str) -> LoadedModel:
@@ -52,7 +58,7 @@ def load(uri: str) -> LoadedModel:
         with store_lock(), contextlib.redirect_stderr(io.StringIO()):
             folder = mlflow.artifacts.download_artifacts(artifact_uri=uri)
             metadata = Model.load(folder).metadata
-    except (MlflowException, OSError, ValueError) as error:
+    except Exception as error:  # each kind of artifact store raises its own
         if isinstance(error, UserError) or failure_of(error):
             raise
         if uri.startswith(("runs:/", "models:/")):
@@ -68,6 +74,8 @@ def load(uri: str) -> LoadedModel:
 
 def _hint(uri: str) -> str:
     """Name the models that the user may have meant."""
+    if run := re.fullmatch(r"(?:runs:/)?([0-9a-f]{32})/?", uri):
+        return f"; did you mean runs:/{run[1]}/model?"
     if not uri.startswith("models:/"):
         return "" if ":" in uri or Path(uri).exists() else "; there is no such folder"
     models = MlflowClient().search_registered_models()

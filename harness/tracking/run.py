@@ -93,7 +93,7 @@ class Run:
         path = f"tables/{name}.json"
         logged = MlflowClient().list_artifacts(self.run_id, "tables")
         if path not in {file.path for file in logged}:  # MLflow would add the same rows again
-            content = {title: [_printable(v) for v in column] for title, column in columns.items()}
+            content = {title: [printable(v) for v in column] for title, column in columns.items()}
             mlflow.log_table(content, path, run_id=self.run_id)
 
     def log_dataset(
@@ -113,7 +113,6 @@ class Run:
                 "architecture": self._config.family,
                 "entry_point": self._config.entry_point,
                 "configuration": self._config.as_parameters(),
-                "weights_prefix": exported.weights_prefix,
             }
             export.log_model(exported, {**metadata, **exported.metadata})
 
@@ -146,7 +145,7 @@ class Run:
         print(f"{headline}\nRun {self.run_id}; `mlflow ui` shows its curves and pictures.")
 
 
-def _printable(value: Any) -> Any:
+def printable(value: Any) -> Any:
     """Return text without what no text file holds, such as bytes of a strange file name."""
     return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 

@@ -78,7 +78,7 @@ def champion_predicts_in_a_clean_process(folder: Path) -> None:
 import json, mlflow, numpy as np
 mlflow.set_tracking_uri("sqlite:///{folder}/mlflow.db")
 model = mlflow.pyfunc.load_model("models:/moe@champion")
-print(json.dumps(model.predict(np.zeros((5, 2), dtype=np.float32)).tolist()))
+print(json.dumps(model.predict(np.zeros((5, 2))).tolist()))
 """
     done = subprocess.run(
         [sys.executable, "-I", "-c", script], cwd=folder, capture_output=True, text=True

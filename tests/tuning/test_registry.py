@@ -131,7 +131,7 @@ def test_from_challenger_to_champion_and_back(
     assert "rolled back" in MlflowClient().get_model_version("small", second).description
     loaded = mlflow.pyfunc.load_model("models:/small@champion")
     weights = models.load(f"models:/small/{first}").weights
-    one = np.ones((1, 1), dtype=np.float32)
+    one = np.ones((1, 1))
     assert loaded.predict(one) == pytest.approx((weights["weight"] + weights["bias"]).numpy())
 
     main(RegistryConfig(action="promote", name="small", version=int(second)))

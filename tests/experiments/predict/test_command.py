@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import os
+import re
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -47,7 +49,7 @@ def predict(capsys: pytest.CaptureFixture[str]) -> Predict:
 
 def served(uri: str, inputs: np.ndarray) -> np.ndarray:
     """Return what MLflow itself makes of the model."""
-    return np.asarray(mlflow.pyfunc.load_model(uri).predict(inputs))
+    return np.asarray(mlflow.pyfunc.load_model(uri).predict(inputs.astype(np.float64)))
 
 
 @pytest.mark.parametrize("name", experiments.names())
@@ -84,17 +86,88 @@ def test_points_get_class_probability_and_shares(
     [
         ("1,2\n3\n", "line 2: '3' is no point"),
         ("1,2\nx,y\n", "line 2: 'x,y' is no point"),
-        ("1,nan\n", "line 1: the coordinates of a point are finite"),
+        ("1,nan\n", "1,nan: invalid input: a number outside of"),
+        ("1e39,0\n", "1e39,0: invalid input: a number outside of"),
+        ("1,2\n" + 150_000 * "1" + ",2\n", "line 2: field larger than field limit"),
         ("", "is empty"),
     ],
 )
-def test_a_bad_line_of_points_is_named(
-    content: str, reason: str, trained: Callable[..., str], tmp_path: Path
+def test_a_bad_line_of_points_is_named_and_the_others_are_predicted(
+    content: str,
+    reason: str,
+    trained: Callable[..., str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     file = tmp_path / "points.csv"
     file.write_text(content)
-    with pytest.raises(UserError, match=reason):
-        main([trained("moe"), str(file)])
+    with pytest.raises(UserError, match="1 of "):
+        main([trained("moe"), "3,4", str(file), "0.5,6"])
+    printed = capsys.readouterr()
+    assert re.search(reason, printed.err)
+    first = [line.split()[0] for line in printed.out.splitlines()[1:]]
+    assert first == ["3,4", *(["1,2"] if content.startswith("1,2") else []), "0.5,6"]
+
+
+@pytest.mark.parametrize("header", ["x,y", "x1, x2"])
+def test_a_header_of_points_is_no_point(
+    header: str, trained: Callable[..., str], predict: Predict, tmp_path: Path
+) -> None:
+    file = tmp_path / "points.csv"
+    file.write_text(f"{header}\n1,2\n")
+    assert [row["input"] for row in predict(trained("moe"), str(file))] == ["1,2"]
+
+
+@pytest.mark.parametrize("point", ["-1e-3,2", "-.5,2", "-5,-2"])
+def test_a_negative_number_is_no_option(
+    point: str, trained: Callable[..., str], predict: Predict
+) -> None:
+    uri = trained("moe")
+    (row,) = predict(uri, point)
+    x, y = map(float, point.split(","))
+    probability = 1 / (1 + np.exp(-served(uri, np.array([[x, y]])).item()))
+    assert row["input"] == point
+    assert row["probability"] == pytest.approx(max(probability, 1 - probability), rel=1e-5)
+
+
+BAD_AND_GOOD: dict[str, tuple[dict[str, Any], list[str], list[str]]] = {
+    "moe": ({}, ["1", "nan,0"], ["1,2", "3,-1"]),
+    "cnn": ({}, ["nowhere.png", 300 * "a", "~nobody-of-that-name/x.png"], ["1.png", "2.png"]),
+    "rnn": ({}, ["THE 9", ""], ["abc", "hello world"]),
+    "rnn_text": ({"text": "", "length": 20}, ["THE 9"], ["the ", "a"]),
+    "seq_classification": ({}, ["?", "none.csv"], ["BacXbdcYaE", "Bac"]),
+}
+"""By architecture: changes of its configuration, inputs that fail, and inputs that do not."""
+
+
+@pytest.mark.parametrize("output", [(), ("--json",), ("--csv",)])
+@pytest.mark.parametrize("name", BAD_AND_GOOD)
+def test_bad_inputs_have_a_line_each_and_the_others_are_predicted(
+    name: str,
+    output: tuple[str, ...],
+    trained: Callable[..., str],
+    module_store: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    changes, bad, good = BAD_AND_GOOD[name]
+    for number in ("1", "2"):
+        photograph(module_store / f"{number}.png", int(number))
+    uri = trained(name, **changes)
+    capsys.readouterr()
+    main([uri, *good, *output])
+    alone = capsys.readouterr().out
+    with pytest.raises(UserError, match=f"^{len(bad)} of {len(bad + good)} inputs failed$"):
+        main([uri, good[0], *bad, good[1], *output])
+    printed = capsys.readouterr()
+    assert [line.split(":")[:2] for line in printed.err.splitlines()] == [
+        ["error", f" inputs={text}"] for text in bad
+    ]
+    if output == ("--json",):
+        rows = json.loads(printed.out)
+        assert [row["input"] for row in rows if "error" in row] == bad
+        assert [row for row in rows if "error" not in row] == json.loads(alone)
+    elif not output:
+        assert printed.out == alone
 
 
 def photograph(path: Path, seed: int) -> Path:
@@ -111,7 +184,7 @@ def test_photographs_are_classified_beside_files_that_are_none(
     folder = tmp_path / "photographs"
     files = [photograph(folder / f"{name}.png", seed) for seed, name in enumerate("ace")]
     (folder / "b.jpg").write_text("no photograph")
-    with pytest.raises(UserError, match=r"b\.jpg: not an image \(2 of 5 inputs failed\)"):
+    with pytest.raises(UserError, match="2 of 5 inputs failed"):
         main([uri, str(folder), "nowhere.jpg", "--json"])
     rows = json.loads(capsys.readouterr().out)
     names = [Path(row["input"]).name for row in rows]
@@ -192,6 +265,9 @@ def test_the_delay_is_given_where_it_varies(trained: Callable[..., str], predict
         assert row["prediction"] == Vocabulary().decode(torch.from_numpy(predicted))
         predictions.add(row["prediction"])
     assert len(predictions) > 1
+    for text in ("a", "he"):  # shorter than the delay
+        (row,) = predict(uri, text, "--delay", "3")
+        assert row["prediction"] == len(text) * " "
     with pytest.raises(UserError, match="--delay 4: this model knows those up to 3"):
         main([uri, "hello", "--delay", "4"])
 
@@ -217,7 +293,7 @@ def test_a_text_is_continued(
     main(arguments)
     assert capsys.readouterr().out == f"the {row['continuation']}\n"
     # The exported model predicts from the whole text what the one that keeps its state does.
-    (greedy,) = predict(*arguments, "--temperature", "0")
+    (greedy,) = predict(*arguments[:4], "--temperature", "0")
     text = "the " + greedy["continuation"]
     predicted = served(uri, Vocabulary().encode(text).numpy()[None])[0].argmax(-1)
     assert Vocabulary().decode(torch.from_numpy(predicted[3:-1])) == greedy["continuation"]
@@ -276,14 +352,18 @@ def test_sequences_come_as_words_or_in_a_file(
     assert [row.get("actual") for row in rows] == [None, "XX", None]
 
 
-def test_what_is_no_sequence_is_refused(trained: Callable[..., str], tmp_path: Path) -> None:
+def test_what_is_no_sequence_is_refused(
+    trained: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "sequences.csv"
     file.write_text("XX,BacE\nXX,BaqE\n")
-    with pytest.raises(UserError, match="line 2: character 'q' at position 3"):
+    with pytest.raises(UserError, match="1 of 2"):
         main([trained("seq_classification"), str(file)])
+    assert "line 2: character 'q' at position 3" in capsys.readouterr().err
     file.write_text("XX,BacE\nXX,Ba,E\n")
-    with pytest.raises(UserError, match="line 2: 3 fields"):
+    with pytest.raises(UserError, match="1 of 2"):
         main([trained("seq_classification"), str(file)])
+    assert "line 2: 3 fields" in capsys.readouterr().err
     uri = trained("seq_classification", encoder="transformer")
     with pytest.raises(UserError, match="1025 steps; this transformer has positions for 1024"):
         main([uri, "a" * 1025])
@@ -299,8 +379,12 @@ def test_channels_are_read_from_a_file(
     steps = np.array([[[0.5, 1], [0.25, 0], [0.125, 1]]], dtype=np.float32)
     assert row["prediction"] == pytest.approx(served(uri, steps).item(), rel=1e-4)
     file.write_text("0.5,1\n0.25\n")
-    with pytest.raises(UserError, match="line 2: 1 numbers; 2 are needed"):
+    with pytest.raises(UserError, match="line 2: 2 finite numbers are needed"):
         main([uri, str(file)])
+    for gap in ("nan,1", "", ","):
+        file.write_text(f"0.5,1\n{gap}\n0.25,0\n")
+        with pytest.raises(UserError, match="line 2: "):
+            main([uri, str(file)])
     with pytest.raises(UserError, match="this model reads CSV files, 2 numbers in a line"):
         main([uri, "abc"])
 
@@ -342,11 +426,51 @@ def test_a_registered_model_is_found_and_a_near_name_is_named(trained: Callable[
         (["--json"], "required: model"),
         (["nowhere", "1,2"], "model=nowhere: cannot be loaded .* there is no such folder"),
         (["runs:/0123456789abcdef0123456789abcdef/model", "1,2"], "not found"),
+        (
+            ["0123456789abcdef0123456789abcdef", "1,2"],
+            "did you mean runs:/0123456789abcdef.*/model",
+        ),
+        (["s3://nope/x", "1,2"], "model=s3://nope/x: cannot be loaded"),
     ],
 )
 def test_what_is_no_model_is_refused(arguments: list[str], reason: str, module_store: Path) -> None:
     with pytest.raises(UserError, match=reason):
         main(arguments)
+
+
+def test_a_run_is_completed_to_its_model(trained: Callable[..., str]) -> None:
+    run, _, _ = trained("moe").rpartition("/")
+    for uri in (run, run + "/", run.removeprefix("runs:/")):
+        with pytest.raises(UserError, match=f"did you mean {run}/model"):
+            main([uri, "1,2"])
+
+
+def test_explanations_go_to_a_folder_that_can_be_written(
+    trained: Callable[..., str], tmp_path: Path
+) -> None:
+    photo, file = photograph(tmp_path / "cat.png", 0), tmp_path / "file"
+    file.write_text("")
+    for folder in (file, file / "below"):
+        with pytest.raises(UserError, match=f"explain_dir={folder}: "):
+            main([trained("cnn"), str(photo), "--explain", "--explain-dir", str(folder)])
+
+
+@pytest.mark.parametrize("option", ["--json", "--csv", "--explain"])
+def test_a_file_name_that_is_no_utf8_is_printed(
+    option: str, trained: Callable[..., str], module_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = os.fsdecode(b"caf\xe9.png")
+    photograph(module_store / "cat.png", 0).rename(module_store / name)
+    uri, printed = trained("cnn"), io.BytesIO()
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, encoding="utf-8"))
+    run_command(partial(main, [uri, name, option]))
+    sys.stdout.flush()
+    text = printed.getvalue().decode()
+    if option == "--json":
+        assert json.loads(text)[0]["input"] == name
+    else:
+        assert r"caf\udce9.png" in text
 
 
 def test_a_model_of_others_is_refused(module_store: Path, tmp_path: Path) -> None:
