@@ -52,10 +52,10 @@ def run_of(name: str, folder: Path, database: Path) -> Iterator[Run]:
         parameters["storage"] = str(folder / "optuna.journal")
     if name in ("predict", "compare"):  # these need what another run has left
         moe = EXPERIMENTS["moe"]
-        mlflow.create_experiment("moe", f"file://{folder}/models")
+        place = mlflow.create_experiment("moe", f"file://{folder}/models")
         run_experiment(moe, moe.config_class(**moe.config_class.tiny))
     if name == "predict":
-        (logged,) = mlflow.search_logged_models(output_format="list")
+        (logged,) = mlflow.search_logged_models([place], output_format="list")
         parameters["model"] = logged.model_uri
     with pytest.MonkeyPatch.context() as patch:
         # The child is to be this Python, also where its environment is not activated.

@@ -451,7 +451,7 @@ def test_explanations_go_to_a_folder_that_can_be_written(
     photo, file = photograph(tmp_path / "cat.png", 0), tmp_path / "file"
     file.write_text("")
     for folder in (file, file / "below"):
-        with pytest.raises(UserError, match=f"explain_dir={folder}: "):
+        with pytest.raises(UserError, match=f"--explain-dir {folder}: "):
             main([trained("cnn"), str(photo), "--explain", "--explain-dir", str(folder)])
 
 
