@@ -70,7 +70,8 @@ def test_sigterm_ends_the_run_as_killed_after_a_last_checkpoint(tmp_path: Path) 
     assert "Terminated" in run.data.tags["failure"]
     assert list(tmp_path.rglob("last.pt"))
     opened, interrupted, command = errors.read_text().splitlines()
-    assert opened.startswith(f"Run {run_id}: moe ") and "num_epochs=999" in opened
+    assert opened.startswith(f"Run {run_id}: moe ")
+    assert "num_epochs=999" in opened
     assert interrupted == f"Run {run_id} was interrupted. To resume it:"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     words = ["sh", "-c", f"exec env {command}"]

@@ -59,7 +59,8 @@ def test_all_singular_values_come_close_to_one_and_the_vectors_stay(shape: tuple
     torch.manual_seed(0)
     matrix = torch.randn(shape, dtype=torch.float64)
     matrix *= torch.logspace(0, -1, shape[1], dtype=torch.float64)
-    result = orthogonal(matrix)
+    wide, result = orthogonal([matrix.T, matrix])  # some of one size, and transposed
+    torch.testing.assert_close(wide, result.T)
     left, _, right = torch.linalg.svd(matrix, full_matrices=False)
     values = left.T @ result @ right.T
     assert values.diagonal().min() > 0.66

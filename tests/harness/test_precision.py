@@ -161,10 +161,10 @@ def test_an_update_of_muon_is_accurate_where_tf32_is_allowed(shape: tuple[int, i
     matrix *= torch.logspace(0, -1, shape[1], dtype=torch.float64)
     allow_tf32(True)
     try:
-        update = orthogonal(matrix.float().cuda()).double().cpu()
+        (update,) = orthogonal([matrix.float().cuda()])
     finally:
         allow_tf32(False)
-    torch.testing.assert_close(update, orthogonal(matrix), rtol=0, atol=1e-4)
+    torch.testing.assert_close(update.double().cpu(), *orthogonal([matrix]), rtol=0, atol=1e-4)
 
 
 @pytest.mark.gpu
