@@ -119,7 +119,7 @@ def test_two_resume_commands_at_once(tmp_path: Path) -> None:
     assert sorted(process.wait() for process in both) == [0, 2]
     refused = folders[[process.returncode for process in both].index(2)]
     (line,) = (refused / "stderr").read_text().splitlines()
-    assert line.startswith(f"error: resume={run.info.run_id}: process ")
+    assert line.startswith(f"error: --resume {run.info.run_id}: process ")
     assert client.get_run(run.info.run_id).info.status == "FINISHED"
     logged = client.get_metric_history(run.info.run_id, "val/loss")
     assert sorted(metric.step for metric in logged) == list(range(1, 31))
