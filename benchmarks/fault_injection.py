@@ -52,7 +52,7 @@ PROJECT = [
     *["-m", "mlflow", "run", str(ROOT), "-e", "moe", "--env-manager", "local"],
     *["-P", "num_epochs=3", "-P", "restarts=2", "-P", "animation=false"],
 ]
-QUICK = "run, SIGTERM$|run, SIGKILL$|run, resumed|study, SIGTERM"
+QUICK = "^run, (SIGTERM|SIGKILL|resumed.*)$|^study, SIGTERM$"
 """The kinds that --quick tries."""
 CLOCKS = re.compile(r"seconds|samples_per_second|^system/")
 
@@ -421,7 +421,6 @@ def main(tries: int, seed: int, only: str) -> int:
     folder = Path(tempfile.mkdtemp(prefix="fault-injection-"))
     references: dict[str, Reference] = {}
     faults: list[str] = []
-    table = []
     commands = {"run": TRAINING, "two": SEEDS, "mlflow": PROJECT, "study": STUDY}
     commands = {k: v for k, v in commands.items() if any(name.startswith(k) for name in chosen)}
     empty = folder / "mlflow.db"
@@ -433,6 +432,8 @@ def main(tries: int, seed: int, only: str) -> int:
         shutil.copy(empty, path)
         return Place(path)
 
+    width = max(map(len, chosen))
+    print(f"{'kind':<{width}}  tried  held", flush=True)
     with tqdm(total=len(commands) + tries * len(chosen), unit="try", disable=None) as bar:
         for name, words in commands.items():
             references[name] = undisturbed(new_place(f"undisturbed {name}"), words)
@@ -453,11 +454,7 @@ def main(tries: int, seed: int, only: str) -> int:
                     held += 1
                     shutil.rmtree(place.folder)
                 bar.update()
-            table.append((name, tries, held))
-    width = max(len(name) for name, *_ in table)
-    print(f"{'kind':<{width}}  tried  held")
-    for name, tried, held in table:
-        print(f"{name:<{width}}  {tried:>5}  {held:>4}")
+            print(f"{name:<{width}}  {tries:>5}  {held:>4}", flush=True)
     if not faults:
         shutil.rmtree(folder)
     return 1 if faults else 0
