@@ -1,4 +1,4 @@
-"""Close abandoned runs; delete halves of models, and checkpoints that no run can use."""
+"""Close abandoned runs; delete incomplete models, and checkpoints that no run can use."""
 
 from pathlib import Path
 
@@ -16,8 +16,8 @@ def main(config: DoctorConfig) -> None:
     with store_errors(), store_lock():
         findings = [
             *abandoned.abandoned_runs(),
-            *abandoned.half_logged_models(),
-            *abandoned.half_written_checkpoints(),
+            *abandoned.incomplete_models(),
+            *abandoned.incomplete_checkpoints(),
             *abandoned.orphaned_checkpoints(),
             *abandoned.local_copies_of_checkpoints(),
         ]

@@ -1,4 +1,4 @@
-"""What killed processes leave behind: runs that say RUNNING, halves of models and of checkpoints.
+"""What killed processes leave behind: runs that say RUNNING, incomplete models and checkpoints.
 
 A run is taken for abandoned only if its process was one of this machine and has ended. It can be
 resumed afterwards as before.
@@ -68,7 +68,7 @@ def close(run: Run) -> None:
         client.set_terminated(run_id, "KILLED")
 
 
-def half_logged_models() -> Iterator[Finding]:
+def incomplete_models() -> Iterator[Finding]:
     """Yield the models that a process had begun to log when it was killed."""
     client, token = MlflowClient(), None
     experiments = [each.experiment_id for each in mlflow.search_experiments()]
@@ -83,7 +83,7 @@ def half_logged_models() -> Iterator[Finding]:
             return
 
 
-def half_written_checkpoints() -> Iterator[Finding]:
+def incomplete_checkpoints() -> Iterator[Finding]:
     """Yield what a process was writing, beside the last whole checkpoint, when it was killed."""
     for file, run_id, untouched in files_of_runs(PARTIAL):
         known = is_known(run_id)
