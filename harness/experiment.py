@@ -9,7 +9,7 @@ import functools
 import importlib
 import importlib.util
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
@@ -42,6 +42,10 @@ class Splits(Generic[S]):
     load_test: Callable[[], S]
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     """By split; those that are missing are computed by MLflow from the first values."""
+    counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Samples of each class by split, also of the test split, which is not read for it."""
+    skipped: Sequence[tuple[str, str]] = ()
+    """Files, rows or lines that were left out, each with the reason."""
 
     @functools.cached_property
     def test(self) -> S:
