@@ -20,6 +20,7 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from harness.config import C
+from harness.serving.served_model import ServedModel
 from harness.training.batches import Batches, GeneratedSamples, TensorBatches
 from harness.training.history import History
 from harness.training.metrics import StepOutput, scalars
@@ -94,7 +95,7 @@ Metrics = dict[str, float]
 
 @dataclass(frozen=True, kw_only=True)
 class ModelExport:
-    """A model as it is logged: a function of one tensor, which loads without this code."""
+    """A model as it is logged: a function of one tensor, and of raw inputs."""
 
     module: nn.Module
     example_input: np.ndarray
@@ -109,6 +110,10 @@ class ModelExport:
     """What the names of the trained model's weights begin with in `module`, such as `network.`."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """What inputs and outputs stand for, such as names of classes; JSON-serialisable."""
+    served_class: type[ServedModel[Any]] | None = None
+    """How the model takes raw inputs (None: it takes arrays only)."""
+    raw_example: Sequence[Mapping[str, Any]] = ()
+    """A few rows of raw inputs, which give the served model its signature."""
 
 
 class Experiment(ABC, Generic[C]):

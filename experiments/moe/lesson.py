@@ -87,17 +87,20 @@ class MixtureOfLinearExperts(StackedExperiment):
         The gate may have a hidden layer, and route each point to its top k experts only, with noise
         or a bias that balances their load (models/moe.py).
         """
-        return MixtureOfExperts(
-            in_features=2,
-            num_experts=config.num_experts,
-            mixing=config.mixing,
-            gate_hidden=config.gate_hidden,
-            top_k=config.top_k,
-            routing_noise=config.routing_noise,
-            bias_update_rate=config.bias_update_rate,
-            temperature=config.gate_temperature,
-            stack=stack,
-        )
+        return MixtureOfExperts(**self.network_arguments(config), stack=stack)
+
+    def network_arguments(self, config: MoEConfig) -> dict[str, Any]:
+        """Return the arguments of `MixtureOfExperts`, which are stored with the model."""
+        return {
+            "in_features": 2,
+            "num_experts": config.num_experts,
+            "mixing": config.mixing,
+            "gate_hidden": config.gate_hidden,
+            "top_k": config.top_k,
+            "routing_noise": config.routing_noise,
+            "bias_update_rate": config.bias_update_rate,
+            "temperature": config.gate_temperature,
+        }
 
     # 3 Training: every restart has its own loss, gradient and metrics.
 
