@@ -16,5 +16,5 @@ LevelName = Literal["easy", "normal", "moderate", "hard", "nightmare", "abyss"]
 DigitsOrder = Literal["rows", "pixels"]
 """How an image of a digit is read as a sequence (`datasets.sequence_datasets`)."""
 
-CLASSES = ("cats", "dogs")
-"""Classes of the photographs (`datasets.cats_and_dogs`); a label is an index into it."""
+ClassWeights = Literal["none", "balanced"]
+"""How much a sample of each class counts in the loss."""

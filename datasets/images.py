@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,8 @@ VERSION = 1
 PREFETCH = 64
 """Images decoded ahead of the one that is written; limits the memory."""
 IMAGES, LIST = "images.npy", "list.json"
+IMAGES_BETWEEN_LISTS = 500
+"""After so many, what was decoded so far is kept if the process is killed."""
 
 EXIF_TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -84,19 +87,27 @@ def read_all(root: Path, names: Sequence[str], size: int) -> Iterator[np.ndarray
             yield from pool.map(attempt, names[start : start + PREFETCH])
 
 
-def decode(root: Path, names: Sequence[str], size: int, cache: Path) -> Decoded:
+def decode(root: Path, hashes: Mapping[str, str], size: int, cache: Path) -> Decoded:
     """Decode images, as `read_all` does, into a folder `cache`, which later calls only open.
+
+    What an interrupted call has decoded is not decoded again.
+
+    Args:
+        root: folder of the files.
+        hashes: of their contents, by their paths within it, as `hash_files` returns them.
+        size: width and height in pixels.
+        cache: a folder.
 
     Raises:
         DataError: none of the files is an image, one cannot be opened, or the disk is full.
 
     """
     with disk_errors(root):
-        hashes = {name: hash_file(root / name) for name in names}
         folder = cache / f"decoded-{fingerprint(hashes)}-{size}px-v{VERSION}"
         open_cache = partial(_open, hashes, size)
-        make = partial(_decode, root, names, size)
-        make_once(folder, make, is_complete=lambda path: open_cache(path) is not None)
+        make = partial(_decode, root, list(hashes), size)
+        is_complete = lambda path: open_cache(path) is not None  # noqa: E731
+        make_once(folder, make, is_complete, resumable=True)
         decoded = open_cache(folder)
     assert decoded is not None, f"{folder} was complete a moment ago"
     return decoded
@@ -106,6 +117,12 @@ def fingerprint(hashes: Mapping[str, str]) -> str:
     """Return a hash of files, from hashes of their contents by their names, in any order."""
     lines = sorted(f"{content} {name}\n" for name, content in hashes.items())
     return hashlib.sha256(os.fsencode("".join(lines))).hexdigest()[:16]
+
+
+def hash_files(root: Path, names: Sequence[str]) -> dict[str, str]:
+    """Return hashes of the contents of files, by their paths within a folder."""
+    with ThreadPoolExecutor() as pool:  # hashing releases the global interpreter lock
+        return dict(zip(names, pool.map(hash_file, (root / name for name in names)), strict=True))
 
 
 def hash_file(path: Path) -> str:
@@ -157,29 +174,56 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _decode(root: Path, names: Sequence[str], size: int, folder: Path) -> None:
-    """Write the images as a `.npy` file and the list of their names to a new folder.
+    """Write the images as a `.npy` file and the list of their names to a folder.
 
-    The array is not written through a memory map, where a full disk would kill the process instead
-    of raising an error.
+    A folder that an interrupted call has left is taken up where its list ends. The array is not
+    written through a memory map, where a full disk would kill the process instead of raising an
+    error.
     """
-    folder.mkdir()
-    skipped: dict[str, str] = {}
-    with (folder / IMAGES).open("wb") as file:
+    folder.mkdir(exist_ok=True)
+    done, skipped = _progress(names, folder)
+    (folder / IMAGES).touch()
+    with (folder / IMAGES).open("r+b") as file:
         _write_header(file, len(names), size)
-        bar = tqdm(names, desc="decoding", unit="image", disable=None)
-        for name, image in zip(bar, read_all(root, names, size), strict=True):
+        file.seek((done - len(skipped)) * size * size * 3, os.SEEK_CUR)
+        file.truncate()
+        bar = tqdm(names[done:], "decoding", len(names), initial=done, unit="image", disable=None)
+        for name, image in zip(bar, read_all(root, names[done:], size), strict=True):
             if isinstance(image, UnreadableImage):
                 skipped[name] = str(image)
             else:
                 file.write(image.data)
+            done += 1
+            if done % IMAGES_BETWEEN_LISTS == 0:
+                _write_list(file, folder, names[:done], skipped)
         if len(skipped) == len(names):
+            shutil.rmtree(folder)
             reason = f"{names[0]!r}: {skipped[names[0]]}" if names else "there are no files"
             raise DataError(f"none of {len(names):,} photographs can be read ({reason})")
         file.seek(0)
         _write_header(file, len(names) - len(skipped), size)
-        file.flush()
-        os.fsync(file.fileno())  # some file systems report a full disk only here
-    (folder / LIST).write_text(json.dumps({"names": names, "skipped": skipped}, indent=0))
+        _write_list(file, folder, names, skipped)
+
+
+def _progress(names: Sequence[str], folder: Path) -> tuple[int, dict[str, str]]:
+    """Return how many of the files are decoded already, and which of these were no images."""
+    try:
+        listed = json.loads((folder / LIST).read_text())
+        is_valid = listed["names"] == list(names[: len(listed["names"])])
+        return (len(listed["names"]), dict(listed["skipped"])) if is_valid else (0, {})
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0, {}
+
+
+def _write_list(
+    file: IO[bytes], folder: Path, names: Sequence[str], skipped: Mapping[str, str]
+) -> None:
+    """Write the list of the files that are decoded, once their images are on the disk."""
+    file.flush()
+    os.fsync(file.fileno())  # some file systems report a full disk only here
+    new = folder / f"{LIST}.new"
+    new.write_text(json.dumps({"names": names, "skipped": skipped}, indent=0))
+    new.replace(folder / LIST)
 
 
 def _write_header(file: IO[bytes], count: int, size: int) -> None:

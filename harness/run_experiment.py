@@ -80,6 +80,7 @@ def train_and_evaluate(
     with signals.interruptible():
         data = load_data(experiment, config, hardware) if data is None else data
     with track(config, hardware.name, parent_id=parent_id, name=name, tags=tags) as run:
+        run.log_skipped(data.skipped)
         log_split(experiment, data, "train", run)
         log_split(experiment, data, "validation", run)
         trained = train(experiment, config, data=data, recorder=run)

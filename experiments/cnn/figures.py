@@ -190,10 +190,10 @@ def gradcam(photos: np.ndarray, predictions: Predictions, heatmaps: np.ndarray) 
 def explained(
     photo: np.ndarray, heatmaps: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]
 ) -> Figure:
-    """Draw the heatmaps (K, H, W) of all classes for one photograph, the most probable first."""
-    figure, axes = style.canvas(1, 1 + len(classes), width=WIDTH, height=3.9)
+    """Draw heatmaps (K, H, W) of a photograph, those of the three most probable classes."""
+    figure, axes = style.canvas(1, 1 + min(3, len(classes)), width=WIDTH, height=3.9)
     _draw_photo(axes[0, 0], photo, "input")
-    for place, label in zip(axes[0, 1:], np.argsort(-probabilities, kind="stable"), strict=True):
+    for place, label in zip(axes[0, 1:], np.argsort(-probabilities, kind="stable"), strict=False):
         caption = f"for {classes[label]}, probability {_probability(probabilities[label])}"
         _draw_photo(place, overlaid(photo, heatmaps[label]), caption)
     figure.suptitle("Class activation maps (Grad-CAM)", fontsize=12)

@@ -14,7 +14,6 @@ from pydantic.dataclasses import dataclass
 
 from datasets import images
 from datasets.augmentation import to_float
-from datasets.choices import CLASSES
 from datasets.images import UnreadableImage
 from experiments.cnn import figures
 from experiments.cnn.config import CNNConfig
@@ -26,7 +25,6 @@ from harness.inference.inference import (
     Inference,
     PredictRequest,
     Row,
-    config_of,
     predict_in_batches,
 )
 from harness.tracking.models import LoadedModel
@@ -40,7 +38,7 @@ Photograph = tuple[str, np.ndarray]
 def export(config: CNNConfig, trained: Trained) -> ModelExport:
     """Return the network: images (B, 3, S, S) in [0, 1] to logits (B, K)."""
     example_input = to_float(trained.data.validation.images[:2]).contiguous().numpy()
-    metadata = {"classes": CLASSES, "image_size": config.image_size}
+    metadata = {"classes": trained.data.classes, "image_size": config.image_size}
     return ModelExport(
         module=trained.model,
         example_input=example_input,
@@ -127,8 +125,10 @@ class Explainer:
     """Draws class activation maps, with the network as it was before it was exported."""
 
     def __init__(self, model: LoadedModel, folder: Path):
-        self.network = EXPERIMENT.restore_model(config_of(model, EXPERIMENT), None, model.weights)
         self.classes, self.folder = model.metadata["classes"], folder
+        config = CNNConfig(**model.metadata["configuration"])
+        self.network = EXPERIMENT.network(config, len(self.classes)).eval()
+        self.network.load_state_dict(model.weights)
         self.used: set[Path] = set()
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,7 @@ import shutil
 import tempfile
 import time
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,12 @@ class Run:
         if path not in {file.path for file in logged}:  # MLflow would add the same rows again
             content = {title: [printable(v) for v in column] for title, column in columns.items()}
             mlflow.log_table(content, path, run_id=self.run_id)
+
+    def log_skipped(self, skipped: Sequence[tuple[str, str]]) -> None:
+        """Log what was left out of the data, each with the reason, as the table `skipped`."""
+        if skipped:
+            names, reasons = zip(*skipped, strict=True)
+            self.log_table("skipped", {"name": names, "reason": reasons})
 
     def log_dataset(
         self, name: str, split: str, arrays: tuple[np.ndarray, np.ndarray], digest: str | None
