@@ -197,7 +197,7 @@ class Experiment(ABC, Generic[C]):
         """Return the epochs after which the weights are kept in the history, for a figure."""
         return set()
 
-    def select_model(self, config: C, model: nn.Module, history: History) -> Any:
+    def select_model(self, config: C, data: Any, model: nn.Module, history: History) -> Any:
         """Return what is kept of the model that was trained; by default all of it."""
         return model
 
