@@ -84,8 +84,7 @@ def _values(annotation: Any) -> str:
     if get_args(kind):
         return " or ".join(_values(part) for part in get_args(kind))
     metadata = getattr(annotation, "__metadata__", ())
-    known = [each for each in metadata if dataclasses.is_dataclass(each)]
-    limits = {name: value for each in known for name, value in vars(each).items()}
+    limits = {name: value for each in metadata for name, value in dataclasses.asdict(each).items()}
     bounds = (f"{sign} {limits[name]}" for name, sign in SIGNS.items() if name in limits)
     return f"{KINDS[kind]} {', '.join(bounds)}".strip()
 
