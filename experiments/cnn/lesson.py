@@ -179,9 +179,6 @@ class CatsAndDogs(Experiment[CNNConfig]):
             metrics["best/val_accuracy_flip_tta"] = accuracy
         tables: dict[str, Any] = {"test_predictions": predictions.table(photograph=test.names)}
         tables["test_predictions"]["probability_of_dogs"] = probabilities[:, 1].round(4)
-        if trained.data.skipped:
-            names, reasons = zip(*trained.data.skipped, strict=True)
-            tables["skipped"] = {"photograph": names, "reason": reasons}
         return ClassifierEvaluation(
             metrics=metrics, headline=f"{headline}.", tables=tables, predictions=predictions
         )
