@@ -21,7 +21,7 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from datasets.augmentation import Augmentation
-from datasets.cats_and_dogs import PhotographDataset
+from datasets.photographs import PhotographDataset
 from experiments.data import PhotographsConfig, load_photographs
 from harness.training.batches import MappedBatches, TensorBatches
 from harness.training.device import keep_freed_memory

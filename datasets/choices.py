@@ -7,6 +7,9 @@ Split = Literal["train", "validation", "test"]
 DatasetName = Literal["ring", "moons", "circles", "spirals", "checkerboard"]
 """Points in the plane (`datasets.toy_datasets`)."""
 
+TableName = Literal["iris", "wine", "breast_cancer", "digits"]
+"""Small real data sets of scikit-learn (`datasets.tables`)."""
+
 MemoryTaskName = Literal["echo", "variable_echo", "copy"]
 """Sequences of characters to be remembered (`datasets.memory_tasks`)."""
 
@@ -16,5 +19,5 @@ LevelName = Literal["easy", "normal", "moderate", "hard", "nightmare", "abyss"]
 DigitsOrder = Literal["rows", "pixels"]
 """How an image of a digit is read as a sequence (`datasets.sequence_datasets`)."""
 
-CLASSES = ("cats", "dogs")
-"""Classes of the photographs (`datasets.cats_and_dogs`); a label is an index into it."""
+ClassWeights = Literal["none", "balanced"]
+"""How much a sample of each class counts in the loss."""

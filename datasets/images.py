@@ -1,9 +1,9 @@
 """Image files as arrays: one file, or many that are decoded once and then memory-mapped."""
 
 import hashlib
-import io
 import json
 import os
+import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,32 +12,20 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from datasets.archives import make_once
 from datasets.errors import DataError, disk_errors
+from datasets.pixels import UnreadableImage as UnreadableImage
+from datasets.pixels import read_pixels
 
 VERSION = 1
 """To be increased whenever a file gives different pixels, so that older caches are not used."""
 PREFETCH = 64
 """Images decoded ahead of the one that is written; limits the memory."""
 IMAGES, LIST = "images.npy", "list.json"
-
-EXIF_TRANSPOSE = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""The inverse of each EXIF orientation, in which a camera records how it was held."""
-
-
-class UnreadableImage(ValueError):  # noqa: N818, the name is clear
-    """The file is not an image, or an incomplete one; the message is the reason, in one line."""
+IMAGES_BETWEEN_LISTS = 500
+"""After so many, what was decoded so far is kept if the process is killed."""
 
 
 class Decoded(NamedTuple):
@@ -79,24 +67,31 @@ def read_all(root: Path, names: Sequence[str], size: int) -> Iterator[np.ndarray
     # of warning filters in common, which is therefore changed around the pool.
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
         warnings.filterwarnings("ignore", module=r"PIL\.")  # about files that it can read
-        warnings.simplefilter("error", Image.DecompressionBombWarning)  # too many pixels
         for start in range(0, len(names), PREFETCH):
             yield from pool.map(attempt, names[start : start + PREFETCH])
 
 
-def decode(root: Path, names: Sequence[str], size: int, cache: Path) -> Decoded:
+def decode(root: Path, hashes: Mapping[str, str], size: int, cache: Path) -> Decoded:
     """Decode images, as `read_all` does, into a folder `cache`, which later calls only open.
+
+    What an interrupted call has decoded is not decoded again.
+
+    Args:
+        root: folder of the files.
+        hashes: of their contents, by their paths within it, as `hash_files` returns them.
+        size: width and height in pixels.
+        cache: a folder.
 
     Raises:
         DataError: none of the files is an image, one cannot be opened, or the disk is full.
 
     """
     with disk_errors(root):
-        hashes = {name: hash_file(root / name) for name in names}
         folder = cache / f"decoded-{fingerprint(hashes)}-{size}px-v{VERSION}"
         open_cache = partial(_open, hashes, size)
-        make = partial(_decode, root, names, size)
-        make_once(folder, make, is_complete=lambda path: open_cache(path) is not None)
+        make = partial(_decode, root, list(hashes), size)
+        is_complete = lambda path: open_cache(path) is not None  # noqa: E731
+        make_once(folder, make, is_complete, resumable=True)
         decoded = open_cache(folder)
     assert decoded is not None, f"{folder} was complete a moment ago"
     return decoded
@@ -108,6 +103,12 @@ def fingerprint(hashes: Mapping[str, str]) -> str:
     return hashlib.sha256(os.fsencode("".join(lines))).hexdigest()[:16]
 
 
+def hash_files(root: Path, names: Sequence[str]) -> dict[str, str]:
+    """Return hashes of the contents of files, by their paths within a folder."""
+    with ThreadPoolExecutor() as pool:  # hashing releases the global interpreter lock
+        return dict(zip(names, pool.map(hash_file, (root / name for name in names)), strict=True))
+
+
 def hash_file(path: Path) -> str:
     """Return a hash of the content of a file."""
     with path.open("rb") as file:
@@ -115,71 +116,60 @@ def hash_file(path: Path) -> str:
 
 
 def _read(path: Path, size: int) -> np.ndarray:
-    content = path.read_bytes()  # a failing disk is not an unreadable image
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            return _square(image, size)
-    except MemoryError:
-        raise
-    except UnidentifiedImageError:
-        raise UnreadableImage("not an image" if content else "empty file") from None
-    except Exception as error:  # PIL raises many kinds of errors on a damaged image
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UnreadableImage(reason) from error
-
-
-def _square(image: Image.Image, size: int) -> np.ndarray:
-    """Return an opened image as (size, size, 3) uint8."""
-    if image.format == "EPS":
-        raise UnreadableImage("PostScript is not supported")
-    # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size, which is faster. Twice the final size
-    # leaves enough detail for the filter below.
-    image.draft(None, (2 * size, 2 * size))
-    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    # The whole photograph is resized without keeping its aspect ratio: a square crop could cut off
-    # the animal.
-    square = _to_rgb(image).resize((size, size), Image.Resampling.LANCZOS)
-    # PIL's own `exif_transpose` rewrites the EXIF data, which fails if any other tag is damaged.
-    turn = EXIF_TRANSPOSE.get(orientation)
-    return np.array(square if turn is None else square.transpose(turn))
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "F":
-        raise UnreadableImage("floating-point pixels are not supported: their range is unknown")
-    if image.mode.startswith("I"):  # 16 bits, which PIL would clip at 255 rather than scale
-        grey = (np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8)
-        return Image.fromarray(grey).convert("RGB")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
+    return read_pixels(path.read_bytes(), size)  # a failing disk is not an unreadable image
 
 
 def _decode(root: Path, names: Sequence[str], size: int, folder: Path) -> None:
-    """Write the images as a `.npy` file and the list of their names to a new folder.
+    """Write the images as a `.npy` file and the list of their names to a folder.
 
-    The array is not written through a memory map, where a full disk would kill the process instead
-    of raising an error.
+    A folder that an interrupted call has left is taken up where its list ends. The array is not
+    written through a memory map, where a full disk would kill the process instead of raising an
+    error.
     """
-    folder.mkdir()
-    skipped: dict[str, str] = {}
-    with (folder / IMAGES).open("wb") as file:
+    folder.mkdir(exist_ok=True)
+    done, skipped = _progress(names, folder)
+    (folder / IMAGES).touch()
+    with (folder / IMAGES).open("r+b") as file:
         _write_header(file, len(names), size)
-        bar = tqdm(names, desc="decoding", unit="image", disable=None)
-        for name, image in zip(bar, read_all(root, names, size), strict=True):
+        file.seek((done - len(skipped)) * size * size * 3, os.SEEK_CUR)
+        file.truncate()
+        bar = tqdm(names[done:], "decoding", len(names), initial=done, unit="image", disable=None)
+        for name, image in zip(bar, read_all(root, names[done:], size), strict=True):
             if isinstance(image, UnreadableImage):
                 skipped[name] = str(image)
             else:
                 file.write(image.data)
+            done += 1
+            if done % IMAGES_BETWEEN_LISTS == 0:
+                _write_list(file, folder, names[:done], skipped)
         if len(skipped) == len(names):
+            shutil.rmtree(folder)
             reason = f"{names[0]!r}: {skipped[names[0]]}" if names else "there are no files"
             raise DataError(f"none of {len(names):,} photographs can be read ({reason})")
         file.seek(0)
         _write_header(file, len(names) - len(skipped), size)
-        file.flush()
-        os.fsync(file.fileno())  # some file systems report a full disk only here
-    (folder / LIST).write_text(json.dumps({"names": names, "skipped": skipped}, indent=0))
+        _write_list(file, folder, names, skipped)
+
+
+def _progress(names: Sequence[str], folder: Path) -> tuple[int, dict[str, str]]:
+    """Return how many of the files are decoded already, and which of these were no images."""
+    try:
+        listed = json.loads((folder / LIST).read_text())
+        is_valid = listed["names"] == list(names[: len(listed["names"])])
+        return (len(listed["names"]), dict(listed["skipped"])) if is_valid else (0, {})
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0, {}
+
+
+def _write_list(
+    file: IO[bytes], folder: Path, names: Sequence[str], skipped: Mapping[str, str]
+) -> None:
+    """Write the list of the files that are decoded, once their images are on the disk."""
+    file.flush()
+    os.fsync(file.fileno())  # some file systems report a full disk only here
+    new = folder / f"{LIST}.new"
+    new.write_text(json.dumps({"names": names, "skipped": skipped}, indent=0))
+    new.replace(folder / LIST)
 
 
 def _write_header(file: IO[bytes], count: int, size: int) -> None:

@@ -72,16 +72,30 @@ class Predictions(NamedTuple):
         return reliability(self.probabilities, self.labels)
 
     def metrics(self, split: str = "test") -> dict[str, float]:
-        """Return accuracy, cross-entropy in nats, calibration error; of two classes, ROC area."""
+        """Return accuracy, cross-entropy in nats, calibration error and ROC area.
+
+        Balanced accuracy is the mean of the classes' own accuracies; the ROC area of more than two
+        classes is the mean over each class against all others. Both take samples of all classes.
+        """
         classes = range(len(self.classes))
         values = {
             "accuracy": self.accuracy,
             "loss": sklearn.metrics.log_loss(self.labels, self.probabilities, labels=classes),
             "calibration_error": self.reliability.calibration_error,
         }
-        if len(classes) == 2:
-            values["roc_area"] = roc_area(self.labels, self.probabilities[:, 1])
+        if set(self.labels.tolist()) == set(classes):
+            values["balanced_accuracy"] = float(np.mean(self.by_class()["accuracy"]))
+            areas = [roc_area(self.labels == k, self.probabilities[:, k]) for k in classes]
+            values["roc_area"] = areas[1] if len(classes) == 2 else float(np.mean(areas))
         return {f"{split}/{name}": float(value) for name, value in values.items()}
+
+    def by_class(self) -> dict[str, list[Any]]:
+        """Return samples and accuracy of each class: nan of one without samples."""
+        samples = np.bincount(self.labels, minlength=len(self.classes))
+        correct = np.bincount(self.labels[self.correct], minlength=len(self.classes))
+        with np.errstate(invalid="ignore"):
+            accuracy = (correct / samples).tolist()
+        return {"class": list(self.classes), "samples": samples.tolist(), "accuracy": accuracy}
 
     def table(self, **columns: Iterable[Any]) -> dict[str, list[Any]]:
         """Return actual and predicted class of each sample, after the columns given."""

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from harness import fingerprints
 from harness.config import C
 from harness.fingerprints import DataSet
+from harness.serving.served_model import ServedModel
 from harness.training.batches import Batches, GeneratedSamples, TensorBatches
 from harness.training.history import History
 from harness.training.metrics import StepOutput, scalars
@@ -106,7 +107,7 @@ Metrics = dict[str, float]
 
 @dataclass(frozen=True, kw_only=True)
 class ModelExport:
-    """A model as it is logged: a function of one tensor, which loads without this code."""
+    """A model as it is logged: a function of one tensor, and of raw inputs."""
 
     module: nn.Module
     example_input: np.ndarray
@@ -121,6 +122,10 @@ class ModelExport:
     """What the names of the trained model's weights begin with in `module`, such as `network.`."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """What inputs and outputs stand for, such as names of classes; JSON-serialisable."""
+    served_class: type[ServedModel[Any]] | None = None
+    """How the model takes raw inputs (None: it takes arrays only)."""
+    raw_example: Sequence[Mapping[str, Any]] = ()
+    """A few rows of raw inputs, which give the served model its signature."""
 
 
 class Experiment(ABC, Generic[C]):
@@ -204,7 +209,7 @@ class Experiment(ABC, Generic[C]):
         """Return the epochs after which the weights are kept in the history, for a figure."""
         return set()
 
-    def select_model(self, config: C, model: nn.Module, history: History) -> Any:
+    def select_model(self, config: C, data: Any, model: nn.Module, history: History) -> Any:
         """Return what is kept of the model that was trained; by default all of it."""
         return model
 

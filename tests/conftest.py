@@ -18,6 +18,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from harness.tracking.export import NETWORK
+
 ROOT = Path(__file__).parents[1]
 
 # Several workers share the cores, and so do the processes that tests start.
@@ -162,3 +164,9 @@ def collect_garbage(run_id: str) -> None:
     arguments = ["gc", "--backend-store-uri", uri, "--tracking-uri", uri, "--run-ids", run_id]
     result = CliRunner().invoke(importlib.import_module("mlflow.cli").cli, arguments)
     assert result.exit_code == 0, result.output
+
+
+def network_of(uri: str) -> str:
+    """Return the folder of a model's exported network, which takes arrays."""
+    folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
+    return str(folder / NETWORK if (folder / NETWORK).is_dir() else folder)

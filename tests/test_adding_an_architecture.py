@@ -54,7 +54,7 @@ def run(folder: Path, *arguments: str) -> str:
 
 
 def test_the_page_has_every_file_of_a_folder() -> None:
-    modules = ("__init__", "__main__", "config", "lesson", "inference", "space")
+    modules = ("__init__", "__main__", "config", "lesson", "serving", "inference", "space")
     assert {path.rpartition("/")[2] for path in BLOCKS} == {f"{name}.py" for name in modules}
 
 

@@ -26,6 +26,7 @@ from harness.config import (
 )
 from harness.errors import UserError
 
+ModelName = Annotated[str, StringConstraints(pattern=r"^(\w[\w .-]*)?$")]
 FINALS = OnlyIf("finalists=1 or more", lambda config: config.finalists > 0)
 
 
@@ -83,7 +84,9 @@ class StudyConfig(Configuration):
     final_seeds: Annotated[PositiveInt, FINALS] = 3
     """New seeds for each of them, from seed + 1 upwards."""
 
-    registered_model_name: Annotated[str, StringConstraints(pattern=r"^(\w[\w .-]*)?$"), FINALS] = ""
+    registered_model_name: Annotated[str, StringConstraints(pattern=r"^(\w[\w .-]*)?$"), FINALS] = (
+        ""
+    )
     """Registered model that the winner becomes a version of (empty: that of the architecture)."""
 
     @model_validator(mode="after")

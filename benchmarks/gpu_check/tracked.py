@@ -12,13 +12,12 @@ from benchmarks.gpu_check.result import Result
 from harness.project import ROOT
 
 PREDICT = """
-import sys, mlflow, numpy, torch
+import mlflow, torch
 (run,) = mlflow.search_runs(search_all_experiments=True, output_format="list",
                             filter_string="tags.entry_point = '{name}'")
 assert not torch.cuda.is_available()
 model = mlflow.pyfunc.load_model("models:/" + run.outputs.model_outputs[0].model_id)
-answer = model.predict(model.input_example)
-assert numpy.isfinite(answer).all()
+assert len(model.predict(model.input_example)) == 2
 print(run.data.tags["device"], run.data.params["precision"], sep=", ")
 """
 

@@ -7,6 +7,7 @@ from annotated_types import Ge, Gt, Le
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 from pydantic.dataclasses import dataclass
 
+from datasets.choices import ClassWeights
 from experiments.data.config import PhotographsConfig
 from harness.config import (
     STRICT,
@@ -95,13 +96,14 @@ class CNNConfig(
     OptimizerConfig,
     TrainingConfig,
 ):
-    """Train a convolutional network to tell photographs of cats from photographs of dogs."""
+    """Train a convolutional network to classify photographs: cats and dogs, or one's own."""
 
     family: ClassVar[str] = "cnn"
     entry_point: ClassVar[str] = "cnn"
     group: ClassVar[str] = "training"
     examples: ClassVar[tuple[str, ...]] = (
         "--data synthetic",
+        "--data flowers.zip --class-weights balanced",
         "--architecture pretrained --num-epochs 5",
     )
     tiny: ClassVar[Mapping[str, Any]] = {
@@ -124,6 +126,8 @@ class CNNConfig(
     """Optimiser; SGD has a Nesterov momentum of 0.9; Muon got further with the settings here."""
     label_smoothing: Rate = 0.05
     """Fraction of each training label that is spread over all classes."""
+    class_weights: ClassWeights = "none"
+    """Weights of the classes in the loss; balanced: inversely proportional to their frequency."""
     flip_test_time_augmentation: bool = True
     """Also evaluate the mean of the probabilities for a photograph and its mirror image."""
 

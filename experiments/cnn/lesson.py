@@ -10,6 +10,7 @@ K classes.
 
 import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -18,8 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from datasets.augmentation import Augmentation, Mixing, to_float
-from datasets.cats_and_dogs import Photographs
-from datasets.choices import CLASSES, Split
+from datasets.choices import Split
+from datasets.photographs import Photographs
 from experiments.cnn import figures
 from experiments.cnn.config import CNNConfig
 from experiments.data import load_photographs
@@ -37,8 +38,8 @@ from models.pretrained import PretrainedCNN, WeightsUnavailableError
 class PhotographSplits(Splits[Photographs]):
     """Images (N, 3, S, S) uint8, labels (N,) and names of each split."""
 
-    skipped: tuple[tuple[str, str], ...]
-    """Files that could not be read, each with the reason."""
+    classes: tuple[str, ...]
+    """Names of the K classes."""
 
 
 class CatsAndDogs(Experiment[CNNConfig]):
@@ -58,6 +59,7 @@ class CatsAndDogs(Experiment[CNNConfig]):
         """Load the photographs, which are downloaded and decoded once.
 
         The archive has 2,000 for training, and 1,000 that validation and test share by halves.
+        One's own photographs, of any classes, are split likewise (datasets/image_folders.py).
         """
         photographs = load_photographs(config)
         count = len(photographs.train.labels)
@@ -67,20 +69,26 @@ class CatsAndDogs(Experiment[CNNConfig]):
         # Of the files: the same photographs are the same data at any size.
         fingerprint = photographs.fingerprint[:20]
         return PhotographSplits(
-            name="cats_and_dogs",
+            name={"download": "cats_and_dogs"}.get(config.data, Path(config.data).stem),
             train=photographs.train,
             validation=photographs.validation,
             load_test=lambda: photographs.test,
             fingerprints={split: f"{fingerprint}-{split}" for split in get_args(Split)},
+            counts=photographs.counts,
             skipped=photographs.skipped,
+            classes=photographs.classes,
         )
 
     # 2 Model: stages of convolutions, each at half the resolution and with up to four times the
     # channels of the first, then average pooling and a linear classifier (models/cnn.py).
 
-    def build_model(self, config: CNNConfig, data: object) -> ImageClassifier:
+    def build_model(self, config: CNNConfig, data: PhotographSplits) -> ImageClassifier:
         """Return the network, from images (B, 3, S, S) in [0, 1] to logits (B, K)."""
-        top: dict[str, Any] = {"dropout_rate": config.dropout_rate, "num_classes": len(CLASSES)}
+        return self.network(config, len(data.classes))
+
+    def network(self, config: CNNConfig, num_classes: int) -> ImageClassifier:
+        """Return a network of the configured architecture with K logits."""
+        top: dict[str, Any] = {"dropout_rate": config.dropout_rate, "num_classes": num_classes}
         if config.architecture == "pretrained":
             try:
                 return PretrainedCNN(backbone=config.backbone, frozen=config.frozen, **top)
@@ -108,7 +116,11 @@ class CatsAndDogs(Experiment[CNNConfig]):
     def training_batches(
         self, config: CNNConfig, data: PhotographSplits, epoch: int
     ) -> MappedBatches:
-        """Return shuffled batches: views (B, 3, V, V), and probabilities of the classes (B, K)."""
+        """Return shuffled batches: views (B, 3, V, V), and probabilities of the classes (B, K).
+
+        With balanced class weights also the weights of the samples (B,): N / (K N_k) for class k,
+        which N_k of the N photographs show, so that rare classes count as much as frequent ones.
+        """
         augment = Augmentation(
             output_size=self.view_size(config, epoch),
             flip_probability=config.flip_probability,
@@ -119,9 +131,18 @@ class CatsAndDogs(Experiment[CNNConfig]):
             blur_sigma=config.blur_sigma,
             erasing_probability=config.erasing_probability,
         )
-        mix = Mixing(config.mixup_alpha, config.cutmix_alpha, len(CLASSES))
+        mix = Mixing(config.mixup_alpha, config.cutmix_alpha, len(data.classes))
         shuffled = TensorBatches(*data.train, batch_size=config.batch_size, shuffle=True)
-        return MappedBatches(shuffled, lambda images, labels: mix(augment(images), labels))
+        if config.class_weights == "none":
+            return MappedBatches(shuffled, lambda images, labels: mix(augment(images), labels))
+        labels = data.train.labels
+        weights = len(labels) / (len(data.classes) * labels.bincount().float())  # (K,)
+
+        def weighted(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            views, targets = mix(augment(images), labels)
+            return views, targets, targets @ weights
+
+        return MappedBatches(shuffled, weighted)
 
     def validation_batches(self, config: CNNConfig, data: PhotographSplits) -> MappedBatches:
         """Return whole photographs in order: images (B, 3, S, S) in [0, 1], and labels (B,)."""
@@ -129,13 +150,20 @@ class CatsAndDogs(Experiment[CNNConfig]):
         return MappedBatches(in_order, lambda images, labels: (to_float(images), labels))
 
     def loss(
-        self, config: CNNConfig, model: ImageClassifier, batch: tuple[Tensor, Tensor]
+        self, config: CNNConfig, model: ImageClassifier, batch: tuple[Tensor, ...]
     ) -> StepOutput:
         """Return cross-entropy and accuracy; labels are smoothed in training only."""
-        images, targets = batch
+        images, targets, *weights = batch
         logits = model(images)
         if model.training:
-            loss = F.cross_entropy(logits, targets, label_smoothing=config.label_smoothing)
+            smoothing = config.label_smoothing
+            if weights:
+                losses = F.cross_entropy(
+                    logits, targets, label_smoothing=smoothing, reduction="none"
+                )
+                loss = (weights[0] * losses).mean()
+            else:
+                loss = F.cross_entropy(logits, targets, label_smoothing=smoothing)
             labels = targets.argmax(-1)  # of a mixed view, the class of the greater part
         else:
             loss, labels = F.cross_entropy(logits, targets), targets
@@ -159,9 +187,9 @@ class CatsAndDogs(Experiment[CNNConfig]):
         self, config: CNNConfig, trained: Trained, test: Photographs
     ) -> ClassifierEvaluation:
         """Evaluate the network, also with test-time augmentation: the mean over both flips."""
-        model, validation = trained.model, trained.data.validation
+        model, validation, classes = trained.model, trained.data.validation, trained.data.classes
         probabilities = self.predict(model, test)
-        predictions = Predictions(test.labels.numpy(), probabilities, CLASSES)
+        predictions = Predictions(test.labels.numpy(), probabilities, classes)
         metrics = predictions.metrics()
         num_parameters = sum(parameter.numel() for parameter in model.parameters())
         headline = (
@@ -171,14 +199,16 @@ class CatsAndDogs(Experiment[CNNConfig]):
         )
         if config.flip_test_time_augmentation:
             both = probabilities + self.predict(model, test, flip=True)  # twice the mean
-            accuracy = Predictions(predictions.labels, both, CLASSES).accuracy
+            accuracy = Predictions(predictions.labels, both, classes).accuracy
             metrics["test/accuracy_flip_tta"] = accuracy
             headline += f"; with flip test-time augmentation, accuracy {accuracy:.4f}"
             both = self.predict(model, validation) + self.predict(model, validation, flip=True)
-            accuracy = Predictions(validation.labels.numpy(), both, CLASSES).accuracy
+            accuracy = Predictions(validation.labels.numpy(), both, classes).accuracy
             metrics["best/val_accuracy_flip_tta"] = accuracy
-        tables: dict[str, Any] = {"test_predictions": predictions.table(photograph=test.names)}
-        tables["test_predictions"]["probability_of_dogs"] = probabilities[:, 1].round(4)
+        table = predictions.table(photograph=test.names)
+        for name, column in list(zip(classes, probabilities.T, strict=True))[len(classes) == 2 :]:
+            table[f"probability_of_{name}"] = column.round(4).tolist()  # of two, the second
+        tables = {"test_predictions": table, "accuracy_by_class": predictions.by_class()}
         return ClassifierEvaluation(
             metrics=metrics, headline=f"{headline}.", tables=tables, predictions=predictions
         )
@@ -191,15 +221,19 @@ class CatsAndDogs(Experiment[CNNConfig]):
         """Draw what is true of any classifier, then photographs with their predictions."""
         test, predictions = trained.data.test, evaluation.predictions
         photos = figures.to_hwc(test.images)
-        views, targets = next(iter(self.training_batches(config, trained.data, config.num_epochs)))
+        views, targets, *_ = next(
+            iter(self.training_batches(config, trained.data, config.num_epochs))
+        )
         augmented = figures.to_hwc((255 * views[:18]).round().byte())
-        yield "augmented", figures.augmented_batch(augmented, targets[:18].numpy(), CLASSES)
+        yield (
+            "augmented",
+            figures.augmented_batch(augmented, targets[:18].numpy(), trained.data.classes),
+        )
         curves, unit = trained.history.as_curves(), "nats per photograph"
         note = "training: measured on augmented photographs, which are harder"
         yield "curves", training.curves(**curves, loss_unit=unit, note=note)
-        yield "confusion", classification.confusion(predictions.confusion, CLASSES)
-        scores = predictions.probabilities[:, 1]
-        yield "roc", classification.roc(predictions.labels, scores, CLASSES[1])
+        yield "confusion", classification.confusion(predictions.confusion, predictions.classes)
+        yield "roc", classification.roc_curves(*predictions)
         yield "reliability", classification.reliability(*predictions.reliability)
         yield "misclassified", figures.misclassified(photos, predictions)
         yield "least_confident", figures.least_confident(photos, predictions)

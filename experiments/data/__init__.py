@@ -1,4 +1,4 @@
-"""The photographs of cats and dogs."""
+"""The photographs that networks are trained on."""
 
 from experiments.data.config import DataConfig, PhotographsConfig
 from harness.lazy import lazy

@@ -1,13 +1,10 @@
-"""Photographs of cats and dogs: downloaded or generated, decoded once, and counted."""
+"""Photographs: downloaded, generated or one's own, decoded once, and counted."""
 
-from typing import get_args
+import pandas as pd
 
-import numpy as np
-
-from datasets import cats_and_dogs
-from datasets.cats_and_dogs import PhotographDataset
-from datasets.choices import CLASSES, Split
+from datasets import photographs
 from datasets.errors import DataError, DiskError
+from datasets.photographs import PhotographDataset
 from experiments.data.config import DataConfig, PhotographsConfig
 from harness import signals
 from harness.errors import UserError
@@ -16,7 +13,7 @@ from harness.errors import UserError
 def load_photographs(config: PhotographsConfig) -> PhotographDataset:
     """Load the photographs that a configuration asks for; a UserError if there are none."""
     try:
-        return cats_and_dogs.load(config.data, config.data_dir, config.image_size)
+        return photographs.load(config.data, config.data_dir, config.image_size)
     except DataError as error:
         remedy = "; data_dir names another folder for what is downloaded and decoded"
         hint = remedy if isinstance(error, DiskError) else ""
@@ -27,10 +24,7 @@ def main(config: DataConfig) -> None:
     """Load the photographs and print their number by split and class, and where they are."""
     with signals.interruptible():
         dataset = load_photographs(config)
-    print("split     ", *(f"{name:>8}" for name in CLASSES), sep="")
-    for split in get_args(Split):
-        counts = np.bincount(getattr(dataset, split).labels, minlength=len(CLASSES))
-        print(f"{split:<10}", *(f"{count:>8,}" for count in counts), sep="")
+    print(pd.DataFrame(dataset.counts).rename_axis("class"))
     height, width = dataset.train.images.shape[-2:]
     print(f"\n{width} x {height} pixels, RGB, fingerprint {dataset.fingerprint}")
     print(f"read from {dataset.folder}")

@@ -16,7 +16,7 @@ class PhotographsConfig(Configuration):
     group: ClassVar[str] = "data"
 
     data: str = "download"
-    """Photographs: download (the original), synthetic (a substitute), or a path (zip or folder)."""
+    """Photographs: download (cats and dogs), synthetic (a substitute), or the path of one's own."""
     data_dir: str = ""
     """Folder for what is downloaded and decoded (empty: the user's cache folder)."""
     image_size: Annotated[int, Ge(16), Le(1024)] = 128
@@ -25,7 +25,7 @@ class PhotographsConfig(Configuration):
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class DataConfig(PhotographsConfig):
-    """Load the photographs of cats and dogs, decode them once, and show their numbers."""
+    """Load photographs, decode them once, and show their numbers by class and split."""
 
     entry_point: ClassVar[str] = "data"
     examples: ClassVar[tuple[str, ...]] = ("", "--data photographs.zip --image-size 64")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
-from datasets.cats_and_dogs import CACHE_NAME
+from datasets.photographs import CACHE_NAME
 from experiments.doctor.config import DoctorConfig
 from harness.tracking import abandoned
 from harness.tracking.store import store_errors, store_lock

@@ -3,62 +3,53 @@
 An input is a point, such as `0.5,-1.2`, or a CSV file with one in each line.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import torch
 
-import experiments
 from experiments.moe.config import MoEConfig
+from experiments.moe.lesson import EXPERIMENT
+from experiments.moe.serving import ServedMixture
 from harness.errors import UserError
 from harness.experiment import ModelExport, Trained
 from harness.inference.files import abridged, attempt, parse_lines
-from harness.inference.inference import (
-    Inference,
-    PredictRequest,
-    Row,
-    config_of,
-    predict_in_batches,
-)
+from harness.inference.inference import Inference, PredictRequest, Row, predict_rows
 from harness.tracking.models import LoadedModel
-
-BATCH_SIZE = 10_000  # points that are classified together
-Point = tuple[float, float]
+from models.standardised import StandardisedInput
 
 
 def export(config: MoEConfig, trained: Trained) -> ModelExport:
-    """Return the mixture: points (B, 2) to logits of class 1, (B,)."""
-    example_input = np.array([[-3, 0], [3, 0]], dtype=np.float32)
+    """Return the mixture: features (B, D) to logits of class 1, (B,), or of C classes, (B, C)."""
+    data = trained.data
+    example_input = (data.validation.points[:2] * data.std + data.mean).numpy()
     greatest = float(np.finfo(np.float32).max)
     return ModelExport(
-        module=trained.model, example_input=example_input, input_range=(-greatest, greatest)
+        module=StandardisedInput(trained.model, data.mean, data.std),
+        weights_prefix="model.",
+        example_input=example_input,
+        input_range=(-greatest, greatest),
+        metadata={
+            "features": data.features,
+            "classes": data.classes,
+            "network": EXPERIMENT.network_arguments(config, data),
+        },
+        served_class=ServedMixture,
+        raw_example=[dict(zip(data.features, row, strict=True)) for row in example_input.tolist()],
     )
 
 
 def predict(request: PredictRequest, model: LoadedModel) -> Iterator[Row]:
-    """Yield class, probability and the experts' shares for each point."""
-    experiment = experiments.find(model.metadata["entry_point"])
-    mixture = experiment.restore_model(config_of(model, experiment), None, model.weights)
-
-    @torch.inference_mode()
-    def classify(samples: Sequence[Point]) -> Iterator[Row]:
-        points = torch.tensor(samples, dtype=torch.float64)  # (B, 2)
-        probabilities = model(points).sigmoid().tolist()  # of class 1
-        shares = mixture.mix(points.float()).weights.T.tolist()
-        for probability, gate in zip(probabilities, shares, strict=True):
-            label = int(probability > 0.5)
-            yield {
-                "class": label,
-                "probability": probability if label else 1 - probability,
-                **{f"expert_{number}": share for number, share in enumerate(gate, start=1)},
-            }
-
+    """Yield class, probability and the experts' weights for each point."""
     points = (pair for text in request.inputs for pair in points_of(text.strip()))
-    return predict_in_batches(points, classify, BATCH_SIZE)
+    for row in predict_rows(points, model.served):
+        if "error" not in row:
+            del row["probabilities"]
+            row |= row.pop("expert_weights")
+        yield row
 
 
-def points_of(text: str) -> Iterator[tuple[Row, Point | UserError]]:
+def points_of(text: str) -> Iterator[tuple[Row, Row | UserError]]:
     """Yield the points of an input, each with its name, or why there are none."""
     if Path(text).suffix == ".csv":
         yield from parse_lines(text, parse_point, skip_names=True)
@@ -66,14 +57,14 @@ def points_of(text: str) -> Iterator[tuple[Row, Point | UserError]]:
         yield attempt(text, parse_point, text.split(","))
 
 
-def parse_point(fields: list[str]) -> tuple[Row, Point]:
+def parse_point(fields: list[str]) -> tuple[Row, Row]:
     """Return name and coordinates of a point; a UserError if the fields are none."""
     name = ",".join(fields)
     try:
         x, y = map(float, fields)
     except ValueError:
         raise UserError(f"{abridged(name)} is no point; give two numbers: 0.5,-1.2") from None
-    return {"input": name}, (x, y)
+    return {"input": name}, {"x": x, "y": y}
 
 
 INFERENCE = Inference(PredictRequest, predict)

@@ -13,6 +13,10 @@ from harness.figures.letters import short
 
 # Vermilion and black are left for misclassified samples.
 COLOURS = (*style.CLASSES, style.GREEN, style.PURPLE, style.SKY, style.YELLOW, style.GREY)
+MAX_CURVES = len(COLOURS)
+"""ROC curves that one figure can have."""
+MAX_NUMBERED = 12
+"""Classes of a confusion matrix whose cells have room for numbers."""
 MARKERS = "os^DvP"  # 7 colours and 6 markers: 42 classes before a pair returns
 
 
@@ -28,20 +32,24 @@ def confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
     num_classes, total, correct = len(names), int(matrix.sum()), int(np.trace(matrix))
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)  # of each actual class
     crowded = num_classes > 4
-    side = 6.0 if crowded else 5.2
+    numbered = num_classes <= MAX_NUMBERED
+    side = 5.2 if not crowded else 6.0 if numbered else 7.4
     figure, ((axes,),) = style.canvas(width=side, height=side)
-    axes.imshow(shares, "Blues", vmin=0, vmax=1)
+    image = axes.imshow(shares, "Blues", vmin=0, vmax=1)
+    if not numbered:
+        figure.colorbar(image, ax=axes, label="fraction of the actual class", shrink=0.7)
     look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8 if crowded else 13}
-    for (row, column), count in np.ndenumerate(matrix):
+    for (row, column), count in np.ndenumerate(matrix if numbered else np.empty((0, 0))):
         share = shares[row, column]
         colour = "white" if share > 0.5 else "black"
         axes.text(column, row, f"{count:,}\n{share:.0%}", color=colour, **look)
     slanted: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
     axes.set_xticks(range(num_classes), names, **(slanted if crowded else {}))
     axes.set_yticks(range(num_classes), names)
-    axes.tick_params(length=0)
+    axes.tick_params(length=0, labelsize=None if numbered else max(4, 300 // num_classes))
     title = f"Accuracy {correct / max(total, 1):.3f}: {correct:,} of {total:,} correct"
-    style.titled(axes, f"{title}\n(percentages are of each actual class)", "predicted", "actual")
+    title += "\n(percentages are of each actual class)" if numbered else ""
+    style.titled(axes, title, "predicted", "actual")
     return figure
 
 
@@ -72,6 +80,38 @@ def roc(labels: np.ndarray, scores: np.ndarray, positive: str) -> Figure:
         aspect="equal",
     )
     axes.legend(frameon=False, loc="lower right")
+    return figure
+
+
+def roc_curves(labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str]) -> Figure:
+    """Draw the ROC curve of the second of two classes, or of each of several against the others.
+
+    Of many classes, the `MAX_CURVES` with the smallest areas are drawn.
+
+    Args:
+        labels: (N,) int in [0, K).
+        probabilities: (N, K) float in [0, 1].
+        names: The K classes.
+
+    """
+    if len(names) == 2:
+        return roc(labels, probabilities[:, 1], names[1])
+    present = [k for k in range(len(names)) if 0 < (labels == k).sum() < len(labels)]
+    if not present:
+        return note("No ROC curves: they take samples of several classes")
+    curves = {k: metrics.roc_curve(labels == k, probabilities[:, k])[:2] for k in present}
+    areas = {k: metrics.auc(*curves[k]) for k in present}
+    drawn = sorted(present, key=areas.__getitem__)[:MAX_CURVES]
+    figure, ((axes,),) = style.canvas(width=6.4, height=5.8)
+    for place, k in enumerate(drawn):
+        look = {"color": COLOURS[place % len(COLOURS)], "clip_on": False}
+        axes.plot(*curves[k], label=f"{short(names[k])}: {areas[k]:.3f}", **look)
+    _draw_diagonal(axes, "chance: 0.5")
+    which = "each class" if len(drawn) == len(names) else f"the {len(drawn)} smallest AUC"
+    title = f"ROC curves, {which} against the others\nmean AUC {np.mean(list(areas.values())):.3f}"
+    style.titled(axes, title, "false positive rate", "true positive rate")
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    axes.legend(frameon=False, loc="lower right", title="AUC")
     return figure
 
 

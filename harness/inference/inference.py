@@ -1,14 +1,20 @@
 """What inference is for an architecture: the request it takes, and how its models answer one."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
+
+import pandas as pd
+from mlflow.exceptions import MlflowException
 
 from harness.config import TrainingConfig
 from harness.errors import UserError
 from harness.experiment import AnyExperiment
 from harness.inference.request import PredictRequest as PredictRequest
+from harness.serving.served_model import ServedModel
 from harness.tracking.models import LoadedModel
 
 Row = dict[str, Any]
@@ -43,6 +49,32 @@ def predict_each(inputs: Iterable[str], predict: Callable[[str], Row]) -> Iterat
             yield {"input": text} | predict(text)
         except UserError as error:
             yield {"input": text, "error": str(error)}
+
+
+def predict_rows(
+    inputs: Iterable[tuple[Row, Row | UserError]],
+    model: ServedModel[Any],
+    params: Mapping[str, Any] = MappingProxyType({}),
+) -> Iterator[Row]:
+    """Yield what a served model predicts, as `predict_in_batches` does.
+
+    Args:
+        inputs: what is known of each, and the row of raw inputs that it was read as.
+        model: which predicts as it does for requests over HTTP.
+        params: options of the request.
+
+    """
+
+    def predict(rows: Sequence[Row]) -> list[Row]:
+        try:
+            predictions = model.predict(pd.DataFrame(list(rows)), params)
+            return list(map(dict, predictions.to_dict("records")))
+        except MlflowException as error:  # of the code that was logged with the model
+            if error.error_code != "INVALID_PARAMETER_VALUE":
+                raise
+            raise UserError(re.sub(r"^row \d+: ", "", error.message)) from None
+
+    return predict_in_batches(inputs, predict, model.batch_size)
 
 
 def predict_in_batches(

@@ -5,24 +5,29 @@ What a model refuses is part of the archive, so that it holds wherever the model
 
 import copy
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import mlflow
+import mlflow.pyfunc
 import mlflow.pytorch
 import numpy as np
+import pandas as pd
 import torch
-from mlflow.models import Model, ModelSignature
+from mlflow.models import Model, ModelSignature, infer_signature
 from mlflow.types.schema import Schema, TensorSpec
 from torch import Tensor, nn
 
 from harness.experiment import ModelExport
+from harness.serving.served_model import REFUSAL, load
+from harness.serving.vendoring import copy_code
 
 NEEDED = ("mlflow", "torch", "numpy")
-REFUSAL = "invalid input: "
-"""What the message of a model that refuses its input begins with."""
+"""Packages that every logged model needs."""
+NETWORK = "data/network"
+"""Where a logged model has its exported network, a model of its own, which takes arrays."""
 
 
 class CheckedModel(nn.Module):
@@ -68,20 +73,82 @@ def log_model(exported: ModelExport, metadata: Mapping[str, Any]) -> None:
 
     It may be on any device and in any mode: it is exported from the CPU in evaluation mode.
     """
-    model, example = CheckedModel(exported), exported.example_input.astype(np.float64)
     metadata = {**metadata, "weights_prefix": f"model.{exported.weights_prefix}"}
+    metadata = json.loads(json.dumps(metadata))  # YAML would give tuples a tag of Python
     Model.log(
         artifact_path=None,
         name="model",
-        flavor=_PortableFlavor,
-        flavor_name="pytorch",
+        flavor=_Flavors,
+        exported=exported,
+        metadata=metadata,
+        # It is validated when it is saved, and read again here would take seconds.
+        validate_serving_input=False,
+    )
+
+
+class _Flavors:
+    """Two ways to load one model, neither of which needs this project's code, nor pickle.
+
+    `mlflow.pytorch` loads the exported network, a function of one tensor. `mlflow.pyfunc`, and with
+    it `mlflow models serve`, loads the `ServedModel` around it, which takes raw inputs; its code is
+    copied into the model. A model without one is served as a function of arrays.
+    """
+
+    @staticmethod
+    def save_model(
+        path: str,
+        mlflow_model: Model,
+        exported: ModelExport,
+        **_: object,
+    ) -> None:
+        if exported.served_class is None:
+            _save_network(path, mlflow_model, exported)
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            network, code = Path(folder) / Path(NETWORK).name, Path(folder) / "code"
+            _save_network(str(network), Model(metadata=mlflow_model.metadata), exported)
+            package = copy_code(exported.served_class, code)
+            served = load(exported.served_class, str(network))
+            example = pd.DataFrame(exported.raw_example)
+            mlflow_model.flavors["pytorch"] = {
+                **Model.load(str(network)).flavors["pytorch"],
+                "model_data": f"{NETWORK}/data",
+            }
+            mlflow.pyfunc.save_model(
+                path=path,
+                mlflow_model=mlflow_model,
+                loader_module=package,
+                data_path=str(network),
+                code_paths=[str(code / package)],
+                signature=infer_signature(
+                    example, served.predict(example), params=dict(served.params) or None
+                ),
+                input_example=example,
+                pip_requirements=_requirements(*NEEDED, *served.needed),
+            )
+
+
+def _save_network(path: str, mlflow_model: Model, exported: ModelExport) -> None:
+    """Save the exported network, as a model of its own that takes arrays."""
+    model, example = CheckedModel(exported), exported.example_input.astype(np.float64)
+    mlflow.pytorch.save_model(
+        path=path,
+        mlflow_model=mlflow_model,
+        serialization_format="pt2",
         pytorch_model=model,
         signature=_signature(model, example, exported.dynamic_dims),
         input_example=example,
-        # To infer what loading needs, MLflow would load the model in another process.
-        pip_requirements=[f"{package}=={version(package).split('+')[0]}" for package in NEEDED],
-        metadata=json.loads(json.dumps(metadata)),  # YAML would give tuples a tag of Python
+        pip_requirements=_requirements(*NEEDED),
     )
+    # A torch.export archive stays on the device that it was exported from, while MLflow's generic
+    # loader moves to a GPU wherever it finds one.
+    mlflow_model.flavors["python_function"]["config"] = {"device": "cpu"}
+    mlflow_model.save(str(Path(path) / "MLmodel"))
+
+
+def _requirements(*packages: str) -> list[str]:
+    """Return what loading needs; to infer it, MLflow would load the model in another process."""
+    return [f"{package}=={version(package).split('+')[0]}" for package in packages]
 
 
 @torch.inference_mode()
@@ -100,19 +167,3 @@ def _signature(
         shape = tuple(size if size == other_size else -1 for size, other_size in sizes)
         schemas.append(Schema([TensorSpec(array.dtype, shape)]))
     return ModelSignature(*schemas)
-
-
-class _PortableFlavor:
-    """mlflow.pytorch, but its models also serve on a machine that has a GPU.
-
-    A torch.export archive stays on the device it was exported from, while MLflow's generic
-    loader moves to a GPU wherever it finds one.
-    """
-
-    @staticmethod
-    def save_model(path: str, mlflow_model: Model, **options: Any) -> None:
-        mlflow.pytorch.save_model(
-            path=path, mlflow_model=mlflow_model, serialization_format="pt2", **options
-        )
-        mlflow_model.flavors["python_function"]["config"] = {"device": "cpu"}
-        mlflow_model.save(str(Path(path) / "MLmodel"))

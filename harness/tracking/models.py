@@ -1,13 +1,15 @@
 """Models that were logged, loaded by their URI, with what they were trained as."""
 
 import contextlib
+import dataclasses
+import functools
 import io
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import mlflow
+import mlflow.pyfunc
 import torch
 from mlflow.models import Model
 from mlflow.tracking import MlflowClient
@@ -15,12 +17,13 @@ from torch import Tensor, nn
 
 from harness.config import nearest
 from harness.errors import UserError
-from harness.tracking.export import REFUSAL
+from harness.serving.served_model import REFUSAL, ServedModel
 from harness.tracking.failures import failure_of, first_line
 from harness.tracking.store import require_artifacts, store_lock
 
 
-class LoadedModel(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class LoadedModel:
     """A logged model, and its metadata."""
 
     uri: str
@@ -28,12 +31,20 @@ class LoadedModel(NamedTuple):
     """The exported model, on the CPU."""
     metadata: Mapping[str, Any]
     """`architecture`, `entry_point`, `configuration`, and what inputs and outputs stand for."""
+    folder: str
+
+    @functools.cached_property
+    def served(self) -> ServedModel[Any]:
+        """The model of raw inputs, with the code that was logged with it."""
+        loaded: ServedModel[Any] = mlflow.pyfunc.load_model(self.folder).get_raw_model()
+        return loaded
 
     @property
     def weights(self) -> dict[str, Tensor]:
         """The weights, by their names in the model that was trained."""
         prefix = self.metadata.get("weights_prefix", "")
-        return {k.removeprefix(prefix): v for k, v in self.module.state_dict().items()}
+        weights = self.module.state_dict()
+        return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
 
     @torch.inference_mode()
     def __call__(self, inputs: Tensor) -> Tensor:
@@ -69,7 +80,7 @@ def load(uri: str) -> LoadedModel:
     if not metadata or "entry_point" not in metadata:
         raise UserError(f"model={uri}: does not say what it was trained as; train it again")
     module: nn.Module = mlflow.pytorch.load_model(folder)
-    return LoadedModel(uri, module, metadata)
+    return LoadedModel(uri, module, metadata, folder)
 
 
 def _hint(uri: str) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from harness.command_line import run_command
 from tests.conftest import ROOT
-from tests.datasets.test_cats_and_dogs import write_folder
+from tests.datasets.test_photographs import write_folder
 
 NAME = "고양이 🐱 ł.jpg"
 

@@ -94,8 +94,29 @@ def test_metrics_of_predictions_by_hand() -> None:
     assert predictions.select(np.array([2, 0])).predicted.tolist() == [0, 0]
 
 
-def test_more_than_two_classes_have_no_roc_area() -> None:
+def test_without_samples_of_all_classes_there_is_no_roc_area() -> None:
     probabilities = np.array([[0.2, 0.3, 0.5], [0.6, 0.3, 0.1]])
     metrics = Predictions(np.array([2, 2]), probabilities, ("a", "b", "c")).metrics("val")
     assert set(metrics) == {"val/accuracy", "val/loss", "val/calibration_error"}
     assert metrics["val/loss"] == pytest.approx(-np.log([0.5, 0.1]).mean())
+
+
+def test_classes_of_unequal_size() -> None:
+    """Nine of a, one of b and two of c: each class counts as much as the others."""
+    rng = np.random.default_rng(0)
+    labels = np.array(9 * [0] + [1] + 2 * [2])
+    probabilities = rng.dirichlet(np.ones(3), len(labels))
+    predictions = Predictions(labels, probabilities, ("a", "b", "c"))
+    predicted = probabilities.argmax(1)
+    recalls = [(predicted[labels == k] == k).mean() for k in range(3)]
+    table = predictions.by_class()
+    assert table["class"] == ["a", "b", "c"]
+    assert table["samples"] == [9, 1, 2]
+    assert table["accuracy"] == pytest.approx(recalls)
+    metrics = predictions.metrics()
+    assert metrics["test/balanced_accuracy"] == pytest.approx(np.mean(recalls))
+    pairs = [
+        np.mean([[a > b for b in scores[labels != k]] for a in scores[labels == k]])
+        for k, scores in enumerate(probabilities.T)
+    ]
+    assert metrics["test/roc_area"] == pytest.approx(np.mean(pairs))

@@ -75,10 +75,10 @@ def test_killed_resumed_and_stopped(tmp_path: Path) -> None:
 
 def champion_predicts_in_a_clean_process(folder: Path) -> None:
     script = f"""
-import json, mlflow, numpy as np
+import json, mlflow, pandas as pd
 mlflow.set_tracking_uri("sqlite:///{folder}/mlflow.db")
 model = mlflow.pyfunc.load_model("models:/moe@champion")
-print(json.dumps(model.predict(np.zeros((5, 2))).tolist()))
+print(json.dumps(model.predict(pd.DataFrame({{"x": 5 * [0.0], "y": 1.0}}))["class"].tolist()))
 """
     done = subprocess.run(
         [sys.executable, "-I", "-c", script], cwd=folder, capture_output=True, text=True

@@ -14,7 +14,7 @@ from mlflow.tracking import MlflowClient
 from PIL import Image
 from torch import Tensor, nn
 
-from datasets.cats_and_dogs import Photographs
+from datasets.photographs import Photographs
 from experiments.cnn import CNNConfig, lesson
 from experiments.cnn.lesson import EXPERIMENT
 from harness.errors import UserError
@@ -226,7 +226,7 @@ def test_unreadable_photographs_are_logged_as_a_table_once(
     (run,) = mlflow.search_runs(experiment_names=["cnn"], output_format="list")
     run_experiment(EXPERIMENT, CNNConfig(resume=run.info.run_id))
     table = mlflow.artifacts.load_dict(f"{run.info.artifact_uri}/tables/skipped.json")
-    column = table["columns"].index("photograph")
+    column = table["columns"].index("name")
     assert [row[column] for row in table["data"]] == ["train/cats/broken.jpg"]
 
 
@@ -258,7 +258,7 @@ def test_no_run_is_opened_before_the_photographs_are_there(photographs: Path, st
 def test_every_network_is_exported_for_batches_of_any_size(architecture: Any) -> None:
     size: dict[str, Any] = {} if architecture == "pretrained" else {"width": 4}
     config = CNNConfig(architecture=architecture, image_size=64, **size)
-    network = EXPERIMENT.build_model(config, None)
+    network = EXPERIMENT.network(config, 2)
     network = CPU.prepare(network).cpu().to(memory_format=torch.contiguous_format).eval()
     images = torch.rand(3, 3, 64, 64)
     batch = {0: torch.export.Dim("batch")}
@@ -300,7 +300,7 @@ def test_missing_weights_are_an_error_of_the_backbone(monkeypatch: pytest.Monkey
     monkeypatch.setattr(lesson, "PretrainedCNN", nowhere)
     config = CNNConfig(architecture="pretrained", backbone="resnet18")
     with pytest.raises(UserError, match=r"^backbone=resnet18: not here; do this$"):
-        EXPERIMENT.build_model(config, None)
+        EXPERIMENT.network(config, 2)
 
 
 def test_predictions_are_those_of_the_network_and_of_mirror_images() -> None:

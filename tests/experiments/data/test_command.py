@@ -8,7 +8,7 @@ from datasets import cats_and_dogs
 from experiments.data import DataConfig, PhotographsConfig, load_photographs
 from experiments.data.command import main
 from harness.errors import UserError
-from tests.datasets.test_cats_and_dogs import write_folder
+from tests.datasets.test_photographs import write_folder
 
 
 def test_no_network_is_an_error_of_the_parameter(
@@ -31,10 +31,10 @@ def test_the_command_prints_counts_and_source(
     main(DataConfig(data=str(folder), data_dir=str(tmp_path / "cache"), image_size=16))
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines[:4] == [
-        ["split", "cats", "dogs"],
-        ["train", "3", "3"],
-        ["validation", "4", "3"],
-        ["test", "3", "4"],
+        ["train", "validation", "test"],
+        ["class"],
+        ["cats", "3", "4", "3"],
+        ["dogs", "3", "3", "4"],
     ]
     assert lines[5][:3] == ["16", "x", "16"]
     assert lines[6] == ["read", "from", str(folder)]

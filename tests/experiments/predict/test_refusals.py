@@ -15,6 +15,7 @@ import torch
 import experiments
 from harness.errors import UserError
 from harness.tracking.models import load
+from tests.conftest import network_of
 
 
 class Requests(NamedTuple):
@@ -120,7 +121,7 @@ def test_no_model_answers_what_is_no_number(
     if experiments.find(name).config_class.family != name:
         return  # variants of an architecture log their models by the same lines
     (module_store / "README.md").write_text(100 * "what rnn_text reads in the tests ")
-    model = mlflow.pyfunc.load_model(trained(name))
+    model = mlflow.pyfunc.load_model(network_of(trained(name)))
     inputs = np.array(model.input_example, dtype=np.float64)
     for value in (math.nan, math.inf, 1e39):
         inputs.flat[0] = value
@@ -133,7 +134,7 @@ def test_an_exported_model_refuses_what_it_cannot_answer(
     key: str, trained: Callable[..., str]
 ) -> None:
     uri = trained(key.split()[0], **REQUESTS[key].changes)
-    served, loaded = mlflow.pyfunc.load_model(uri), load(uri)
+    served, loaded = mlflow.pyfunc.load_model(network_of(uri)), load(uri)
     valid = np.array(json.loads(REQUESTS[key].valid), dtype=np.float64)
     answer = served.predict(valid)
     assert np.isfinite(answer).all()
@@ -172,7 +173,7 @@ def test_the_signature_leaves_open_what_follows_the_input(
     key: str, inputs: tuple[int, ...], outputs: tuple[int, ...], trained: Callable[..., str]
 ) -> None:
     uri = trained(key.split()[0], **REQUESTS[key].changes)
-    signature = mlflow.models.get_model_info(uri).signature
+    signature = mlflow.models.get_model_info(network_of(uri)).signature
     assert [spec.shape for spec in signature.inputs] == [inputs]
     assert [spec.shape for spec in signature.outputs] == [outputs]
     assert [spec.type for spec in signature.inputs] == [np.float64]

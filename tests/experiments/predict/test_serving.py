@@ -12,9 +12,10 @@ from typing import Any
 
 import mlflow
 import numpy as np
+import pandas as pd
 import pytest
 
-from tests.conftest import serve
+from tests.conftest import network_of, serve
 from tests.experiments.predict.test_refusals import REQUESTS
 
 pytestmark = pytest.mark.slow
@@ -39,14 +40,16 @@ def post(address: str, body: str, content_type: str = "application/json") -> tup
         with urllib.request.urlopen(request, timeout=60) as response:
             return response.status, json.load(response)
     except urllib.error.HTTPError as error:
-        return error.code, json.load(error)
+        content = error.read().decode()
+        is_json = content.startswith("{")
+        return error.code, json.loads(content) if is_json else {"message": content}
 
 
 @pytest.mark.parametrize("name", SHAPELESS)
 def test_a_server_predicts_batches_and_refuses_invalid_inputs(
     name: str, trained: Callable[..., str], tmp_path: Path
 ) -> None:
-    uri, requests = trained(name), REQUESTS[name]
+    uri, requests = network_of(trained(name)), REQUESTS[name]
     model, good = mlflow.pyfunc.load_model(uri), json.loads(requests.valid)
     with serve(tmp_path, "/ping", *SERVE, uri) as address:
         for batch in (good, good[:1], 7 * good):
@@ -74,17 +77,28 @@ def last_line(answer: dict[str, str]) -> str:
 
 
 def test_mlflow_predicts_from_a_file(trained: Callable[..., str], tmp_path: Path) -> None:
-    (tmp_path / "points.json").write_text(json.dumps({"inputs": [[0.5, -1.2], [3, 2]]}))
+    (tmp_path / "points.csv").write_text("x,y\n0.5,-1.2\n3,2\n")
     uri = trained("moe")
-    options = ["-m", uri, "-i", "points.json", "-o", "answers.json", "--env-manager", "local"]
+    files = ["-i", "points.csv", "-t", "csv", "-o", "answers.json"]
     done = subprocess.run(
-        [sys.executable, "-m", "mlflow", "models", "predict", *options],
+        [
+            sys.executable,
+            "-m",
+            "mlflow",
+            "models",
+            "predict",
+            "-m",
+            uri,
+            *files,
+            "--env-manager",
+            "local",
+        ],
         cwd=tmp_path,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
     answers = json.loads((tmp_path / "answers.json").read_text())["predictions"]
-    points = np.array([[0.5, -1.2], [3, 2]])
-    expected = mlflow.pyfunc.load_model(uri).predict(points)
-    np.testing.assert_allclose(answers, expected, rtol=1e-5)
+    points = pd.DataFrame({"x": [0.5, 3], "y": [-1.2, 2]})
+    expected = mlflow.pyfunc.load_model(uri).predict(points).to_dict("records")
+    assert answers == expected

@@ -13,6 +13,7 @@ from datasets.memory_tasks import Copy
 from experiments.rnn.inference import EchoRequest, predict
 from harness.errors import UserError
 from harness.tracking.models import load
+from tests.conftest import network_of
 
 Train = Callable[..., str]
 
@@ -23,7 +24,9 @@ def rows_of(uri: str, *inputs: str, **options: Any) -> list[dict[str, Any]]:
 
 def served(uri: str, inputs: np.ndarray) -> np.ndarray:
     """Return the most probable symbols of one sequence, as MLflow itself serves the model."""
-    logits = np.asarray(mlflow.pyfunc.load_model(uri).predict(inputs.astype(np.float64)))
+    logits = np.asarray(
+        mlflow.pyfunc.load_model(network_of(uri)).predict(inputs.astype(np.float64))
+    )
     return np.asarray(logits[0].argmax(-1))
 
 

@@ -16,7 +16,7 @@ from harness.errors import UserError
 from harness.inference.inference import config_of
 from harness.tracking.models import load
 from models import recurrent
-from tests.conftest import ROOT
+from tests.conftest import ROOT, network_of
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_a_prompt_is_continued(uri: str) -> None:
     # The exported model predicts from the whole text what the network does from its state.
     greedy = row_of(uri, "the ", temperature=0, num_characters=30)["continuation"]
     symbols = Vocabulary().encode("the " + greedy).double().numpy()[None]
-    logits = np.asarray(mlflow.pyfunc.load_model(uri).predict(symbols))[0]
+    logits = np.asarray(mlflow.pyfunc.load_model(network_of(uri)).predict(symbols))[0]
     assert Vocabulary().decode(torch.from_numpy(logits.argmax(-1)[3:-1])) == greedy
 
 

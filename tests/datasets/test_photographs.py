@@ -4,6 +4,7 @@ import hashlib
 import logging
 import os
 import re
+import shutil
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
@@ -16,16 +17,18 @@ import pytest
 import torch
 from PIL import Image
 
-from datasets import cats_and_dogs, images, synthetic_photographs
-from datasets.cats_and_dogs import PhotographDataset, load
-from datasets.choices import CLASSES, Split
+from datasets import cats_and_dogs, images, photographs, synthetic_photographs
 from datasets.errors import DataError
+from datasets.image_folders import in_halves, read_folder
+from datasets.photographs import PhotographDataset, load
+
+CLASSES = ("cats", "dogs")
 
 
 def write_photograph(path: Path, number: int) -> None:
     """Write a photograph of one colour, from which its file can be told."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    colour = (number, 0 if "cats" in path.parts else 200, 30)
+    colour = (number, 0 if "cats" in path.parts else 200, 30 if "train" in path.parts else 60)
     Image.new("RGB", (12, 9), colour).save(path, "PNG")
 
 
@@ -69,7 +72,8 @@ def test_each_photograph_has_its_label_and_its_pixels(folder: Path, cache: str) 
         for image, label, name in zip(split.images, split.labels, split.names, strict=True):
             number = int(re.findall(r"\d+", name)[0])
             assert f"/{CLASSES[label]}/" in name
-            assert image[:, 0, 0].tolist() == [number, 200 * int(label), 30]
+            blue = 30 if name.startswith("train/") else 60
+            assert image[:, 0, 0].tolist() == [number, 200 * int(label), blue]
             assert (image == image[:, :1, :1]).all()
     assert loaded.folder == folder
     assert loaded.skipped == ()
@@ -129,13 +133,11 @@ def test_the_halves_of_the_original_are_those_of_all_results_so_far(tmp_path: Pa
             (tmp_path / split / each).mkdir(parents=True)
         for number in range(2000, 2500):
             (tmp_path / "validation" / each / f"{each[:-1]}.{number}.jpg").touch()
-    files, problems = cats_and_dogs._deal(tmp_path)
-    splits: tuple[Split, ...] = ("validation", "test")
-    digests = {
-        split: hashlib.sha256("\n".join(files[split]).encode()).hexdigest()[:16] for split in splits
-    }
-    assert digests == {"validation": "2da8893a4e1dbe4a", "test": "b711fef1870d6140"}
-    assert not problems
+    folder = read_folder(tmp_path)
+    halves = in_halves(list(folder.labels), folder.labels)
+    digests = [hashlib.sha256("\n".join(half).encode()).hexdigest()[:16] for half in halves]
+    assert digests == ["2da8893a4e1dbe4a", "b711fef1870d6140"]
+    assert not folder.problems
 
 
 def test_an_unreadable_photograph_moves_no_other(folder: Path, cache: str) -> None:
@@ -315,15 +317,20 @@ NEEDED = "(every split needs one of each class)"
 BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "no dogs": (
         lambda f: (f / "train" / "dogs").rename(f / "dogs"),
-        "train/ must contain the folders cats and dogs only; found: cats",
+        "validation/ must have the same class folders as train/: cats; found: cats, dogs",
     ),
     "rabbits": (
         lambda f: (f / "validation" / "rabbits").mkdir(),
-        "validation/ must contain the folders cats and dogs only; found: rabbits, cats, dogs",
+        "validation/ must have the same class folders as train/: cats, dogs; "
+        "found: cats, dogs, rabbits",
     ),
-    "no validation": (
-        lambda f: (f / "validation").rename(f / "held out"),
-        "contains no folders train/ and validation/; found: held out, train",
+    "one class": (
+        lambda f: list(map(shutil.rmtree, f.glob("*/dogs"))),
+        "has one class only, cats; at least 2 are needed",
+    ),
+    "no photographs": (
+        lambda f: list(map(shutil.rmtree, f.iterdir())),
+        "nor files named by class such as cat.0.jpg; found: nothing",
     ),
     "two collections": (
         lambda f: [write_folder(f / "a"), write_folder(f / "b"), (f / "train").rename(f / "c")],
@@ -331,11 +338,11 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "no training dog": (
         lambda f: empty(f / "train" / "dogs"),
-        f"train/dogs contains no readable photograph for the train split {NEEDED}",
+        f"the class dogs has 7 readable photographs, and none of them in the train split {NEEDED}",
     ),
     "one cat to halve": (
         leave_one_cat,
-        f"validation/cats contains no readable photograph for the test split {NEEDED}",
+        f"the class cats has 4 readable photographs, and none of them in the test split {NEEDED}",
     ),
     "a class elsewhere": (
         lambda f: link_elsewhere(f, "train/cats"),
@@ -447,7 +454,7 @@ def test_synthetic_photographs_can_be_loaded(cache: str, monkeypatch: pytest.Mon
 def test_without_a_folder_the_users_cache_is_used(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cats_and_dogs, "user_cache_path", lambda name: tmp_path / "user" / name)
+    monkeypatch.setattr(photographs, "user_cache_path", lambda name: tmp_path / "user" / name)
     load(str(folder), "", 8)
     (made,) = (tmp_path / "user").iterdir()
     assert made.name == "tracked-deep-learning-experiments"

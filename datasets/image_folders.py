@@ -1,0 +1,216 @@
+"""Folders of photographs as people have them: which class and which split a file belongs to.
+
+Three layouts are recognised, also where a single folder lies around them:
+
+splits    train/, validation/ (or val/, valid/) and perhaps test/, each with a folder for each class
+classes   a folder for each class; files are split by their content
+names     one folder of files that are named by their class, such as cat.0.jpg; split likewise
+
+A split by content moves no file because others come or go, and the same photograph, under whatever
+names, is in one split only.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from datasets.choices import Split
+from datasets.errors import DataError
+
+SPLIT_FOLDERS: dict[str, Split] = {
+    "train": "train",
+    "validation": "validation",
+    "val": "validation",
+    "valid": "validation",
+    "test": "test",
+}
+TRAIN_SHARE, TEST_SHARE = 0.7, 0.15
+"""Of the files that are split by their content; the others are for validation."""
+SPLIT_SEED = 0
+"""Seed of the halves of validation/: the same for all runs, whatever their own seeds."""
+SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
+"""Of photographs; files with others, which may be none, are dealt to the halves after them."""
+NAMED_BY_CLASS = re.compile(r"(.+?)[ ._-]*\d+")
+"""The stem of a file that is named by its class: the class, then a number."""
+MAX_LISTED = 5
+"""Names that a message lists; it only counts the others."""
+
+
+class ImageFolder(NamedTuple):
+    """The files of a folder, and what their places say of them."""
+
+    root: Path
+    classes: tuple[str, ...]
+    """Names of the classes, sorted."""
+    labels: Mapping[str, int]
+    """The class of each file, an index into `classes`, by its path within the folder."""
+    splits: Mapping[str, Split]
+    """The split of each file, where its place tells."""
+    problems: Mapping[str, str]
+    """What is in the place of a photograph and is none, with the reason."""
+
+
+def read_folder(folder: Path) -> ImageFolder:
+    """Recognise the layout of a folder.
+
+    Raises:
+        DataError: it has none of the layouts, or fewer than two classes.
+
+    """
+    for read in (_read_splits, _read_classes, _read_names):
+        if found := read(folder):
+            return found
+    inner = [path for path in visible(folder) if path.is_dir()]
+    if len(inner) == 1:
+        check_inside(folder, inner[0])
+        return read_folder(inner[0])
+    found_names = listed([path.name for path in visible(folder)]) or "nothing"
+    raise DataError(
+        "contains neither train/ and validation/ with class folders, nor class folders, nor files "
+        f"named by class such as cat.0.jpg; found: {found_names}"
+    )
+
+
+def split_of_content(content_hash: str, *, has_test: bool = False) -> Split:
+    """Return the split of a file, from a hash of its content; to the test only if there is none."""
+    place = int(hashlib.sha256(content_hash.encode()).hexdigest()[:8], 16) / 2**32
+    if place < TRAIN_SHARE:
+        return "train"
+    return "test" if place >= 1 - TEST_SHARE and not has_test else "validation"
+
+
+def in_halves(names: Sequence[str], labels: Mapping[str, int]) -> tuple[list[str], list[str]]:
+    """Deal files to two halves, which alternate class after class: each has half of each class."""
+
+    def place(name: str) -> tuple[bool, int, bytes]:
+        """Return the place of a file: at random in its class, the same on every machine."""
+        order = hashlib.sha256(os.fsencode(f"{SPLIT_SEED} {name}")).digest()
+        return not name.lower().endswith(SUFFIXES), labels[name], order
+
+    dealt = sorted(names, key=place)
+    return dealt[::2], dealt[1::2]
+
+
+def _read_splits(folder: Path) -> ImageFolder | None:
+    inner = [path for path in visible(folder) if path.is_dir()]
+    roots = [path for path in [folder, *inner] if _has_splits(path)]
+    if not roots:
+        return None
+    if len(roots) > 1 and roots[0] != folder:
+        found = listed([path.name for path in roots])
+        raise DataError(f"several of its folders contain train/ and validation/: {found}")
+    root = roots[0]
+    check_inside(folder, root)
+    parts = [path for path in visible(root) if path.is_dir() and path.name in SPLIT_FOLDERS]
+    by_split: dict[Split, Path] = {}
+    for part in sorted(parts, key=lambda path: path.name != "train"):
+        split = SPLIT_FOLDERS[part.name]
+        if split in by_split:
+            raise DataError(f"both {by_split[split].name}/ and {part.name}/ are for {split}")
+        by_split[split] = part
+    classes = class_folders(by_split["train"])
+    for part in by_split.values():
+        if (others := class_folders(part)) != classes:
+            expected = f"the same class folders as train/: {listed(classes) or 'none'}"
+            found = listed(others) or "none"
+            raise DataError(f"{part.name}/ must have {expected}; found: {found}")
+    files: dict[Split | None, dict[str, list[Path]]] = {
+        split: {each: [root / part.name / each] for each in classes}
+        for split, part in by_split.items()
+    }
+    return _collect(root, classes, files)
+
+
+def _has_splits(folder: Path) -> bool:
+    return (folder / "train").is_dir() and any(
+        (folder / name).is_dir() for name in SPLIT_FOLDERS if name != "train"
+    )
+
+
+def _read_classes(folder: Path) -> ImageFolder | None:
+    classes = class_folders(folder)
+    if len(classes) < 2:
+        return None
+    return _collect(folder, classes, {None: {each: [folder / each] for each in classes}})
+
+
+def _read_names(folder: Path) -> ImageFolder | None:
+    files: dict[str, list[Path]] = {}
+    for path in visible(folder):
+        named = NAMED_BY_CLASS.fullmatch(path.stem)
+        if named and path.suffix.lower() in SUFFIXES:
+            files.setdefault(named[1], []).append(path)
+    return _collect(folder, tuple(sorted(files)), {None: files}) if files else None
+
+
+def _collect(
+    root: Path,
+    classes: tuple[str, ...],
+    files: Mapping[Split | None, Mapping[str, Sequence[Path]]],
+) -> ImageFolder:
+    """Return the files below the paths given, by split (None: it is not known) and class."""
+    if len(classes) < 2:
+        raise DataError(f"has one class only, {listed(classes) or 'none'}; at least 2 are needed")
+    labels: dict[str, int] = {}
+    splits: dict[str, Split] = {}
+    problems: dict[str, str] = {}
+    for split, by_class in files.items():
+        for label, each in enumerate(classes):
+            for path in by_class[each]:
+                if path.is_dir():
+                    check_inside(root, path)
+                for name in _walk(root, path):
+                    if why := _problem(root, name):
+                        problems[name] = why
+                        continue
+                    labels[name] = label
+                    if split is not None:
+                        splits[name] = split
+    return ImageFolder(root, classes, labels, splits, problems)
+
+
+def class_folders(folder: Path) -> tuple[str, ...]:
+    """Return the names of the folders in a folder, sorted."""
+    return tuple(path.name for path in visible(folder) if path.is_dir())
+
+
+def check_inside(folder: Path, path: Path) -> None:
+    """Raise DataError if a path in a folder is a link out of it."""
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise DataError(f"{path.relative_to(folder)} is a link to a folder elsewhere")
+
+
+def visible(folder: Path) -> list[Path]:
+    """Return what a folder contains, sorted by name, without hidden and operating-system files."""
+    paths = (path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX")))
+    return sorted(paths, key=lambda path: path.name)
+
+
+def listed(words: Sequence[str]) -> str:
+    """Join the first few words, and count the others."""
+    more = len(words) - MAX_LISTED
+    return ", ".join(words[:MAX_LISTED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _walk(root: Path, path: Path) -> Iterator[str]:
+    """Yield a file, or what is in a folder and those below; links to folders are not followed."""
+    pending = visible(path)[::-1] if path.is_dir() else [path]
+    while pending:
+        path = pending.pop()
+        if path.is_dir() and not path.is_symlink():
+            pending += visible(path)[::-1]
+        else:
+            yield path.relative_to(root).as_posix()
+
+
+def _problem(root: Path, name: str) -> str:
+    """Return why something in the folder cannot be a photograph of it; empty if it can."""
+    path = root / name
+    if not path.is_symlink():
+        return "" if path.is_file() else "not a regular file"  # a pipe would be read for ever
+    if not path.is_file():
+        return "a link to a folder" if path.is_dir() else "a link to no file"
+    return "" if path.resolve().is_relative_to(root.resolve()) else "a link to a file elsewhere"

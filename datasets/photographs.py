@@ -1,0 +1,171 @@
+"""Photographs of several classes in three splits, decoded once: the lesson's, or one's own."""
+
+import itertools
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, get_args
+
+import torch
+from platformdirs import user_cache_path
+from torch import Tensor
+
+from datasets import cats_and_dogs, images
+from datasets.archives import extract
+from datasets.choices import Split
+from datasets.errors import DataError, disk_errors
+from datasets.image_folders import ImageFolder, in_halves, listed, read_folder, split_of_content
+
+CACHE_NAME = "tracked-deep-learning-experiments"
+MIN_IMAGE_SIZE = 8
+
+log = logging.getLogger(__name__)
+
+
+class Photographs(NamedTuple):
+    """One split: N photographs of S by S pixels."""
+
+    images: Tensor
+    """(N, 3, S, S) uint8, RGB, channels last in memory; a view of the memory-mapped cache."""
+    labels: Tensor
+    """(N,) int64, index into the names of the classes."""
+    names: tuple[str, ...]
+    """Path of each within the folder, such as train/cats/cat.0.jpg."""
+
+
+class PhotographDataset(NamedTuple):
+    """The splits and their source."""
+
+    train: Photographs
+    validation: Photographs
+    test: Photographs
+    classes: tuple[str, ...]
+    """Names of the classes, sorted."""
+    skipped: tuple[tuple[str, str], ...]
+    """Files that were not used, each with the reason."""
+    fingerprint: str
+    """Hash of the names and contents of the photographs; it does not depend on their size."""
+    folder: Path
+    """The folder that was read."""
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Photographs by split and class."""
+        return {
+            split: dict(
+                zip(
+                    self.classes,
+                    getattr(self, split).labels.bincount(minlength=len(self.classes)).tolist(),
+                    strict=True,
+                )
+            )
+            for split in get_args(Split)
+        }
+
+
+def load(data: str, data_dir: str, image_size: int) -> PhotographDataset:
+    """Load photographs, resized to squares; downloaded and decoded files are cached.
+
+    Args:
+        data: download (cats and dogs), synthetic (a substitute), or the path of a zip or folder
+            in one of the layouts of `datasets.image_folders`.
+        data_dir: folder of the cache; empty for the user's cache folder.
+        image_size: S, width and height of the squares in pixels, at least 8.
+
+    Raises:
+        DataError: there are no such photographs, or too few that can be read.
+
+    """
+    if image_size < MIN_IMAGE_SIZE:
+        raise DataError(f"{image_size} pixels are too few (allowed: {MIN_IMAGE_SIZE} or more)")
+    cache = Path(data_dir).expanduser() if data_dir else user_cache_path(CACHE_NAME)
+    with disk_errors(Path(data)):
+        folder = read_folder(_fetch(data, cache))
+        hashes = images.hash_files(folder.root, list(folder.labels))
+    files = _deal(folder, hashes)
+    copies = _copies(files, hashes)
+    files["test"] = [name for name in files["test"] if name not in copies]
+    dealt = list(itertools.chain(*files.values()))
+    decoded = images.decode(folder.root, {n: hashes[n] for n in dealt}, image_size, cache)
+    unusable = {**folder.problems, **decoded.skipped}
+    if unusable:
+        some = listed([f"{name!r} ({reason})" for name, reason in unusable.items()])
+        log.warning("%d unreadable photographs were skipped: %s", len(unusable), some)
+    if copies:
+        some = listed([f"{name!r} ({reason})" for name, reason in copies.items()])
+        log.warning("%d photographs were left out of the test: %s", len(copies), some)
+
+    pixels = torch.from_numpy(decoded.images).permute(0, 3, 1, 2)  # (N, S, S, 3) to (N, 3, S, S)
+    splits, start = {}, 0
+    for split, names_of_split in files.items():  # each remains a view of the memory map
+        names = tuple(name for name in names_of_split if name not in unusable)
+        labels = torch.tensor([folder.labels[name] for name in names], dtype=torch.int64)
+        splits[split] = Photographs(pixels[start : start + len(names)], labels, names)
+        start += len(names)
+    # A photograph that cannot be read is no data, but it has had its place in the dealing.
+    places = dict.fromkeys([*files["validation"], *files["test"]], "unreadable")
+    used = {name: each for name, each in decoded.hashes.items() if name not in unusable}
+    dataset = PhotographDataset(
+        **splits,
+        classes=folder.classes,
+        skipped=(*unusable.items(), *copies.items()),
+        fingerprint=images.fingerprint(places | used),
+        folder=folder.root,
+    )
+    _check_classes(dataset)
+    return dataset
+
+
+def _fetch(data: str, cache: Path) -> Path:
+    """Return the folder that `data` denotes; it is created in the cache if necessary."""
+    if data == "synthetic":
+        return cats_and_dogs.synthetic(cache)
+    path = cats_and_dogs.download(cache) if data == "download" else Path(data).expanduser()
+    if path.is_dir():
+        return path
+    if not path.is_file():
+        allowed = "download, synthetic, or the path of a zip or folder"
+        raise DataError(f"there is no such file or folder (allowed: {allowed})")
+    folder = cache / f"unpacked-{images.hash_file(path)}"
+    extract(path, folder)
+    return folder
+
+
+def _deal(folder: ImageFolder, hashes: Mapping[str, str]) -> dict[Split, list[str]]:
+    """Return the files of each split.
+
+    Where there are folders for training and validation only, half of each class of the latter is
+    for the test. Files are dealt before any is decoded, so that a damaged one moves no other.
+    """
+    files: dict[Split, list[str]] = {split: [] for split in get_args(Split)}
+    given = set(folder.splits.values())
+    for name in folder.labels:
+        split = folder.splits.get(name)
+        if split is None or (split == "train" and "validation" not in given):
+            split = split_of_content(hashes[name], has_test="test" in given)
+        files[split].append(name)
+    if "validation" in given and "test" not in given:
+        files["validation"], files["test"] = in_halves(files["validation"], folder.labels)
+    return files
+
+
+def _copies(files: Mapping[Split, Sequence[str]], hashes: Mapping[str, str]) -> dict[str, str]:
+    """Return the test photographs that are in another split as well, with the reason."""
+    seen = {hashes[name]: name for split in ("validation", "train") for name in files[split]}
+    return {
+        name: f"the same photograph as {seen[hashes[name]]!r}"
+        for name in files["test"]
+        if hashes[name] in seen
+    }
+
+
+def _check_classes(dataset: PhotographDataset) -> None:
+    """Raise DataError unless every split has photographs of every class."""
+    for split, counts in dataset.counts.items():
+        for each, count in counts.items():
+            if not count:
+                total = sum(counts_of_split[each] for counts_of_split in dataset.counts.values())
+                raise DataError(
+                    f"the class {each} has {total} readable photographs, and none of them in the "
+                    f"{split} split (every split needs one of each class)"
+                )

@@ -1,0 +1,57 @@
+"""The mixture of experts as other programs ask it: columns of numbers in, a class out."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from harness.serving.served_model import InvalidInputError, Row, ServedModel
+from models.moe import MixtureOfExperts
+
+GREATEST = torch.finfo(torch.float32).max
+Point = list[float]
+
+
+class ServedMixture(ServedModel[Point]):
+    """Features in; class, probability of each class and weight of each expert out.
+
+    Its metadata has `features`, the names of the columns, `classes`, and `network`, the arguments
+    of `MixtureOfExperts`.
+    """
+
+    def __init__(self, module: torch.nn.Module, metadata: Mapping[str, Any]):
+        super().__init__(module, metadata)
+        # The exported network returns logits alone; this one, the weights of its experts too.
+        self.mixture = MixtureOfExperts(**metadata["network"])
+        self.mixture.load_state_dict(self.weights)
+        self.mixture.eval()
+        buffers = module.state_dict()
+        self.mean, self.std = buffers["model.mean"], buffers["model.std"]  # (D,)
+
+    def read(self, row: Row) -> Point:
+        """Return the features of a point."""
+        point = [row[name] for name in self.metadata["features"]]
+        for name, value in zip(self.metadata["features"], point, strict=True):
+            if not (math.isfinite(value) and abs(value) <= GREATEST):
+                raise InvalidInputError(f"{name}={value}: no finite number of single precision")
+        return point
+
+    def answer(self, samples: Sequence[Point], params: Mapping[str, Any]) -> Iterator[Row]:
+        """Yield the prediction of each point."""
+        points = torch.tensor(samples, dtype=torch.float64)  # (B, D)
+        logits = self.outputs(points)
+        if logits.dim() == 1:  # of two classes
+            logits = torch.stack([torch.zeros_like(logits), logits], dim=1)
+        probabilities = logits.double().softmax(1)  # (B, C)
+        standardised = (points.float() - self.mean) / self.std
+        weights = self.mixture.mix(standardised).weights.T  # (B, K)
+        classes = self.metadata["classes"]
+        for row, gate in zip(probabilities.tolist(), weights.tolist(), strict=True):
+            label = max(range(len(row)), key=row.__getitem__)
+            yield {
+                "class": classes[label],
+                "probability": row[label],
+                "probabilities": dict(zip(classes, row, strict=True)),
+                "expert_weights": {f"expert_{k}": w for k, w in enumerate(gate, start=1)},
+            }
