@@ -124,7 +124,7 @@ class MoEConfig(PointsConfig, MixtureConfig, TrainingConfig):
     """Weight of the z-loss on the gate's logits."""
     restarts: PositiveInt = 16
     """Initialisations trained at once; the best by validation loss is kept."""
-    animation: bool = True
+    animation: Annotated[bool, GENERATED] = True
     """Log an animation of the decision surface during training."""
 
     @model_validator(mode="after")
