@@ -102,7 +102,7 @@ class MixtureOfLinearExperts(StackedExperiment):
             "top_k": config.top_k,
             "routing_noise": config.routing_noise,
             "bias_update_rate": config.bias_update_rate,
-            "temperature": config.gate_temperature,
+            "temperature": config.temperature,
         }
 
     # 3 Training: every restart has its own loss, gradient and metrics.
