@@ -113,15 +113,6 @@ def test_a_bad_line_of_points_is_named_and_the_others_are_predicted(
     assert first == ["3,4", *(["1,2"] if content.startswith("1,2") else []), "0.5,6"]
 
 
-@pytest.mark.parametrize("header", ["x,y", "x1, x2"])
-def test_a_header_of_points_is_no_point(
-    header: str, trained: Callable[..., str], predict: Predict, tmp_path: Path
-) -> None:
-    file = tmp_path / "points.csv"
-    file.write_text(f"{header}\n1,2\n")
-    assert [row["input"] for row in predict(trained("moe"), str(file))] == ["1,2"]
-
-
 @pytest.mark.parametrize("point", ["-1e-3,2", "-.5,2", "-5,-2"])
 def test_a_negative_number_is_no_option(
     point: str, trained: Callable[..., str], predict: Predict
