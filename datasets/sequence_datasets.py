@@ -20,9 +20,9 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from datasets.choices import DigitsOrder
-from datasets.corpus import read_text
 from datasets.errors import DataError
 from datasets.sequence_tasks import LabelledSequences
+from datasets.text_files import read_text
 
 VALIDATION_FRACTION = 0.2
 """Fraction of the published training set that is used for validation."""

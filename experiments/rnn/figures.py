@@ -83,7 +83,7 @@ def reach(norms: Mapping[str, np.ndarray], delay: int | None = None) -> Figure:
     return figure
 
 
-def memory(hidden: np.ndarray, inputs: str, predicted: str) -> Figure:
+def memory(hidden: np.ndarray, inputs: Sequence[str], predicted: Sequence[str]) -> Figure:
     """Draw the hidden units (T, H) over time, beside T input and T predicted characters."""
     steps, units = hidden.shape
     figure, ((axes,),) = style.canvas(width=WIDTH, height=5.4)
