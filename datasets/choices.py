@@ -7,6 +7,9 @@ Split = Literal["train", "validation", "test"]
 DatasetName = Literal["ring", "moons", "circles", "spirals", "checkerboard"]
 """Points in the plane (`datasets.toy_datasets`)."""
 
+TableName = Literal["iris", "wine", "breast_cancer", "digits"]
+"""Small real data sets of scikit-learn (`datasets.tables`)."""
+
 MemoryTaskName = Literal["echo", "variable_echo", "copy"]
 """Sequences of characters to be remembered (`datasets.memory_tasks`)."""
 

@@ -1,7 +1,6 @@
 """Image files as arrays: one file, or many that are decoded once and then memory-mapped."""
 
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -13,11 +12,12 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from datasets.archives import make_once
 from datasets.errors import DataError, disk_errors
+from datasets.pixels import UnreadableImage as UnreadableImage
+from datasets.pixels import read_pixels
 
 VERSION = 1
 """To be increased whenever a file gives different pixels, so that older caches are not used."""
@@ -26,21 +26,6 @@ PREFETCH = 64
 IMAGES, LIST = "images.npy", "list.json"
 IMAGES_BETWEEN_LISTS = 500
 """After so many, what was decoded so far is kept if the process is killed."""
-
-EXIF_TRANSPOSE = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""The inverse of each EXIF orientation, in which a camera records how it was held."""
-
-
-class UnreadableImage(ValueError):  # noqa: N818, the name is clear
-    """The file is not an image, or an incomplete one; the message is the reason, in one line."""
 
 
 class Decoded(NamedTuple):
@@ -82,7 +67,6 @@ def read_all(root: Path, names: Sequence[str], size: int) -> Iterator[np.ndarray
     # of warning filters in common, which is therefore changed around the pool.
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
         warnings.filterwarnings("ignore", module=r"PIL\.")  # about files that it can read
-        warnings.simplefilter("error", Image.DecompressionBombWarning)  # too many pixels
         for start in range(0, len(names), PREFETCH):
             yield from pool.map(attempt, names[start : start + PREFETCH])
 
@@ -132,45 +116,7 @@ def hash_file(path: Path) -> str:
 
 
 def _read(path: Path, size: int) -> np.ndarray:
-    content = path.read_bytes()  # a failing disk is not an unreadable image
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            return _square(image, size)
-    except MemoryError:
-        raise
-    except UnidentifiedImageError:
-        raise UnreadableImage("not an image" if content else "empty file") from None
-    except Exception as error:  # PIL raises many kinds of errors on a damaged image
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UnreadableImage(reason) from error
-
-
-def _square(image: Image.Image, size: int) -> np.ndarray:
-    """Return an opened image as (size, size, 3) uint8."""
-    if image.format == "EPS":
-        raise UnreadableImage("PostScript is not supported")
-    # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size, which is faster. Twice the final size
-    # leaves enough detail for the filter below.
-    image.draft(None, (2 * size, 2 * size))
-    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    # The whole photograph is resized without keeping its aspect ratio: a square crop could cut off
-    # the animal.
-    square = _to_rgb(image).resize((size, size), Image.Resampling.LANCZOS)
-    # PIL's own `exif_transpose` rewrites the EXIF data, which fails if any other tag is damaged.
-    turn = EXIF_TRANSPOSE.get(orientation)
-    return np.array(square if turn is None else square.transpose(turn))
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "F":
-        raise UnreadableImage("floating-point pixels are not supported: their range is unknown")
-    if image.mode.startswith("I"):  # 16 bits, which PIL would clip at 255 rather than scale
-        grey = (np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8)
-        return Image.fromarray(grey).convert("RGB")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
+    return read_pixels(path.read_bytes(), size)  # a failing disk is not an unreadable image
 
 
 def _decode(root: Path, names: Sequence[str], size: int, folder: Path) -> None:

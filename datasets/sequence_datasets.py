@@ -5,31 +5,24 @@ japanese_vowels   640 recordings of 9 speakers, 12 channels, as distributed with
 a file            one sequence per line, such as `XY,BacXbdcYaE`: its class and its symbols
 """
 
-import csv
-import io
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from datasets.choices import DigitsOrder
+from datasets.csv_files import csv_rows
 from datasets.errors import DataError
 from datasets.sequence_tasks import LabelledSequences
+from datasets.stratified import stratified_splits
 from datasets.text_files import read_text
 
 VALIDATION_FRACTION = 0.2
 """Fraction of the published training set that is used for validation."""
-MIN_PER_CLASS = 5
-"""Sequences of a class that a file needs, so that each split has at least one."""
-MAX_FIELD_SIZE = 2**31 - 1
-"""Characters of a field of a CSV file: as many as the module `csv` counts on every platform."""
 
 
 class SequenceDataset(NamedTuple):
@@ -148,13 +141,8 @@ def from_csv(path: str, seed: int) -> SequenceDataset:
             missing = "class" if not label else "symbols"
             raise DataError(f"line {number}: no {missing}; {needed}")
         rows.append((label, sequence))
-    counts = Counter(label for label, _ in rows)
-    if len(counts) < 2:
-        raise DataError(f"{len(counts)} classes in {len(rows)} lines; at least 2 needed")
-    label, count = counts.most_common()[-1]
-    if count < MIN_PER_CLASS:
-        raise DataError(f"class {label!r} has {count} lines; at least {MIN_PER_CLASS} needed")
-    classes = tuple(sorted(counts))
+    splits = stratified_splits([label for label, _ in rows], seed, "lines")
+    classes = tuple(sorted({label for label, _ in rows}))
     symbols = "".join(sorted({symbol for _, sequence in rows for symbol in sequence}))
     labels = [classes.index(label) for label, _ in rows]
     encoded = [torch.tensor([symbols.index(symbol) for symbol in s]) for _, s in rows]
@@ -162,26 +150,8 @@ def from_csv(path: str, seed: int) -> SequenceDataset:
     def select(chosen: np.ndarray) -> LabelledSequences:
         return _pad([encoded[i] for i in chosen], [labels[i] for i in chosen])
 
-    split = partial(train_test_split, random_state=seed)
-    rest, test = split(np.arange(len(rows)), test_size=0.2, stratify=labels)
-    train, validation = split(rest, test_size=0.25, stratify=[labels[i] for i in rest])
-    return SequenceDataset(select(train), select(validation), select(test), classes, symbols)
-
-
-def csv_rows(text: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the fields of each line, after its number from 1; blank lines at the end are none.
-
-    Raises:
-        DataError: a line is not valid CSV.
-
-    """
-    csv.field_size_limit(MAX_FIELD_SIZE)
-    reader = csv.reader(io.StringIO(text.rstrip(), newline=""), strict=True)
-    try:
-        for fields in reader:
-            yield reader.line_num, fields
-    except csv.Error as error:
-        raise DataError(f"line {reader.line_num}: {error}") from None
+    train, validation, test = (select(chosen) for chosen in splits.values())
+    return SequenceDataset(train, validation, test, classes, symbols)
 
 
 def _pad(sequences: Sequence[Tensor], labels: Sequence[int]) -> LabelledSequences:

@@ -6,20 +6,13 @@ decision boundary can therefore be drawn over the true one.
 
 import math
 from abc import ABC, abstractmethod
-from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
 
-from datasets.choices import DatasetName, Split
+from datasets.choices import Split
 from datasets.generated import seeded_generator
-
-
-class Points(NamedTuple):
-    """Points (N, 2) float32 and their classes (N,) float32, 0 or 1."""
-
-    points: Tensor
-    labels: Tensor
+from datasets.points import Points as Points
 
 
 class ToyDataset(ABC):
@@ -138,7 +131,7 @@ class Checkerboard(ToyDataset):
         return points.floor().sum(-1).remainder(2)
 
 
-KINDS: dict[DatasetName, type[ToyDataset]] = {
+KINDS: dict[str, type[ToyDataset]] = {
     "ring": Ring,
     "moons": Moons,
     "circles": Circles,
@@ -147,6 +140,6 @@ KINDS: dict[DatasetName, type[ToyDataset]] = {
 }
 
 
-def toy_dataset(name: DatasetName) -> ToyDataset:
-    """Return the toy data set of that name."""
+def toy_dataset(name: str) -> ToyDataset:
+    """Return the toy data set of that name, a `DatasetName`."""
     return KINDS[name]()

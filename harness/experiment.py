@@ -19,7 +19,9 @@ from matplotlib.figure import Figure
 from PIL.Image import Image
 from torch import Tensor, nn
 
+from harness import fingerprints
 from harness.config import C
+from harness.fingerprints import DataSet
 from harness.serving.served_model import ServedModel
 from harness.training.batches import Batches, GeneratedSamples, TensorBatches
 from harness.training.history import History
@@ -42,7 +44,7 @@ class Splits(Generic[S]):
     validation: S
     load_test: Callable[[], S]
     fingerprints: Mapping[str, str] = field(default_factory=dict)
-    """By split; those that are missing are computed by MLflow from the first values."""
+    """Of the content, by split; those that are missing are hashes of the split's values."""
     counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """Samples of each class by split, also of the test split, which is not read for it."""
     skipped: Sequence[tuple[str, str]] = ()
@@ -52,6 +54,16 @@ class Splits(Generic[S]):
     def test(self) -> S:
         """The test split, which is read once, after everything was chosen."""
         return self.load_test()
+
+    def fingerprint(self, split: str) -> str:
+        """Return the fingerprint of a split, which is read for it if none is given."""
+        return self.fingerprints.get(split) or fingerprints.of_split(getattr(self, split))
+
+    @functools.cached_property
+    def data_set(self) -> DataSet:
+        """Which data these are: by the validation split, and by all fingerprints that are given."""
+        known = {**self.fingerprints, "validation": self.fingerprint("validation")}
+        return DataSet(self.name, fingerprints.of_splits(known))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,7 +209,7 @@ class Experiment(ABC, Generic[C]):
         """Return the epochs after which the weights are kept in the history, for a figure."""
         return set()
 
-    def select_model(self, config: C, model: nn.Module, history: History) -> Any:
+    def select_model(self, config: C, data: Any, model: nn.Module, history: History) -> Any:
         """Return what is kept of the model that was trained; by default all of it."""
         return model
 

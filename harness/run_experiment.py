@@ -11,9 +11,10 @@ from harness import signals
 from harness.config import C
 from harness.evaluation import sample_std
 from harness.experiment import Experiment, Metrics, Trained
+from harness.summary import announce
 from harness.tracking.lifecycle import reopen, require_unused_run, track
 from harness.tracking.resume import resumed
-from harness.tracking.run import Run
+from harness.tracking.run import Run, require_same_data
 from harness.training.device import Hardware, seed_everything
 from harness.training.memory import load_data
 from harness.training.metrics import decimal, model_cost
@@ -42,12 +43,13 @@ def run_experiment(experiment: Experiment[C], config: C) -> TrackedRun:
         config = resumed(config)
     else:
         require_unused_run()
+    first = load_and_announce(experiment, config)
     if config.seeds == 1:
-        return train_and_evaluate(experiment, config)
-    hardware = Hardware.choose(config)
-    with signals.interruptible():
-        first = load_data(experiment, config, hardware)
-    with track(config, hardware.name) as run:
+        return train_and_evaluate(experiment, config, data=first)
+    if config.resume:
+        require_same_data(config.resume, first.data_set)
+    with track(config, Hardware.choose(config).name) as run:
+        run.log_data(first)
         children, results = run.children(), {}
         for seed in range(config.seed, config.seed + config.seeds):
             child = children.get(seed)
@@ -59,6 +61,15 @@ def run_experiment(experiment: Experiment[C], config: C) -> TrackedRun:
             done = train_and_evaluate(experiment, settings, parent_id=run.run_id, data=data)
             results[seed] = done.metrics
         return TrackedRun(run.run_id, _log_seeds(results, run))
+
+
+def load_and_announce(experiment: Experiment[C], config: C) -> Any:
+    """Return what `experiment.load_data(config)` does, after a summary of it is printed."""
+    hardware = Hardware.choose(config)
+    with signals.interruptible():
+        data = load_data(experiment, config, hardware)
+    announce(data)
+    return data
 
 
 def train_and_evaluate(
@@ -79,8 +90,10 @@ def train_and_evaluate(
     hardware = Hardware.choose(config)
     with signals.interruptible():
         data = load_data(experiment, config, hardware) if data is None else data
+    if config.resume:
+        require_same_data(config.resume, data.data_set)
     with track(config, hardware.name, parent_id=parent_id, name=name, tags=tags) as run:
-        run.log_skipped(data.skipped)
+        run.log_data(data)
         log_split(experiment, data, "train", run)
         log_split(experiment, data, "validation", run)
         trained = train(experiment, config, data=data, recorder=run)
@@ -128,6 +141,7 @@ def evaluate_artifact(
     """
     with signals.interruptible():
         data = experiment.load_data(config)
+    require_same_data(run_id, data.data_set)
     with reopen(run_id, config) as run:
         history, best = run.load_history(), experiment.restore_model(config, data, weights)
         seed_everything(config.seed)
@@ -142,7 +156,7 @@ def log_split(experiment: Experiment[Any], data: Any, split: str, run: Run) -> N
     if hasattr(part, "batches"):
         part = next(iter(part.batches(1)))
     arrays = experiment.example_arrays(part)
-    run.log_dataset(data.name, split, arrays, data.fingerprints.get(split))
+    run.log_dataset(data.name, split, arrays, data.fingerprint(split))
 
 
 def _log_seeds(results: dict[int, Metrics], run: Run) -> Metrics:

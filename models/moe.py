@@ -135,7 +135,12 @@ class Mixture(NamedTuple):
     chosen: Tensor
     """(*S, K, B) bool, whether the point is routed to the expert."""
     expert_logits: Tensor
-    """(*S, K, B), each expert's logit of class 1."""
+    """(*S, K, B), each expert's logit of class 1 of two; of C > 2 classes (*S, C, K, B)."""
+
+    @property
+    def is_multiclass(self) -> bool:
+        """Whether there are more than two classes."""
+        return self.expert_logits.dim() > self.gate_logits.dim()
 
     @property
     def gate(self) -> Tensor:
@@ -149,8 +154,11 @@ class Mixture(NamedTuple):
 
     @property
     def top1_logits(self) -> Tensor:
-        """Logits of the chosen expert with the largest gate probability, (*S, B)."""
-        return self.expert_logits.gather(-2, self.weights.argmax(-2, keepdim=True)).squeeze(-2)
+        """Logits of the chosen expert with the largest gate probability, (*S, B) or (*S, C, B)."""
+        best = self.weights.argmax(-2, keepdim=True)  # (*S, 1, B)
+        if self.is_multiclass:
+            best = best.unsqueeze(-3)
+        return torch.take_along_dim(self.expert_logits, best, -2).squeeze(-2)
 
     def log_likelihood(self, label: Tensor | float) -> Tensor:
         """Return log sum_k g_k p_k(label), (*S, B); the label, (B,) or a number, is 0 or 1.
@@ -161,15 +169,25 @@ class Mixture(NamedTuple):
         signed = (2 * label - 1) * self.expert_logits.where(self.chosen, 0)
         return torch.logsumexp(self.gate_logits.log_softmax(-2) + F.logsigmoid(signed), dim=-2)
 
+    def class_log_likelihoods(self) -> Tensor:
+        """Return log sum_k g_k p_k(c) of each of C > 2 classes c, (*S, C, B), likewise."""
+        logits = self.expert_logits.where(self.chosen.unsqueeze(-3), 0)
+        log_gate = self.gate_logits.log_softmax(-2).unsqueeze(-3)
+        return torch.logsumexp(log_gate + logits.log_softmax(-3), dim=-2)
+
     def combine(self, mixing: Mixing) -> Tensor:
-        """Logit of P(class 1), (*S, B).
+        """Logit of P(class 1), (*S, B); of C > 2 classes the logits of each, (*S, C, B).
 
         `logits`: sum_k g_k f_k. `probabilities`: of P = sum_k g_k sigma(f_k). The gate g is the
         softmax over all experts, and the f_k of those that are not chosen is 0 (Fedus et al. 2021,
         eq. 2): each weight thus grows where its expert is correct, even where only one is chosen.
+        Of C classes, f_k has C logits, and sigma is their softmax.
         """
         if mixing == "logits":
-            return (self.weights * self.expert_logits).sum(-2)
+            weights = self.weights.unsqueeze(-3) if self.is_multiclass else self.weights
+            return (weights * self.expert_logits).sum(-2)
+        if self.is_multiclass:
+            return self.class_log_likelihoods()
         return self.log_likelihood(1.0) - self.log_likelihood(0.0)
 
 
@@ -180,6 +198,7 @@ class MixtureOfExperts(nn.Module):
 
     Args:
         in_features, num_experts: D and K.
+        num_classes: 2, which have one logit, that of class 1; or C > 2, which have one each.
         mixing: what the gate averages, the experts' `logits` or their `probabilities`.
         temperature: T divides the gate's logits and multiplies the experts'. The set of
             functions that the model can represent stays the same; training starts from a soft
@@ -200,6 +219,7 @@ class MixtureOfExperts(nn.Module):
         in_features: int,
         num_experts: int,
         *,
+        num_classes: int,
         mixing: Mixing,
         gate_hidden: int,
         top_k: int,
@@ -212,19 +232,29 @@ class MixtureOfExperts(nn.Module):
         if num_experts < 1:
             raise ValueError(f"num_experts={num_experts} is below 1")
         self.mixing: Mixing = mixing
-        self.temperature = temperature
-        self.experts = StackedLinear(in_features, num_experts, stack)
+        self.temperature, self.num_classes, self.num_experts = temperature, num_classes, num_experts
+        num_logits = 1 if num_classes == 2 else num_classes
+        self.experts = StackedLinear(in_features, num_logits * num_experts, stack)
         gate_options = (gate_hidden, top_k, routing_noise, bias_update_rate, temperature, stack)
         self.gate = GatingNetwork(in_features, num_experts, *gate_options)
 
     def mix(self, x: Tensor) -> Mixture:
         """Evaluate gate and experts at points x, (B, D) float."""
         gate_logits, chosen = self.gate(x)
-        return Mixture(gate_logits, chosen, self.temperature * self.experts(x.mT))
+        logits = self.temperature * self.experts(x.mT)
+        if self.num_classes > 2:
+            logits = logits.unflatten(-2, (self.num_classes, -1))
+        return Mixture(gate_logits, chosen, logits)
+
+    def expert_weights(self) -> Tensor:
+        """Return the experts' weights, without S: (K, 1, D), or (K, C, D) of C > 2 classes."""
+        weights = self.temperature * self.experts.weight.detach()
+        return weights.view(-1, self.num_experts, weights.shape[-1]).transpose(0, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the logit of P(class 1), (*S, B), for points x, (B, D) float."""
-        return self.mix(x).combine(self.mixing)
+        """Return the logits for points x, (B, D) float: (*S, B), or (*S, B, C) of C > 2 classes."""
+        logits = self.mix(x).combine(self.mixing)
+        return logits.mT if self.num_classes > 2 else logits
 
 
 def select_from_stack(state: dict[str, Tensor], index: int) -> dict[str, Tensor]:
@@ -239,15 +269,30 @@ def competitive_loss(mixture: Mixture, labels: Tensor) -> Tensor:
     specialise. p_k is the Bernoulli likelihood of expert k, in place of the Gaussian of the paper.
     `labels` is (B,) float, 0 or 1.
 
-    With `mixing="probabilities"` this equals the binary cross-entropy of the mixture; with
-    `mixing="logits"` it does not.
+    With `mixing="probabilities"` this equals the cross-entropy of the mixture; with
+    `mixing="logits"` it does not. Of C > 2 classes, labels are (B,) int64.
     """
+    if mixture.is_multiclass:
+        return cross_entropy(mixture.class_log_likelihoods(), labels)
     return -mixture.log_likelihood(labels).mean(-1)
 
 
-def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean over the batch of -log P(label), (*S,), in nats; logits (*S, B), labels (B,)."""
-    return F.softplus(torch.where(labels > 0.5, -logits, logits)).mean(-1)
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean over the batch of -log P(label), (*S,), in nats.
+
+    Logits are (*S, B) with labels (B,) float, 0 or 1; or (*S, C, B) with labels (B,) int64.
+    """
+    if labels.is_floating_point():
+        return F.softplus(torch.where(labels > 0.5, -logits, logits)).mean(-1)
+    indices = labels.expand(*logits.shape[:-2], 1, -1)
+    return -logits.log_softmax(-2).gather(-2, indices).squeeze(-2).mean(-1)
+
+
+def class_probabilities(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the probability of each class, (B, C), from logits and labels as above, without S."""
+    if labels.is_floating_point():
+        return torch.stack([(-logits).sigmoid(), logits.sigmoid()], dim=1)
+    return logits.softmax(0).T
 
 
 def expert_load(mixture: Mixture, top_k: int) -> Tensor:

@@ -5,7 +5,13 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Le
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
+from pydantic import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    StringConstraints,
+    model_validator,
+)
 from pydantic.dataclasses import dataclass
 
 import experiments
@@ -20,6 +26,7 @@ from harness.config import (
 )
 from harness.errors import UserError
 
+ModelName = Annotated[str, StringConstraints(pattern=r"^(\w[\w .-]*)?$")]
 FINALS = OnlyIf("finalists=1 or more", lambda config: config.finalists > 0)
 
 
@@ -76,6 +83,11 @@ class StudyConfig(Configuration):
     """Best configurations to train again with new seeds (0: no finals, nothing is registered)."""
     final_seeds: Annotated[PositiveInt, FINALS] = 3
     """New seeds for each of them, from seed + 1 upwards."""
+
+    registered_model_name: Annotated[str, StringConstraints(pattern=r"^(\w[\w .-]*)?$"), FINALS] = (
+        ""
+    )
+    """Registered model that the winner becomes a version of (empty: that of the architecture)."""
 
     @model_validator(mode="after")
     def _final_seeds_are_seeds(self) -> "StudyConfig":

@@ -17,8 +17,9 @@ from harness.errors import UserError
 from harness.evaluation import sample_std
 from harness.execution.workers import Died, Done, Epoch, Failed, Message, Pool, Report, Worker
 from harness.experiment import AnyExperiment
+from harness.fingerprints import DataSet
 from harness.run_experiment import train_and_evaluate
-from harness.tracking.run import model_of
+from harness.tracking.run import data_set_of, model_of
 from harness.training.history import best_name
 from tuning.retries import MAX_RETRIES
 from tuning.runs import FINALIST, StudyRuns
@@ -31,8 +32,8 @@ class SeedResult(NamedTuple):
     model_id: str
     value: float
     """The metric on validation at the best epoch."""
-    data: str
-    """Fingerprint of the validation split."""
+    data: DataSet
+    """What it was trained and validated on."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,11 @@ class Finalist:
         return sample_std(self.values.values())
 
     @property
-    def data(self) -> str:
-        """Fingerprint of what it was evaluated on: the validation split of each seed."""
-        return " ".join(f"{seed}:{self.by_seed[seed].data}" for seed in sorted(self.by_seed))
+    def fingerprints(self) -> str:
+        """Fingerprints of what it was trained and validated on, by seed."""
+        return " ".join(
+            f"{seed}:{of.data.fingerprint}" for seed, of in sorted(self.by_seed.items())
+        )
 
     def best(self, maximise: bool) -> tuple[int, SeedResult]:
         """Return the seed with the best value, and its result."""
@@ -94,13 +97,8 @@ def read_result(run_id: str, metric: str) -> SeedResult:
     run, model_id = MlflowClient().get_run(run_id), model_of(run_id)
     if model_id is None:
         raise LookupError(f"run {run_id} is finished and has no model")
-    digests = {
-        data.dataset.digest
-        for data in run.inputs.dataset_inputs
-        if any(tag.value == "validation" for tag in data.tags)
-    }
     value = run.data.metrics[best_name(metric)]
-    return SeedResult(run_id, model_id, value, "+".join(sorted(digests)))
+    return SeedResult(run_id, model_id, value, data_set_of(run))
 
 
 @dataclass

@@ -6,9 +6,11 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 from optuna.trial import TrialState
 
+from harness import signals
 from harness.config import TrainingConfig
 from harness.errors import UserError
 from harness.execution.workers import Pool
+from harness.fingerprints import DataSet
 from tuning import figures
 from tuning.config import StudyConfig
 from tuning.finalists import Finalist, FinalistTraining, winner
@@ -46,7 +48,8 @@ def run_finals(
         "parent_id": runs.parent_id,
         "search": f"{len(counted(study.get_trials(deepcopy=False)))} trials, {config.sampler}",
     }
-    version = versions.register(best, origin, space.metric, maximise=space.maximise)
+    name, maximise = config.registered_model_name, space.maximise
+    version = versions.register(best, origin, space.metric, maximise=maximise, name=name)
     if "promoted" in version.tags:
         print(f"The winner is the same as before: version {version.version}.")
         return version, None
@@ -78,30 +81,54 @@ def compare_with_champion(
 ) -> Decision:
     """Compare the best finalist with the champion on the same validation data, by the same metric.
 
-    Where the champion was evaluated on other data or by another metric, its configuration is
-    trained again with the finalist's seeds. If even then the data are others, because the two
-    are made for different tasks, nothing is promoted.
+    A champion of another data set is not replaced. One that was evaluated with other seeds or by
+    another metric is trained again with the finalist's seeds, if its data are still the same then.
     """
     champion = versions.by_alias(version.name, versions.CHAMPION)
     if champion is None:
         return Decision(True, f"the first champion, with {promotion.score(version)}")
     if champion.version == version.version:  # its promotion was interrupted before it was recorded
         return Decision(True, f"champion, with {promotion.score(version)}")
+    number = champion.version
+    ours, theirs = data_of_both(best, champion, space)
+    other = f"not comparable: it was trained on {ours}, the champion, version {number}, on {theirs}"
+    if ours.differs(theirs):
+        by_hand = f"`python -m tuning.registry promote {version.name} --version {version.version}`"
+        apart = "registered_model_name=NAME keeps a champion of its own for these data"
+        return Decision(False, f"{other}; {apart}, {by_hand} replaces it")
+    unknown = "" if theirs.fingerprint else f"; the data of version {number} were not recorded"
     same = ("metric", "data_fingerprint")
     if all(champion.tags.get(tag) == version.tags[tag] for tag in same):
         reached = promotion.score(champion)
     else:
         try:
             config = versions.configuration(champion, space.experiment)
+            with signals.interruptible():
+                space.experiment.load_data(config)
         except (UserError, KeyError):
             return Decision(False, "not comparable: the champion cannot be trained any more")
-        name = f"champion, version {champion.version}, again"
+        name = f"champion, version {number}, again"
         again = training.train(pool, {name: config}, list(best.by_seed))
         if not again:
             return Decision(
                 False, "not comparable: the champion's training failed with these seeds"
             )
-        if again[0].data != best.data:
+        if again[0].fingerprints != best.fingerprints:
             return Decision(False, "not comparable: the champion was made for other data")
         reached = Score(again[0].mean, again[0].std, len(again[0].by_seed))
-    return promotion.decide(promotion.score(version), reached, maximise=space.maximise)
+    promoted, reason = promotion.decide(promotion.score(version), reached, maximise=space.maximise)
+    return Decision(promoted, reason + unknown)
+
+
+def data_of_both(best: Finalist, champion: ModelVersion, space: Space) -> tuple[DataSet, DataSet]:
+    """Return what the finalist and the champion were trained on, with the champion's seed.
+
+    Splits may depend on the seed: the finalist's are loaded, if it was not trained with that one.
+    """
+    theirs, (seed, *_) = versions.data_set(champion), best.by_seed
+    if theirs.fingerprint:
+        seed = versions.seed(champion)
+    if seed in best.by_seed:
+        return best.by_seed[seed].data, theirs
+    with signals.interruptible():
+        return space.experiment.load_data(best.config.replace(seed=seed)).data_set, theirs

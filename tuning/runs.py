@@ -3,6 +3,7 @@
 import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import mlflow
@@ -15,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from harness import signals
 from harness.config import TrainingConfig
+from harness.fingerprints import DataSet
 from harness.tracking.git import git_tags
 from harness.tracking.lifecycle import (
     detach_from_parent_run,
@@ -72,9 +74,15 @@ class StudyRuns:
         for batch in in_batches(metrics):
             self._client.log_batch(run_id, metrics=batch)
 
-    def close_trial(self, run_id: str, trial: FrozenTrial, metrics: Mapping[str, float]) -> None:
-        """End the run of a trial that has ended, with its final metrics and its state."""
-        tags = {"optuna.trial_state": trial.state.name}
+    def close_trial(
+        self,
+        run_id: str,
+        trial: FrozenTrial,
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """End the run of a trial that has ended, with its final metrics, its state and tags."""
+        tags = {"optuna.trial_state": trial.state.name, **tags}
         status, failure = STATUS[trial.state], trial.user_attrs.get("failure", "")
         if trial.state == TrialState.FAIL:
             # One whose heartbeat had stopped was failed by another process, without a reason.
@@ -122,7 +130,11 @@ def open_parent(
     It ends with its final status: see `harness.tracking.lifecycle.final_status`. The command is
     what resumes the study.
     """
-    tags = {"architecture": family, "entry_point": "tune"}
+    tags = {
+        "architecture": family,
+        "entry_point": "tune",
+        **DataSet(*study.user_attrs["data"]).tags,
+    }
     tags["optuna.study_name"] = study.study_name
     parent_id = study.user_attrs.get("parent_id")
     with final_status(delete_failed_starts=False):

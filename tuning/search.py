@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -29,6 +29,7 @@ from harness.execution.workers import (
     Worker,
 )
 from harness.experiment import AnyExperiment, Metrics
+from harness.fingerprints import DataSet
 from harness.training.history import best_name
 from harness.training.loop import Progress
 from harness.training.metrics import decimal
@@ -59,15 +60,24 @@ class Running:
     sent: float = field(default_factory=time.monotonic)
 
 
-def train_trial(experiment: AnyExperiment, config: TrainingConfig, report: Report) -> Metrics:
-    """Train one configuration in a worker; return the metrics of the best epoch, and the time."""
+class TrialResult(NamedTuple):
+    """What a trial has reached."""
+
+    metrics: Metrics
+    """Of the best epoch, and the time."""
+    data: DataSet
+
+
+def train_trial(experiment: AnyExperiment, config: TrainingConfig, report: Report) -> TrialResult:
+    """Train one configuration in a worker."""
     began = time.perf_counter()
 
     def tell(progress: Progress) -> None:
         report(progress.epoch, progress.history.rows[-1])
 
-    history = train(experiment, config, callbacks=(tell,)).history
-    return {**history.best_metrics(), "train_seconds": time.perf_counter() - began}
+    trained = train(experiment, config, callbacks=(tell,))
+    seconds = {"train_seconds": time.perf_counter() - began}
+    return TrialResult(trained.history.best_metrics() | seconds, trained.data.data_set)
 
 
 class Stopper:
@@ -190,7 +200,8 @@ class Search:
             if not self._frozen(running).state.is_finished():
                 metrics = self._tell(running, message)
         self._send(running)
-        self.runs.close_trial(running.run_id, self._frozen(running), metrics)
+        tags = message.result.data.tags if isinstance(message, Done) else {}
+        self.runs.close_trial(running.run_id, self._frozen(running), metrics, tags)
         del self._running[worker]
         if isinstance(message, Failed) and message.kind == "user":
             raise UserError(message.reason.removeprefix("UserError: "))
@@ -202,10 +213,10 @@ class Search:
         """Tell Optuna the result of a trial; return its final metrics."""
         number, metric = running.trial.number, self.space.metric
         match message:
-            case Done(dict(metrics)) if math.isfinite(metrics[best_name(metric)]):
+            case Done(TrialResult(metrics)) if math.isfinite(metrics[best_name(metric)]):
                 self.study.tell(number, metrics[best_name(metric)])
                 return metrics
-            case Done(dict(metrics)):
+            case Done(TrialResult(metrics)):
                 self._fail(running, f"{metric} is {metrics[best_name(metric)]}")
             case Pruned():
                 self.study.tell(number, state=TrialState.PRUNED)

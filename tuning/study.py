@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import mlflow
 import optuna
@@ -27,10 +27,14 @@ from harness import signals
 from harness.config import maximises, nearest
 from harness.errors import UserError
 from harness.execution.workers import Pool, threads_per_worker
+from harness.experiment import Splits
+from harness.fingerprints import DataSet
+from harness.run_experiment import load_and_announce
+from harness.summary import summary
 from harness.tracking.lifecycle import require_unused_run
 from harness.tracking.locations import redact_password
+from harness.tracking.run import SUMMARY
 from harness.training.device import Hardware
-from harness.training.memory import load_data
 from tuning import report, space_file, storage
 from tuning.config import StudyConfig
 from tuning.finals import run_finals
@@ -100,22 +104,28 @@ def tune(
     require_unused_run()
     space = prepare(config, space)
     torch.set_num_threads(threads_per_worker(config.workers, config.threads))
-    default = space.configuration({})
+    default = space.configuration({"seed": config.seed})
     hardware = Hardware.choose(default)
-    with signals.interruptible():  # what cannot be had is found before any run is opened
-        load_data(space.experiment, default, hardware)
+    # What cannot be had is found before any run is opened.
+    data = load_and_announce(space.experiment, default)
     opened = storage.open_storage(config.storage)
     try:
-        return _run_study(config, space, opened, hardware, stopper)
+        return _run_study(config, space, opened, hardware, stopper, data)
     finally:
         storage.close(opened)
 
 
 def _run_study(
-    config: StudyConfig, space: Space, opened: BaseStorage, hardware: Hardware, stopper: Stopper
+    config: StudyConfig,
+    space: Space,
+    opened: BaseStorage,
+    hardware: Hardware,
+    stopper: Stopper,
+    data: Splits[Any],
 ) -> StudyResult:
     """Search, draw, run the finals, register: in the study's parent run."""
     study = open_study(config, space, opened)
+    require_same_data(study, data.data_set)
     queue = TrialQueue(study, opened)
     pool = partial(
         Pool,
@@ -129,6 +139,7 @@ def _run_study(
             study.sampler = sampler(config, study, others=os.getpid())
         runs = StudyRuns(parent_id, study.study_name, hardware.name)
         MlflowClient().log_text(parent_id, space.as_text(), "space.json")
+        MlflowClient().log_text(parent_id, f"{summary(data)}\n", SUMMARY)
         queue.requeue_stale_trials(alone=is_ours)
         runs.close_orphans(study.get_trials(deepcopy=False))
         print(f"Study {study.study_name}; `mlflow ui` shows it as run {parent_id}.")
@@ -207,6 +218,15 @@ def _compare(study: optuna.Study, config: StudyConfig, space: Space) -> None:
         changed = f"{changed}, seed".removeprefix(", ")
     if config.resume and changed:
         raise UserError(f"study_name={name}: was started with another {changed}")
+
+
+def require_same_data(study: optuna.Study, data: DataSet) -> None:
+    """Record the data of a new study; raise a UserError if one was started on others."""
+    if (known := study.user_attrs.get("data")) is None:
+        study.set_user_attr("data", data)
+    elif data.differs(before := DataSet(*known)):
+        name = study.study_name
+        raise UserError(f"study_name={name}: was started on {before}, and the data are {data} now")
 
 
 def sampler(config: StudyConfig, study: optuna.Study, others: int = 0) -> BaseSampler:

@@ -21,6 +21,7 @@ from datasets.augmentation import to_float
 from harness.evaluation import Predictions
 from harness.figures import classification, style
 from harness.figures.classification import note
+from harness.figures.letters import short
 from harness.training.batches import TensorBatches
 from models.cnn import ImageClassifier
 from models.inspection import convolutional
@@ -64,7 +65,7 @@ def augmented_batch(photos: np.ndarray, targets: np.ndarray, classes: Sequence[s
     """
     captions = []
     for target in targets:
-        parts = [(p, name) for p, name in zip(target, classes, strict=True) if p >= 0.005]
+        parts = [(p, short(name)) for p, name in zip(target, classes, strict=True) if p >= 0.005]
         mixture = " +\n".join(f"{p:.2f} {name}" for p, name in parts)
         captions.append(parts[0][1] if len(parts) == 1 else mixture)
     return photographs(photos, captions, "Training photographs after augmentation, with targets")
@@ -72,7 +73,7 @@ def augmented_batch(photos: np.ndarray, targets: np.ndarray, classes: Sequence[s
 
 def captions_of(predictions: Predictions) -> list[str]:
     """Return a caption of two lines for each photograph: "cats, predicted / dogs 0.98"."""
-    labels, classes = predictions.labels, predictions.classes
+    labels, classes = predictions.labels, [short(name) for name in predictions.classes]
     triples = zip(labels, predictions.predicted, predictions.confidence, strict=True)
     return [
         f"{classes[label]}, predicted\n{classes[predicted]} {_probability(confidence)}"
@@ -179,7 +180,7 @@ def gradcam(photos: np.ndarray, predictions: Predictions, heatmaps: np.ndarray) 
         _draw_photo(first, photo, captions[index], framed=not correct[index], size=size)
         for place, label in zip(rest, pairs[index], strict=True):
             overlay = overlaid(photo, heatmaps[index, label])
-            _draw_photo(place, overlay, f"for {predictions.classes[label]}", size=size)
+            _draw_photo(place, overlay, f"for {short(predictions.classes[label])}", size=size)
     for place in triples[count:].flat:
         place.set_axis_off()
     figure.suptitle("Class activation maps (Grad-CAM; framed: misclassified)", fontsize=12)
@@ -194,7 +195,7 @@ def explained(
     figure, axes = style.canvas(1, 1 + min(3, len(classes)), width=WIDTH, height=3.9)
     _draw_photo(axes[0, 0], photo, "input")
     for place, label in zip(axes[0, 1:], np.argsort(-probabilities, kind="stable"), strict=False):
-        caption = f"for {classes[label]}, probability {_probability(probabilities[label])}"
+        caption = f"for {short(classes[label])}, probability {_probability(probabilities[label])}"
         _draw_photo(place, overlaid(photo, heatmaps[label]), caption)
     figure.suptitle("Class activation maps (Grad-CAM)", fontsize=12)
     _draw_heat_scale(figure, axes)

@@ -1,8 +1,9 @@
-"""Photographs in, cats or dogs out, with the class activation maps of both.
+"""Photographs in, classes out, with class activation maps.
 
 An input is a photograph, in any format that PIL reads, or a folder, of which every file is taken.
 """
 
+import io
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,14 +11,15 @@ from typing import Annotated
 
 import numpy as np
 import torch
+from PIL import Image
 from pydantic.dataclasses import dataclass
 
-from datasets import images
 from datasets.augmentation import to_float
-from datasets.images import UnreadableImage
+from datasets.pixels import read_pixels
 from experiments.cnn import figures
 from experiments.cnn.config import CNNConfig
 from experiments.cnn.lesson import EXPERIMENT
+from experiments.cnn.serving import ServedClassifier
 from harness.config import STRICT, only_if
 from harness.errors import UserError
 from harness.experiment import ModelExport, Trained
@@ -25,14 +27,10 @@ from harness.inference.inference import (
     Inference,
     PredictRequest,
     Row,
-    predict_in_batches,
+    predict_rows,
 )
 from harness.tracking.models import LoadedModel
 from models.inspection.convolutional import class_activation_maps
-
-BATCH_SIZE = 64  # photographs that are classified together
-Photograph = tuple[str, np.ndarray]
-"""Its file, and its pixels, (S, S, 3) uint8."""
 
 
 def export(config: CNNConfig, trained: Trained) -> ModelExport:
@@ -43,9 +41,18 @@ def export(config: CNNConfig, trained: Trained) -> ModelExport:
         module=trained.model,
         example_input=example_input,
         input_range=(0, 1),
-        max_numbers=2 * BATCH_SIZE * example_input[0].size,
+        max_numbers=ServedClassifier.max_rows * example_input[0].size,
         metadata=metadata,
+        served_class=ServedClassifier,
+        raw_example=[{"image": as_png(image)} for image in trained.data.validation.images[:2]],
     )
+
+
+def as_png(image: torch.Tensor) -> bytes:
+    """Return the content of a file with an image, (3, S, S) uint8."""
+    file = io.BytesIO()
+    Image.fromarray(image.permute(1, 2, 0).numpy()).save(file, "PNG")
+    return file.getvalue()
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -61,31 +68,22 @@ class PhotographRequest(PredictRequest):
 def predict(request: PhotographRequest, model: LoadedModel) -> Iterator[Row]:
     """Yield class and probability of each photograph, or the reason why there are none."""
     explainer = Explainer(model, Path(request.explain_dir)) if request.explain else None
-
-    def classify(photos: Sequence[Photograph]) -> Iterator[Row]:
-        outputs = model(to_batch([photo for _, photo in photos])).softmax(-1).numpy()  # (N, K)
-        for (file, photo), probabilities in zip(photos, outputs, strict=True):
-            label = int(probabilities.argmax())
-            row = {"class": model.metadata["classes"][label]}
-            row["probability"] = float(probabilities[label])
+    for row in predict_rows(photographs(request.inputs), model.served):
+        if "error" not in row:
+            probabilities = np.array(list(row.pop("probabilities").values()))
             if explainer is not None:
-                row["explanation"] = explainer.draw(file, photo, probabilities)
-            yield row
-
-    photos = decode(request.inputs, model.metadata["image_size"])
-    return predict_in_batches(photos, classify, BATCH_SIZE)
+                row["explanation"] = explainer.draw(row["input"], probabilities)
+        yield row
 
 
-def decode(inputs: Sequence[str], size: int) -> Iterator[tuple[Row, Photograph | UserError]]:
-    """Yield each photograph, (size, size, 3) uint8, with its file, or why there is none."""
-    files = [pair for text in inputs for pair in files_of(text)]
-    photos = images.read_all(Path(), [file for file, problem in files if not problem], size)
-    for file, problem in files:
-        photo = UnreadableImage(problem) if problem else next(photos)
-        if isinstance(photo, UnreadableImage):
-            yield {"input": file}, UserError(str(photo))
-        else:
-            yield {"input": file}, (file, photo)
+def photographs(inputs: Sequence[str]) -> Iterator[tuple[Row, Row | UserError]]:
+    """Yield the content of each photograph with its file, or why there is none."""
+    for file, problem in (pair for text in inputs for pair in files_of(text)):
+        try:
+            content = UserError(problem) if problem else {"image": Path(file).read_bytes()}
+        except OSError as error:
+            content = UserError(str(error.strerror))
+        yield {"input": file}, content
 
 
 def files_of(text: str) -> Iterator[tuple[str, str]]:
@@ -116,16 +114,12 @@ def why_unusable(file: Path) -> str:
     return ""
 
 
-def to_batch(photos: Sequence[np.ndarray]) -> torch.Tensor:
-    """Return photographs (S, S, 3) uint8 as a batch, (N, 3, S, S) float32 in [0, 1]."""
-    return to_float(torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2))
-
-
 class Explainer:
     """Draws class activation maps, with the network as it was before it was exported."""
 
     def __init__(self, model: LoadedModel, folder: Path):
         self.classes, self.folder = model.metadata["classes"], folder
+        self.image_size = model.metadata["image_size"]
         config = CNNConfig(**model.metadata["configuration"])
         self.network = EXPERIMENT.network(config, len(self.classes)).eval()
         self.network.load_state_dict(model.weights)
@@ -136,7 +130,7 @@ class Explainer:
         except OSError as error:
             raise UserError(f"explain_dir={folder}: {error.strerror}") from None
 
-    def draw(self, file: str, photo: np.ndarray, probabilities: np.ndarray) -> str:
+    def draw(self, file: str, probabilities: np.ndarray) -> str:
         """Draw one photograph; return the path of the figure, which no other of them has."""
         network, stem, number = self.network, Path(file).stem, 1
         path = self.folder / f"{stem}.png"
@@ -144,7 +138,9 @@ class Explainer:
             number += 1
             path = self.folder / f"{stem}-{number}.png"
         self.used.add(path)
-        image, last_stage = to_batch([photo]), network.stages[-1]
+        photo = read_pixels(Path(file).read_bytes(), self.image_size)
+        image = to_float(torch.from_numpy(photo).permute(2, 0, 1).unsqueeze(0))
+        last_stage = network.stages[-1]
         maps = class_activation_maps(network, image, last_stage, len(self.classes))[0].numpy()
         figures.explained(photo, maps, probabilities, self.classes).savefig(path)
         return str(path)

@@ -11,10 +11,14 @@ from mlflow.entities import Run
 from experiments.compare.config import CompareConfig
 from experiments.compare.groups import Groups, Member, differing, failures
 from harness.evaluation import pooled_standard_error
+from harness.fingerprints import DataSet
+from harness.tracking.run import data_set_of
 from harness.training.metrics import decimal
 
 EXPECTED_DIFFERENCES = {"seed", "seeds", "resume", "device", "checkpoint_seconds"}
 """Parameters in which runs of one recipe may differ."""
+MAX_LISTED = 4
+"""Data sets that are named; more are counted."""
 
 Row = Mapping[str, Any]
 """A group's values, by the names of their columns; None stands for what is not known."""
@@ -32,7 +36,33 @@ def row_of(name: str, members: Sequence[Member]) -> Row:
         "test accuracy": _mean(member.test_accuracy for member in members),
         "seconds of training": _mean(member.training_seconds for member in members),
         "parameters": _mean(member.num_parameters for member in members),
+        "data": _joined(data_sets(members)),
     }
+
+
+def data_sets(members: Iterable[Member]) -> list[str]:
+    """Return the data sets of runs, by name.
+
+    Those of one name have their fingerprints, too, if two runs with one seed have different ones:
+    with another seed, samples are generated anew, or another part of them is for validation.
+    """
+    by_seed: dict[tuple[str, str], set[str]] = {}
+    for member in members:
+        name, fingerprint = data_set_of(member.run)
+        known = by_seed.setdefault((name, member.run.data.tags.get("seed", "")), set())
+        known |= {fingerprint} - {""}  # of earlier runs it is not known
+    contents: dict[str, set[str]] = {}
+    for (name, _), fingerprints in by_seed.items():
+        contents[name] = max(contents.get(name, set()), fingerprints, key=len)
+    return sorted(
+        str(DataSet(name, each))
+        for name, fingerprints in contents.items()
+        for each in (fingerprints if len(fingerprints) > 1 else [""])
+    )
+
+
+def _joined(words: Sequence[str]) -> str:
+    return ", ".join(words) if len(words) <= MAX_LISTED else f"{len(words)} data sets"
 
 
 def num_repeated(members: Sequence[Member]) -> int:
@@ -112,15 +142,7 @@ def caveats(config: CompareConfig, runs: Sequence[Run], groups: Groups, drawn: i
         ranking += "; the test accuracy stands beside it and was not used for ranking."
     lines = [ranking]
     members = [member.run for each in groups.values() for member in each]
-    others = [n for n in differing(members) if n not in {config.group_by, *EXPECTED_DIFFERENCES}]
-    if len({run.data.tags.get("architecture") for run in members}) > 1:
-        lines.append(
-            "Each architecture has a task of its own: accuracies tell how far each has got, not "
-            "which is the better one."
-        )
-    elif others:
-        more = f" and {len(others) - 10} more" if len(others) > 10 else ""
-        lines.append(f"The runs also differ in {', '.join(others[:10])}{more}.")
+    lines += _mixed_data(groups) + _differences(config, groups)
     if failed := failures(config, groups):
         names = ", ".join(f"{name or '(empty)'} {count}" for name, count in failed.items())
         lines.append(f"Runs that failed are not in the means: {names}.")
@@ -135,4 +157,32 @@ def caveats(config: CompareConfig, runs: Sequence[Run], groups: Groups, drawn: i
         lines.append(f"Figures show the first {drawn} of {len(groups)} groups.")
     if left_out := len(runs) - len(members):
         lines.append(f"{left_out} more have no {config.group_by}, and are left out.")
+    return lines
+
+
+def _mixed_data(groups: Groups) -> list[str]:
+    """Name the groups whose mean is over runs on different data."""
+    mixed = {name: data_sets(members) for name, members in groups.items()}
+    return [
+        f"The mean of {name or '(empty)'} is over runs on different data: {_joined(data)}."
+        for name, data in mixed.items()
+        if len(data) > 1
+    ]
+
+
+def _differences(config: CompareConfig, groups: Groups) -> list[str]:
+    """Say in which other ways the runs of all groups differ."""
+    members = [member for each in groups.values() for member in each]
+    if len({member.run.data.tags.get("architecture") for member in members}) > 1:
+        return [
+            "Each architecture has a task of its own: accuracies tell how far each has got, not "
+            "which is the better one."
+        ]
+    lines = []
+    if len(data := data_sets(members)) > 1:
+        lines.append(f"The runs are on different data: {_joined(data)}.")
+    names = differing([member.run for member in members])
+    if others := [n for n in names if n not in {config.group_by, *EXPECTED_DIFFERENCES}]:
+        more = f" and {len(others) - 10} more" if len(others) > 10 else ""
+        lines.append(f"The runs also differ in {', '.join(others[:10])}{more}.")
     return lines

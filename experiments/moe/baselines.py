@@ -1,16 +1,18 @@
 """What a mixture is compared with: a line, and an MLP, trained with the same recipe."""
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from experiments.moe.config import MoEConfig
+from experiments.moe.data import PointSplits
 from experiments.moe.restarts import StackedExperiment, accuracy
 from harness.experiment import Trained
 from harness.training.metrics import StepOutput
 from harness.training.train import train
-from models.moe import MLP, binary_cross_entropy
+from models.moe import MLP, cross_entropy
 
 
 class Baseline(StackedExperiment):
@@ -24,15 +26,18 @@ class Baseline(StackedExperiment):
         units = self.hidden_units
         return f"MLP, {units} hidden units" if units else "logistic regression"
 
-    def build_stack(self, config: MoEConfig, stack: tuple[int, ...]) -> nn.Module:
+    def build_stack(
+        self, config: MoEConfig, data: PointSplits, stack: tuple[int, ...]
+    ) -> nn.Module:
         """Return an MLP or a stack; logistic regression has one optimum, and needs no restarts."""
-        return MLP(2, self.hidden_units, 1, stack if self.hidden_units else stack and (1,))
+        copies = stack if self.hidden_units else stack and (1,)
+        return MLP(len(data.features), self.hidden_units, data.num_logits, copies)
 
     def loss(self, config: MoEConfig, model: Any, batch: tuple[Tensor, Tensor]) -> StepOutput:
         """Return cross-entropy and accuracy, (R,) each."""
         points, labels = batch
-        logits = model(points).squeeze(-2)  # (R, B)
-        loss = binary_cross_entropy(logits, labels)
+        logits = class_logits(model(points))  # (R, B), or (R, C, B)
+        loss = cross_entropy(logits, labels)
         metrics = {"loss": loss, "accuracy": accuracy(logits, labels)}
         return StepOutput(loss.sum(), metrics, len(labels))
 
@@ -47,4 +52,15 @@ def train_baseline(hidden_units: int, config: MoEConfig, trained: Trained) -> fl
     model = train(Baseline(hidden_units), config, data=trained.data).model
     points, labels = trained.data.test
     with torch.inference_mode():
-        return accuracy(model(points).squeeze(-2), labels).item()
+        return accuracy(class_logits(model(points)), labels).item()
+
+
+def class_logits(outputs: Tensor) -> Tensor:
+    """Return the outputs of an MLP as a mixture's logits: of two classes without their axis."""
+    return outputs.squeeze(-2) if outputs.shape[-2] == 1 else outputs
+
+
+def same_size(num_parameters: int, data: PointSplits) -> int:
+    """Return the hidden units of an MLP with so many weights, or a few more."""
+    per_unit = len(data.features) + 1 + data.num_logits
+    return math.ceil((num_parameters - data.num_logits) / per_unit)

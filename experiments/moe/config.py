@@ -1,32 +1,71 @@
 """What the mixture of experts can be told."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 from pydantic.dataclasses import dataclass
 
-from datasets.choices import DatasetName
-from harness.config import STRICT, Configuration, GeneratedDataConfig, OnlyIf, TrainingConfig
+from datasets.choices import DatasetName, TableName
+from harness.config import (
+    STRICT,
+    Configuration,
+    GeneratedDataConfig,
+    OnlyIf,
+    TrainingConfig,
+    nearest,
+)
 from models.choices import Mixing
 
 SPARSE = OnlyIf(
     "a top_k from 1 to num_experts - 1", lambda config: 0 < config.top_k < config.num_experts
 )
 
+GENERATED = OnlyIf(
+    f"data={', '.join(get_args(DatasetName))}", lambda config: config.data in get_args(DatasetName)
+)
+FILE = OnlyIf(
+    "data=PATH, a CSV file",
+    lambda config: config.data not in (*get_args(DatasetName), *get_args(TableName)),
+)
 SEVERAL = OnlyIf("num_experts=2 or more", lambda config: config.num_experts > 1)
 LOGITS = OnlyIf("mixing=logits", lambda config: config.mixing == "logits")
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class PlaneDataConfig(GeneratedDataConfig):
+class PointsConfig(GeneratedDataConfig):
     """Which points are classified."""
 
-    data: DatasetName = "ring"
-    """Data set of points in the plane, whose classes are known regions."""
-    num_train: PositiveInt = 20_000
-    num_validation: PositiveInt = 5_000
-    num_test: PositiveInt = 100_000
+    data: str = "ring"
+    """Points in the plane: ring, moons, circles, spirals or checkerboard, whose classes are known
+    regions. A real table: iris, wine, breast_cancer, digits, or the path of a CSV file."""
+    label_column: Annotated[str, FILE] = ""
+    """Column of a CSV file with the labels: its name, or its number from 1 (empty: the last)."""
+    num_train: Annotated[PositiveInt, GENERATED] = 20_000
+    num_validation: Annotated[PositiveInt, GENERATED] = 5_000
+    num_test: Annotated[PositiveInt, GENERATED] = 100_000
+
+    @field_validator("data")
+    @classmethod
+    def _is_a_name_or_a_file(cls, data: str) -> str:
+        names = (*get_args(DatasetName), *get_args(TableName))
+        if data not in names and not Path(data).suffix:
+            hint = nearest(data, names)
+            raise ValueError(f"allowed are {', '.join(names)}, and the path of a CSV file{hint}")
+        return data
+
+    @property
+    def is_generated(self) -> bool:
+        """Whether points are generated, in the plane."""
+        return self.data in get_args(DatasetName)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -52,13 +91,17 @@ class MixtureConfig(Configuration):
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class MoEConfig(PlaneDataConfig, MixtureConfig, TrainingConfig):
-    """Train a mixture of linear experts on points in the plane."""
+class MoEConfig(PointsConfig, MixtureConfig, TrainingConfig):
+    """Train a mixture of linear experts on points in the plane, or on rows of a table."""
 
     family: ClassVar[str] = "moe"
     entry_point: ClassVar[str] = "moe"
     group: ClassVar[str] = "training"
-    examples: ClassVar[tuple[str, ...]] = ("", "--num-experts 3 --mixing logits")
+    examples: ClassVar[tuple[str, ...]] = (
+        "",
+        "--data flowers.csv --label-column species --num-epochs 200 --batch-size 32",
+        "--num-experts 3 --mixing logits",
+    )
     tiny: ClassVar[Mapping[str, Any]] = {
         "num_epochs": 2,
         "num_train": 200,

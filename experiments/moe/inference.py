@@ -16,24 +16,26 @@ from harness.experiment import ModelExport, Trained
 from harness.inference.files import abridged, attempt, parse_lines
 from harness.inference.inference import Inference, PredictRequest, Row, predict_rows
 from harness.tracking.models import LoadedModel
+from models.standardised import StandardisedInput
 
 
 def export(config: MoEConfig, trained: Trained) -> ModelExport:
-    """Return the mixture: points (B, 2) to logits of class 1, (B,)."""
-    example_input = np.array([[-3, 0], [3, 0]], dtype=np.float32)
+    """Return the mixture: features (B, D) to logits of class 1, (B,), or of C classes, (B, C)."""
+    data = trained.data
+    example_input = (data.validation.points[:2] * data.std + data.mean).numpy()
     greatest = float(np.finfo(np.float32).max)
-    features = ["x", "y"]
     return ModelExport(
-        module=trained.model,
+        module=StandardisedInput(trained.model, data.mean, data.std),
+        weights_prefix="model.",
         example_input=example_input,
         input_range=(-greatest, greatest),
         metadata={
-            "features": features,
-            "classes": ["0", "1"],
-            "network": EXPERIMENT.network_arguments(config),
+            "features": data.features,
+            "classes": data.classes,
+            "network": EXPERIMENT.network_arguments(config, data),
         },
         served_class=ServedMixture,
-        raw_example=[dict(zip(features, row, strict=True)) for row in example_input.tolist()],
+        raw_example=[dict(zip(data.features, row, strict=True)) for row in example_input.tolist()],
     )
 
 

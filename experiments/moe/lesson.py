@@ -16,7 +16,6 @@ mixtures that is trained, () for the one that is kept.
 """
 
 import dataclasses
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,12 +23,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datasets.toy_datasets import Points, toy_dataset
-from experiments.moe import figures
-from experiments.moe.baselines import train_baseline
+from datasets.points import Points
+from datasets.toy_datasets import toy_dataset
+from experiments.moe import figures, table_figures
+from experiments.moe.baselines import same_size, train_baseline
 from experiments.moe.config import MoEConfig
+from experiments.moe.data import PointSplits, generated_points, table_points
 from experiments.moe.restarts import StackedExperiment, accuracy, best_restart
-from harness.experiment import Animation, Evaluation, NamedFigure, Splits, Trained
+from harness.evaluation import ClassifierEvaluation, Predictions
+from harness.experiment import Animation, NamedFigure, Trained
+from harness.figures import classification
 from harness.training.metrics import StepOutput, scalars
 from models import moe
 from models.moe import Mixture, MixtureOfExperts
@@ -46,7 +49,7 @@ def routing_metrics(mixture: Mixture, top_k: int) -> dict[str, Tensor]:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MixtureEvaluation(Evaluation):
+class MixtureEvaluation(ClassifierEvaluation):
     """Metrics on the test split, and the outputs of gate and experts there."""
 
     mixture: Mixture
@@ -63,36 +66,36 @@ class MixtureOfLinearExperts(StackedExperiment):
 
     compiled_method = "mix"  # what `loss` calls of the model
 
-    # 1 Data: independent draws for each split, of points whose classes are known exactly.
+    # 1 Data: independent draws for each split, of points whose classes are known exactly; or the
+    # rows of a table, whose features are standardised (datasets/tables.py).
 
-    def load_data(self, config: MoEConfig) -> Splits[Points]:
-        """Generate points (N, 2) and labels (N,) for each split."""
-        dataset = toy_dataset(config.data)
-        return Splits(
-            name=config.data,
-            train=dataset.generate(config.num_train, config.seed, "train"),
-            validation=dataset.generate(config.num_validation, config.seed, "validation"),
-            load_test=lambda: dataset.generate(config.num_test, config.seed, "test"),
-        )
+    def load_data(self, config: MoEConfig) -> PointSplits:
+        """Return points (N, D) and labels (N,) for each split."""
+        return generated_points(config) if config.is_generated else table_points(config)
 
     def data_bytes(self, config: MoEConfig) -> int:
-        """Return the size of all points and labels, three float32 each."""
+        """Return the size of generated points and labels, three float32 each."""
+        if not config.is_generated:
+            return 0
         return 12 * (config.num_train + config.num_validation + config.num_test)
 
     # 2 Model: a stack of mixtures that share no weight, one for each restart.
 
-    def build_stack(self, config: MoEConfig, stack: tuple[int, ...]) -> MixtureOfExperts:
+    def build_stack(
+        self, config: MoEConfig, data: PointSplits, stack: tuple[int, ...]
+    ) -> MixtureOfExperts:
         """Return R mixtures, with `stack=(R,)`; the one that is kept has `stack=()`.
 
         The gate may have a hidden layer, and route each point to its top k experts only, with noise
         or a bias that balances their load (models/moe.py).
         """
-        return MixtureOfExperts(**self.network_arguments(config), stack=stack)
+        return MixtureOfExperts(**self.network_arguments(config, data), stack=stack)
 
-    def network_arguments(self, config: MoEConfig) -> dict[str, Any]:
+    def network_arguments(self, config: MoEConfig, data: PointSplits) -> dict[str, Any]:
         """Return the arguments of `MixtureOfExperts`, which are stored with the model."""
         return {
-            "in_features": 2,
+            "in_features": len(data.features),
+            "num_classes": len(data.classes),
             "num_experts": config.num_experts,
             "mixing": config.mixing,
             "gate_hidden": config.gate_hidden,
@@ -105,14 +108,14 @@ class MixtureOfLinearExperts(StackedExperiment):
     # 3 Training: every restart has its own loss, gradient and metrics.
 
     def loss(self, config: MoEConfig, model: Any, batch: tuple[Tensor, Tensor]) -> StepOutput:
-        """Return the loss of a batch: points (B, 2), labels (B,). Metrics are (R,)."""
+        """Return the loss of a batch: points (B, D), labels (B,). Metrics are (R,)."""
         points, labels = batch
         mixture = model.mix(points)
-        logits = mixture.combine(config.mixing)  # (R, B)
+        logits = mixture.combine(config.mixing)  # (R, B), or (R, C, B) of C > 2 classes
         if config.loss == "competitive":
             loss = moe.competitive_loss(mixture, labels)  # experts compete for each point
         else:
-            loss = moe.binary_cross_entropy(logits, labels)
+            loss = moe.cross_entropy(logits, labels)
         metrics = {"loss": loss, "accuracy": accuracy(logits, labels)}
         if not model.training:
             metrics["hard_routing_accuracy"] = accuracy(mixture.top1_logits, labels)
@@ -136,29 +139,38 @@ class MixtureOfLinearExperts(StackedExperiment):
 
     def evaluate(self, config: MoEConfig, trained: Trained, test: Points) -> MixtureEvaluation:
         """Evaluate mixture and baselines."""
-        points, labels = test
+        data, (points, labels) = trained.data, test
         with torch.inference_mode():
             mixture = trained.model.mix(points)
             logits = mixture.combine(config.mixing)
         routing = scalars(routing_metrics(mixture, config.top_k))
         num_parameters = sum(p.numel() for p in trained.model.parameters())
-        hidden_units = math.ceil((num_parameters - 1) / 4)  # 2 + 1 + 1 weights a unit, 1 bias
+        hidden_units = same_size(num_parameters, data)
+        probabilities = moe.class_probabilities(logits, labels).numpy()
+        predictions = Predictions(labels.numpy().astype(int), probabilities, data.classes)
         metrics = {
+            **predictions.metrics(),
             "test/accuracy": accuracy(logits, labels).item(),
-            "test/loss": moe.binary_cross_entropy(logits, labels).item(),
+            "test/loss": moe.cross_entropy(logits, labels).item(),
             "test/hard_routing_accuracy": accuracy(mixture.top1_logits, labels).item(),
             **{f"test/{name}": value for name, value in routing.items()},
             "test/logistic_regression_accuracy": train_baseline(0, config, trained),
             "test/perceptron_accuracy": train_baseline(hidden_units, config, trained),
         }
         headline = (
-            f"{config.num_experts} experts on {config.data}, mixing {config.mixing}: "
+            f"{config.num_experts} experts on {data.name}, mixing {config.mixing}: "
             f"test accuracy {metrics['test/accuracy']:.4f}, "
             f"with hard (top-1) routing {metrics['test/hard_routing_accuracy']:.4f}; "
             f"logistic regression {metrics['test/logistic_regression_accuracy']:.4f}, "
             f"MLP with {hidden_units} hidden units {metrics['test/perceptron_accuracy']:.4f}."
         )
-        return MixtureEvaluation(metrics=metrics, headline=headline, mixture=mixture)
+        return MixtureEvaluation(
+            metrics=metrics,
+            headline=headline,
+            tables={"accuracy_by_class": predictions.by_class()},
+            predictions=predictions,
+            mixture=mixture,
+        )
 
     # 5 Figures: the surface, what each expert and the gate do, how training went.
 
@@ -166,6 +178,9 @@ class MixtureOfLinearExperts(StackedExperiment):
         self, config: MoEConfig, trained: Trained, evaluation: MixtureEvaluation
     ) -> Iterator[NamedFigure]:
         """Draw the mixture over the plane."""
+        if not config.is_generated:
+            yield from self.table_figures(trained, evaluation)
+            return
         points, labels = (tensor.numpy() for tensor in trained.data.test)
         plane = figures.Plane.around(points)
         truth = toy_dataset(config.data).label(torch.from_numpy(plane.finer().points)).numpy()
@@ -189,6 +204,38 @@ class MixtureOfLinearExperts(StackedExperiment):
             surfaces = self.surfaces(config, trained, scene.plane.coarser().points)
             yield "learning", Animation(figures.learning(scene, surfaces), milliseconds=120)
 
+    def table_figures(
+        self, trained: Trained, evaluation: MixtureEvaluation
+    ) -> Iterator[NamedFigure]:
+        """Draw the mixture over a plane through the rows of a table, and its weights."""
+        data, predictions = trained.data, evaluation.predictions
+        points, labels = data.test.points.numpy(), predictions.labels
+        view = table_figures.View.of(data.train.points.numpy(), data.features)
+        with torch.inference_mode():
+            mixture = trained.model.mix(torch.from_numpy(view.points))
+        logits = mixture.combine(trained.config.mixing)
+        predicted = moe.class_probabilities(logits, data.test.labels).argmax(1).numpy()
+        gate, test_gate = mixture.weights.T.numpy(), evaluation.mixture.weights.T.numpy()
+        yield (
+            "decision_surface",
+            table_figures.predicted_regions(view, predicted, points, predictions),
+        )
+        experts = table_figures.expert_regions(view, gate, points, labels, data.classes)
+        yield "experts", experts
+        yield "gate", table_figures.gate_probabilities(view, gate)
+        yield (
+            "expert_weights",
+            table_figures.expert_weights(
+                trained.model.expert_weights().numpy(), data.features, data.classes
+            ),
+        )
+        yield (
+            "expert_usage_by_class",
+            table_figures.expert_usage_by_class(test_gate, labels, data.classes),
+        )
+        yield "confusion", classification.confusion(predictions.confusion, data.classes)
+        yield "curves", figures.training_curves(trained.history, best_restart(trained.history))
+
     @torch.inference_mode()
     def surfaces(
         self, config: MoEConfig, trained: Trained, points: np.ndarray
@@ -199,7 +246,7 @@ class MixtureOfLinearExperts(StackedExperiment):
         for epoch, stack in history.snapshots.items():
             if epoch < history.best_epoch:
                 weights = moe.select_from_stack(stack, best_restart(history))
-                surfaces[epoch] = self.restore_model(config, None, weights)(inputs)
+                surfaces[epoch] = self.restore_model(config, trained.data, weights)(inputs)
         surfaces[history.best_epoch] = trained.model(inputs)
         return {epoch: logits.sigmoid().numpy() for epoch, logits in surfaces.items()}
 

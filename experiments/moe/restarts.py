@@ -28,22 +28,27 @@ def best_restart(history: History) -> int:
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the fraction of points that are classified correctly, (*S,); logits are (*S, B)."""
-    return fraction((logits > 0) == (labels > 0.5))
+    """Return the fraction of points that are classified correctly, (*S,).
+
+    Logits are (*S, B) with labels (B,) float, or (*S, C, B) with labels int64.
+    """
+    if labels.is_floating_point():
+        return fraction((logits > 0) == (labels > 0.5))
+    return fraction(logits.argmax(-2) == labels)
 
 
 class StackedExperiment(Experiment[MoEConfig]):
-    """Points in the plane, classified by the best of many restarts of one recipe."""
+    """Points, classified by the best of many restarts of one recipe."""
 
     config_class = MoEConfig
 
     @abstractmethod
-    def build_stack(self, config: MoEConfig, stack: tuple[int, ...]) -> nn.Module:
+    def build_stack(self, config: MoEConfig, data: Any, stack: tuple[int, ...]) -> nn.Module:
         """Return one model, with `stack=()`, or a stack of them."""
 
-    def build_model(self, config: MoEConfig, data: object) -> nn.Module:
+    def build_model(self, config: MoEConfig, data: Any) -> nn.Module:
         """Return a stack of R models that share no weight."""
-        return self.build_stack(config, (config.restarts,))
+        return self.build_stack(config, data, (config.restarts,))
 
     def validation_batches(self, config: MoEConfig, data: Splits[Points]) -> TensorBatches:
         """Return the validation points, many at a time."""
@@ -66,13 +71,13 @@ class StackedExperiment(Experiment[MoEConfig]):
         restart = int(metrics["val/loss"].argmin())
         return scalars({name: value[restart] for name, value in metrics.items()})
 
-    def select_model(self, config: MoEConfig, model: nn.Module, history: History) -> Any:
+    def select_model(self, config: MoEConfig, data: Any, model: nn.Module, history: History) -> Any:
         """Return the best restart."""
         weights = select_from_stack(model.state_dict(), best_restart(history))
-        return self.restore_model(config, None, weights)
+        return self.restore_model(config, data, weights)
 
-    def restore_model(self, config: Any, data: object, weights: Mapping[str, Tensor]) -> Any:
+    def restore_model(self, config: Any, data: Any, weights: Mapping[str, Tensor]) -> Any:
         """Return a single model with these weights."""
-        model = self.build_stack(config, ())
+        model = self.build_stack(config, data, ())
         model.load_state_dict(weights)
         return model.eval()

@@ -26,6 +26,8 @@ class ServedMixture(ServedModel[Point]):
         self.mixture = MixtureOfExperts(**metadata["network"])
         self.mixture.load_state_dict(self.weights)
         self.mixture.eval()
+        buffers = module.state_dict()
+        self.mean, self.std = buffers["model.mean"], buffers["model.std"]  # (D,)
 
     def read(self, row: Row) -> Point:
         """Return the features of a point."""
@@ -38,9 +40,12 @@ class ServedMixture(ServedModel[Point]):
     def answer(self, samples: Sequence[Point], params: Mapping[str, Any]) -> Iterator[Row]:
         """Yield the prediction of each point."""
         points = torch.tensor(samples, dtype=torch.float64)  # (B, D)
-        of_class_1 = self.outputs(points).sigmoid()
-        probabilities = torch.stack([1 - of_class_1, of_class_1], dim=1)  # (B, 2)
-        weights = self.mixture.mix(points.float()).weights.T  # (B, K)
+        logits = self.outputs(points)
+        if logits.dim() == 1:  # of two classes
+            logits = torch.stack([torch.zeros_like(logits), logits], dim=1)
+        probabilities = logits.double().softmax(1)  # (B, C)
+        standardised = (points.float() - self.mean) / self.std
+        weights = self.mixture.mix(standardised).weights.T  # (B, K)
         classes = self.metadata["classes"]
         for row, gate in zip(probabilities.tolist(), weights.tolist(), strict=True):
             label = max(range(len(row)), key=row.__getitem__)

@@ -56,7 +56,8 @@ class ServedModel(ABC, Generic[S]):
     def weights(self) -> dict[str, Tensor]:
         """The weights, by their names in the network that was trained."""
         prefix = self.metadata["weights_prefix"]
-        return {k.removeprefix(prefix): v for k, v in self.module.state_dict().items()}
+        weights = self.module.state_dict()
+        return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
 
     @abstractmethod
     def read(self, row: Row) -> S:

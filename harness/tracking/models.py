@@ -43,7 +43,8 @@ class LoadedModel:
     def weights(self) -> dict[str, Tensor]:
         """The weights, by their names in the model that was trained."""
         prefix = self.metadata.get("weights_prefix", "")
-        return {k.removeprefix(prefix): v for k, v in self.module.state_dict().items()}
+        weights = self.module.state_dict()
+        return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
 
     @torch.inference_mode()
     def __call__(self, inputs: Tensor) -> Tensor:

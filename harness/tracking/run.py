@@ -4,7 +4,7 @@ import shutil
 import tempfile
 import time
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,15 @@ import mlflow
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from mlflow.entities import LoggedModelStatus, Metric
+from mlflow.entities import LoggedModelStatus, Metric, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from harness.config import TrainingConfig, code_block
 from harness.errors import UserError
-from harness.experiment import Animation, ModelExport
+from harness.experiment import Animation, ModelExport, Splits
+from harness.fingerprints import DataSet
+from harness.summary import summary
 from harness.tracking import export
 from harness.tracking.locations import to_path
 from harness.training.checkpoint import Checkpoint
@@ -30,6 +32,7 @@ LOCAL_COPY = "checkpoint-of-run-"
 """What the temporary folder is called that holds the checkpoint of a run on a server."""
 HISTORY = "history.pt"
 CONFIGURATION = "config.json"
+SUMMARY = "data/summary.txt"
 
 
 class Run:
@@ -96,16 +99,19 @@ class Run:
             content = {title: [printable(v) for v in column] for title, column in columns.items()}
             mlflow.log_table(content, path, run_id=self.run_id)
 
-    def log_skipped(self, skipped: Sequence[tuple[str, str]]) -> None:
-        """Log what was left out of the data, each with the reason, as the table `skipped`."""
-        if skipped:
-            names, reasons = zip(*skipped, strict=True)
+    def log_data(self, data: Splits[Any]) -> None:
+        """Log which data set this is, its summary, and what was left out of it."""
+        client = MlflowClient()
+        client.log_batch(self.run_id, tags=[RunTag(*tag) for tag in data.data_set.tags.items()])
+        client.log_text(self.run_id, f"{summary(data)}\n", SUMMARY)
+        if data.skipped:
+            names, reasons = zip(*data.skipped, strict=True)
             self.log_table("skipped", {"name": names, "reason": reasons})
 
     def log_dataset(
-        self, name: str, split: str, arrays: tuple[np.ndarray, np.ndarray], digest: str | None
+        self, name: str, split: str, arrays: tuple[np.ndarray, np.ndarray], digest: str
     ) -> None:
-        """Log inputs and targets of a split; without a digest, MLflow computes one of its own."""
+        """Log inputs and targets of a split, with a digest of its content."""
         from mlflow.data import from_numpy
 
         inputs, targets = arrays
@@ -149,6 +155,21 @@ class Run:
         note = f"{headline}\n\n{code_block(self._config.as_command())}\n"
         MlflowClient().set_tag(self.run_id, "mlflow.note.content", note)
         print(f"{headline}\nRun {self.run_id}; `mlflow ui` shows its curves and pictures.")
+
+
+def data_set_of(run: mlflow.entities.Run) -> DataSet:
+    """Return the data set of a run; of runs of earlier versions only the name, or nothing."""
+    if "data_fingerprint" in run.data.tags:
+        return DataSet(run.data.tags["data"], run.data.tags["data_fingerprint"])
+    logged = {each.dataset.name for each in run.inputs.dataset_inputs}
+    return DataSet(" ".join(sorted(logged)), fingerprint="")
+
+
+def require_same_data(run_id: str, data: DataSet) -> None:
+    """Raise a `UserError` if a run is known to have been trained on other data than these."""
+    before = data_set_of(MlflowClient().get_run(run_id))
+    if data.differs(before):
+        raise UserError(f"run {run_id}: was trained on {before}, and the data are {data} now")
 
 
 def printable(value: Any) -> Any:

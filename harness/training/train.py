@@ -47,7 +47,7 @@ def train(
     with signals.deferred():  # what is compiled cannot be left halfway
         history = fit(experiment, config, model, on_device, hardware, callbacks, recorder)
     # A copy, which leaves the device and whatever was compiled for it behind.
-    best = copy.deepcopy(experiment.select_model(config, model, history)).cpu().eval()
+    best = copy.deepcopy(experiment.select_model(config, data, model, history)).cpu().eval()
     return Trained(config=config, data=data, model=best, untrained=untrained, history=history)
 
 

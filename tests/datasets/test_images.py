@@ -204,7 +204,7 @@ def test_absurdly_many_pixels_are_an_error(
     """PIL only warns of one to two times its limit."""
     plain("RGB", (9, 9, 9)).save(tmp_path / "x.png")  # 108 pixels
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-    with pytest.raises(UnreadableImage, match=rf"exceeds limit of {limit}|decompression bomb"):
+    with pytest.raises(UnreadableImage, match=rf"at most {limit}$|decompression bomb"):
         read(tmp_path / "x.png", 8)
 
 

@@ -179,7 +179,7 @@ def test_of_several_seeds_the_parent_is_what_can_be_resumed(
     assert {run.info.status for run in runs} == {"KILLED"}
     assert f"Run {parent.info.run_id} was interrupted" in caught.value.__notes__[-1]
     assert f"--resume {parent.info.run_id}" in caught.value.__notes__[-1]
-    (announced,) = capsys.readouterr().err.splitlines()
+    (announced,) = (line for line in capsys.readouterr().err.splitlines() if "Run " in line)
     assert announced == f"Run {parent.info.run_id}: small seeds=2"
 
 

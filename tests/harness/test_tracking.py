@@ -21,11 +21,11 @@ from torch import nn
 
 from harness import run_experiment as run_module
 from harness.errors import UserError
-from harness.experiment import Animation, Evaluation, NamedFigure, Trained
+from harness.experiment import Animation, Evaluation, NamedFigure, Splits, Trained
 from harness.run_experiment import run_experiment
 from harness.signals import Terminated
 from harness.tracking.lifecycle import track
-from harness.tracking.run import Run, model_of
+from harness.tracking.run import Run, data_set_of, model_of
 from harness.training.checkpoint import Checkpoint, random_state
 from harness.training.metrics import StepOutput
 from tests.conftest import collect_garbage
@@ -61,6 +61,59 @@ def test_a_run_holds_its_configuration_and_its_epochs(store: Path) -> None:
     assert run.data.tags["seed"] == "3"
     for name in ("train/loss", "val/loss", "learning_rate", "epoch_seconds", "samples_per_second"):
         assert [step for step, _ in history(run.info.run_id, name)] == [1, 2, 3, 4]
+
+
+class LeavesOut(FitALine):
+    """Fit a line of another slope, of which two points were left out."""
+
+    slope = 2.0
+
+    def load_data(self, config: SmallConfig) -> Splits[Line]:
+        data, skipped = super().load_data(config), [("row 3", "not a number"), ("row 9", "empty")]
+        validation = Line(data.train.x, self.slope * data.train.targets)
+        counts = {"train": {"a": 10}, "validation": {"a": 10}}
+        return dataclasses.replace(data, skipped=skipped, validation=validation, counts=counts)
+
+
+def test_the_data_are_summed_up_once_and_recorded_in_every_run(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_experiment(LeavesOut(), SmallConfig(seeds=2))
+    printed = capsys.readouterr().err
+    assert printed.count("Data line (") == 1
+    assert printed.index("Data line (") < printed.index("Run ")
+    assert "Warning: 2 left out" in printed
+    data = LeavesOut().load_data(SmallConfig())
+    runs = MlflowClient().search_runs([mlflow.get_experiment_by_name("small").experiment_id])
+    assert len(runs) == 3
+    for run in runs:
+        text = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/data/summary.txt")
+        assert text in printed
+        table = mlflow.artifacts.load_dict(f"{run.info.artifact_uri}/tables/skipped.json")
+        assert table["columns"] == ["name", "reason"]
+        assert table["data"] == [["row 3", "not a number"], ["row 9", "empty"]]
+        assert data_set_of(run) == data.data_set
+        digests = {each.dataset.digest for each in run.inputs.dataset_inputs}
+        assert digests in (set(), {data.fingerprint("validation"), data.fingerprint("train")})
+
+
+def test_a_run_is_not_resumed_with_other_data(store: Path) -> None:
+    """As where a file has another content: not of one seed, and not of several."""
+    for config in (SmallConfig(), SmallConfig(seeds=2)):
+        experiment = type("Halted", (LeavesOut, Interrupted), {})()
+        with pytest.raises(KeyboardInterrupt):
+            run_experiment(experiment, config)
+        place = mlflow.get_experiment_by_name("small").experiment_id
+        run, *_ = [
+            run
+            for run in MlflowClient().search_runs([place])
+            if "mlflow.parentRunId" not in run.data.tags
+        ]
+        experiment.slope = 4.0
+        message = r"was trained on line \(\w+\), and the data are line \(\w+\) now"
+        with pytest.raises(UserError, match=message):
+            run_experiment(experiment, SmallConfig(resume=run.info.run_id))
+        assert MlflowClient().get_run(run.info.run_id).info.status == "KILLED"
 
 
 class RecordsEverything(FitALine):

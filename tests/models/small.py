@@ -54,7 +54,7 @@ def mixture_of_experts(num_experts: int, **changes: Any) -> MixtureOfExperts:
         "bias_update_rate": 0.0,
         "temperature": 1.0,
     }
-    return MixtureOfExperts(2, num_experts, **options | changes)
+    return MixtureOfExperts(2, num_experts, **options | {"num_classes": 2} | changes)
 
 
 def random_symbols(*lengths: int) -> tuple[Tensor, Tensor]:

@@ -92,7 +92,7 @@ def test_exactly_k_experts_have_a_weight_which_is_that_of_the_softmax_over_all(t
 
 
 LOSSES: dict[str, Callable[[MixtureOfExperts, Tensor, Tensor], Tensor]] = {
-    "cross_entropy": lambda model, x, labels: moe.binary_cross_entropy(model(x), labels),
+    "cross_entropy": lambda model, x, labels: moe.cross_entropy(model(x), labels),
     "competitive": lambda model, x, labels: moe.competitive_loss(model.mix(x), labels),
     "balance": lambda model, x, labels: moe.balance_loss(model.mix(x), model.gate.top_k),
 }
@@ -152,15 +152,15 @@ def test_competitive_loss_is_written_out_and_equals_cross_entropy_of_mixed_proba
     expected = -(mixture.gate * likelihood).sum(-2).log().mean()
     competitive = moe.competitive_loss(mixture, labels)
     torch.testing.assert_close(competitive, expected)
-    torch.testing.assert_close(competitive, moe.binary_cross_entropy(model(x), labels))
-    mixed = moe.binary_cross_entropy(mixture.combine("logits"), labels)
+    torch.testing.assert_close(competitive, moe.cross_entropy(model(x), labels))
+    mixed = moe.cross_entropy(mixture.combine("logits"), labels)
     assert (competitive - mixed).abs() > 1e-3
 
 
-def test_binary_cross_entropy_is_torchs() -> None:
+def test_the_cross_entropy_of_two_classes_is_torchs() -> None:
     logits, labels = torch.randn(40), torch.randint(2, (40,)).float()
     expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels)
-    torch.testing.assert_close(moe.binary_cross_entropy(logits, labels), expected)
+    torch.testing.assert_close(moe.cross_entropy(logits, labels), expected)
 
 
 @pytest.mark.parametrize("top_k", [0, 1, 2])
@@ -241,7 +241,7 @@ def test_gradients_reach_every_parameter(variant: dict[str, Any]) -> None:
     model = mixture_of_experts(3, **variant)
     mixture = model.mix(torch.randn(64, 2))
     labels = torch.randint(2, (64,)).float()
-    moe.binary_cross_entropy(mixture.combine(variant["mixing"]), labels).backward()
+    moe.cross_entropy(mixture.combine(variant["mixing"]), labels).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0, name
@@ -257,7 +257,7 @@ def test_eight_points_can_be_overfitted(variant: dict[str, Any]) -> None:
     optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
     for _ in range(400):
         optimizer.zero_grad()
-        moe.binary_cross_entropy(model(x), labels).sum().backward()
+        moe.cross_entropy(model(x), labels).sum().backward()
         optimizer.step()
     correct = ((model.eval()(x) > 0) == (labels > 0.5)).all(-1)
     assert correct.any()

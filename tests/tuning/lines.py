@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import numpy as np
+import torch
 from pydantic.dataclasses import dataclass
 from torch import nn
 
 from harness.config import STRICT
 from harness.errors import UserError
+from harness.experiment import Splits
 from harness.search_space import Range, choice
 from harness.training.memory import NotEnoughMemoryError
 from harness.training.metrics import DivergedError
@@ -27,12 +30,25 @@ class LineConfig(small.SmallConfig):
 
     behaviour: Literal["fit", "bug", "diverge", "mistake", "die once", "memory", "size"] = "fit"
     """What training does."""
+    data: str = ""
+    """File of x and y (empty: a line)."""
 
 
 class MisbehavingLine(small.FitALine):
     """Does what the configuration says as soon as it is to train."""
 
     config_class = LineConfig
+
+    def load_data(self, config: small.SmallConfig) -> Splits[small.Line]:
+        """Return a line, or what a file holds."""
+        assert isinstance(config, LineConfig)
+        if not (path := Path(config.data)).is_file():
+            if config.data:
+                raise UserError(f"data={path}: there is no such file")
+            return super().load_data(config)
+        points = torch.from_numpy(np.loadtxt(path, np.float32))
+        split = small.Line(points[:, :1], points[:, 1])
+        return Splits(name=path.stem, train=split, validation=split, load_test=lambda: split)
 
     def build_model(self, config: small.SmallConfig, data: Any) -> nn.Module:
         """Misbehave, or return the model."""

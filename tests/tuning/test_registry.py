@@ -1,5 +1,6 @@
 """The registry: what is promoted, what is not, and the way back."""
 
+import dataclasses
 import json
 import math
 import random
@@ -13,11 +14,13 @@ from typing import Any, Literal
 import mlflow
 import numpy as np
 import pytest
+from mlflow.entities.model_registry import ModelVersion, ModelVersionTag
 from mlflow.tracking import MlflowClient
 
 import experiments
 from harness.errors import UserError
 from harness.experiment import Evaluation
+from harness.fingerprints import DataSet
 from harness.run_experiment import train_and_evaluate
 from harness.tracking import models
 from harness.tracking.locations import to_path
@@ -27,10 +30,13 @@ from tests.tuning.lines import EXPERIMENT, SPACE, LineConfig, MisbehavingLine
 from tests.tuning.test_study import run_study
 from tuning import report
 from tuning.finalists import Finalist, SeedResult, read_result, winner
+from tuning.finals import compare_with_champion
 from tuning.registry import promotion, versions
 from tuning.registry.command import main
 from tuning.registry.config import RegistryConfig
-from tuning.registry.promotion import Score, decide
+from tuning.registry.promotion import Decision, Score, decide
+
+DATA = DataSet("line", "0123456789ab")
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +71,7 @@ def test_promotion_needs_more_than_the_pooled_standard_error() -> None:
 
 def test_the_winner_is_the_best_mean_and_its_model_the_best_seed() -> None:
     def finalist(name: str, *values: float) -> Finalist:
-        by_seed = {i: SeedResult(f"run {i}", "m", value, "d") for i, value in enumerate(values, 1)}
+        by_seed = {i: SeedResult(f"run {i}", "m", value, DATA) for i, value in enumerate(values, 1)}
         return Finalist(name, LineConfig(), by_seed)
 
     steady, lucky = finalist("steady", 0.5, 0.6, 0.55), finalist("lucky", 0.9, 0.1, 0.2)
@@ -75,22 +81,22 @@ def test_the_winner_is_the_best_mean_and_its_model_the_best_seed() -> None:
     assert lucky.best(maximise=False) == (2, lucky.by_seed[2])
 
 
-def make_version(values: Mapping[int, float], data: str = "same", **tags: str) -> str:
+def make_version(values: Mapping[int, float], name: str = "") -> str:
     """Register a version whose configuration reached these values; return its number."""
     by_seed = {}
     for seed, value in values.items():
         config = LineConfig(seed=seed, num_epochs=1)
         run = train_and_evaluate(EXPERIMENT, config, read_test=False)
-        by_seed[seed] = read_result(run.run_id, "val/accuracy")._replace(value=value, data=data)
+        by_seed[seed] = read_result(run.run_id, "val/accuracy")._replace(value=value, data=DATA)
     finalist = Finalist("trial 1", LineConfig(num_epochs=1), by_seed)
     version = versions.register(
-        finalist, {"study_name": "mine", **tags}, "val/accuracy", maximise=True
+        finalist, {"study_name": "mine"}, "val/accuracy", maximise=True, name=name
     )
     return str(version.version)
 
 
-def aliases() -> dict[str, str]:
-    found: dict[str, Any] = MlflowClient().get_registered_model("small").aliases
+def aliases(name: str = "small") -> dict[str, str]:
+    found: dict[str, Any] = MlflowClient().get_registered_model(name).aliases
     return {alias: str(number) for alias, number in found.items()}
 
 
@@ -110,6 +116,7 @@ def test_from_challenger_to_champion_and_back(
     assert aliases() == {"challenger": first}
     card = MlflowClient().get_model_version("small", first).description
     assert "0.7100 ± 0.0141" in card
+    assert str(DATA) in card
     assert "Not read" in card
     promotion.promote("small", first, "the first")
     assert aliases() == {"challenger": first, "champion": first}
@@ -137,13 +144,15 @@ def test_from_challenger_to_champion_and_back(
     main(RegistryConfig(action="promote", name="small", version=int(second)))
     assert aliases()["champion"] == second
     assert evaluated == [2, 2], "the test split is read once for each version"
+    line = f"version {second} is champion, trained on {DATA}, in place of version {first}, trained"
+    assert line in capsys.readouterr().out
 
-    capsys.readouterr()
     main(RegistryConfig(action="list"))
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "small"
     assert "challenger, champion" in lines[2]
     assert "0.8100 ± 0.0141" in lines[2]
+    assert str(DATA) in lines[2]
     assert "previous" in lines[3]
 
 
@@ -153,18 +162,20 @@ def test_what_is_evaluated_is_the_registered_model(
 ) -> None:
     """And not the checkpoint of its run, which may be gone, or that of another model."""
     monkeypatch.setattr(experiments, "find", lambda entry_point: EXPERIMENT)
-    number = make_version({1: 0.7})
-    run_id = MlflowClient().get_model_version("small", number).tags["run_id"]
+    number = make_version({1: 0.7}, name="lines")
+    run_id = MlflowClient().get_model_version("lines", number).tags["run_id"]
     checkpoint = checkpoint_of(run_id)
     if damage == "delete":
         checkpoint.unlink()
     else:
         other = train_and_evaluate(EXPERIMENT, LineConfig(seed=2, num_epochs=9), read_test=False)
         shutil.copy(checkpoint_of(other.run_id), checkpoint)
-    promotion.promote("small", number, "the first")
-    registered = models.load(f"models:/small/{number}").module
+    promotion.promote("lines", number, "the first")
+    registered = models.load(f"models:/lines/{number}").module
     expected = small.squared_error(registered, small.line()).loss.item()
-    tags = MlflowClient().get_model_version("small", number).tags
+    version = MlflowClient().get_model_version("lines", number)
+    assert "models:/lines@champion" in version.description
+    tags = version.tags
     assert float(tags["test/loss"]) == pytest.approx(expected)
     run = MlflowClient().get_run(run_id)
     assert run.data.metrics["test/loss"] == float(tags["test/loss"])
@@ -286,11 +297,109 @@ def test_the_command_line_answers_an_empty_store(tmp_path: Path) -> None:
     )
 
 
+class Comparison:
+    """A challenger beside a champion, neither of which is trained."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, champion: Finalist):
+        self.champion = self.version(1, champion)
+        monkeypatch.setattr(versions, "by_alias", lambda *_: self.champion)
+        self.again: list[Finalist] = []
+        """What the champion's configuration reaches when it is trained again."""
+
+    def train(self, pool: Any, entries: Any, seeds: list[int]) -> list[Finalist]:
+        assert self.again, "the champion is trained again"
+        return self.again
+
+    def version(self, number: int, finalist: Finalist) -> ModelVersion:
+        seed, best = finalist.best(maximise=True)
+        tags = {
+            "metric": "val/accuracy",
+            "metric_by_seed": json.dumps(finalist.values),
+            "configuration": json.dumps(finalist.config.replace(seed=seed).as_parameters()),
+            "data": best.data.name,
+            "data_fingerprint": finalist.fingerprints,
+            "run_id": best.run_id,
+        }
+        entities = [ModelVersionTag(*tag) for tag in tags.items()]
+        return ModelVersion("small", str(number), 0, tags=entities)
+
+    def decide(self, challenger: Finalist) -> Decision:
+        space = dataclasses.replace(SPACE, metric="val/accuracy", maximise=True)
+        training: Any = self
+        version = self.version(2, challenger)
+        return compare_with_champion(version, challenger, space, training, pool=training)
+
+
+def finalist(values: Mapping[int, float], data: DataSet | Path, run_id: str = "") -> Finalist:
+    """Return what has reached these values on some data, or on those of a file."""
+    config = LineConfig(data=str(data) if isinstance(data, Path) else "")
+    used = data if isinstance(data, DataSet) else EXPERIMENT.load_data(config).data_set
+    results = {seed: SeedResult(run_id, "model", value, used) for seed, value in values.items()}
+    return Finalist("trial 1", config, results)
+
+
+@pytest.mark.parametrize(
+    "other", [DATA._replace(name="other"), DATA._replace(fingerprint="an0ther")]
+)
+def test_a_champion_of_other_data_is_not_replaced(
+    monkeypatch: pytest.MonkeyPatch, other: DataSet
+) -> None:
+    """However much better the challenger's number is."""
+    comparison = Comparison(monkeypatch, finalist({1: 0.70, 2: 0.71}, DATA))
+    assert comparison.decide(finalist({1: 0.90, 2: 0.91}, DATA)).promoted
+    decision = comparison.decide(finalist({1: 0.90, 2: 0.91}, other))
+    assert not decision.promoted
+    assert decision.reason == (
+        f"not comparable: it was trained on {other}, the champion, version 1, on {DATA}; "
+        "registered_model_name=NAME keeps a champion of its own for these data, "
+        "`python -m tuning.registry promote small --version 2` replaces it"
+    )
+
+
+def test_with_other_seeds_the_data_of_the_champions_seed_are_compared(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "points.txt"
+    path.write_text("0 1\n1 2\n2 3\n")
+    comparison = Comparison(monkeypatch, finalist({1: 0.70, 2: 0.71}, path))
+    comparison.again = [finalist({7: 0.80, 8: 0.81}, path)]
+    assert comparison.decide(finalist({7: 0.90, 8: 0.91}, path)).promoted
+    worse = comparison.decide(finalist({7: 0.75, 8: 0.76}, path))
+    assert "does not beat the champion's 0.8050" in worse.reason
+    path.write_text("0 1\n1 2\n2 4\n")
+    changed = comparison.decide(finalist({7: 0.90, 8: 0.91}, path))
+    assert changed.reason.startswith("not comparable: it was trained on points (")
+    comparison.again = [finalist({7: 0.80, 8: 0.81}, DATA)]  # as where the champion had a copy
+    comparison.champion = comparison.version(1, finalist({1: 0.70, 2: 0.71}, path))
+    copied = comparison.decide(finalist({7: 0.90, 8: 0.91}, path))
+    assert copied.reason == "not comparable: the champion was made for other data"
+
+
+def test_a_champion_whose_data_were_not_recorded_is_compared_and_that_is_said(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of earlier versions: the run has logged the name of the data set, and no more."""
+    client = MlflowClient()
+    run_id = train_and_evaluate(EXPERIMENT, LineConfig(num_epochs=1), read_test=False).run_id
+    client.delete_tag(run_id, "data")
+    client.delete_tag(run_id, "data_fingerprint")
+    comparison = Comparison(monkeypatch, finalist({1: 0.70, 2: 0.71}, DATA, run_id))
+    comparison.again = [finalist({1: 0.70, 2: 0.71}, DATA)]
+    del comparison.champion.tags["data"]
+    comparison.champion.tags["data_fingerprint"] = "1:of the first values"
+    decision = comparison.decide(finalist({1: 0.90, 2: 0.91}, DATA))
+    assert decision.promoted
+    assert decision.reason.endswith("; the data of version 1 were not recorded")
+    named = comparison.decide(finalist({1: 0.90, 2: 0.91}, DATA._replace(name="other")))
+    assert "the champion, version 1, on line; " in named.reason
+
+
 def test_studies_promote_a_champion_and_keep_a_better_one(store: Path) -> None:
     """A good study, then one that may only be bad, then one compared on other seeds."""
     good = SPACE.fix({"learning_rate": 0.1, "num_epochs": 6})
     bad = SPACE.fix({"learning_rate": 1e-4, "num_epochs": 6})
-    finals = {"trials": 2, "finalists": 1, "final_seeds": 2}
+    finals: dict[str, Any] = {"trials": 1, "finalists": 1, "final_seeds": 2}
+    finals["registered_model_name"] = "lines"
     first = run_study(good, study_name="good", **finals)
     assert first.version is not None
     assert first.decision is not None
@@ -313,17 +422,17 @@ def test_studies_promote_a_champion_and_keep_a_better_one(store: Path) -> None:
     assert not second.decision.promoted
     assert "does not beat" in second.decision.reason
     assert "test/loss" not in second.version.tags
-    assert aliases() == {"challenger": "2", "champion": "1"}
+    assert aliases("lines") == {"challenger": "2", "champion": "1"}
 
     # Other seeds draw other data: the champion is trained again on those.
     third = run_study(bad, study_name="other seeds", seed=7, **finals)
     assert third.decision is not None
     assert not third.decision.promoted
     assert "does not beat" in third.decision.reason
-    assert aliases() == {"challenger": "3", "champion": "1"}
+    assert aliases("lines") == {"challenger": "3", "champion": "1"}
 
     # The same winner is not registered twice.
     again = run_study(good, study_name="good", resume=True, **finals)
     assert again.version is not None
     assert again.version.version == first.version.version
-    assert len(versions.versions("small")) == 3
+    assert len(versions.versions("lines")) == 3

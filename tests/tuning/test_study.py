@@ -265,6 +265,7 @@ def test_a_user_error_of_a_trial_ends_the_study(store: Path) -> None:
         ({"resume": True, "study_name": "nothing"}, ["study_name=nothing", "no such study"]),
         ({"resume": True}, ["has no study of moe"]),
         ({"metric": "train/loss"}, ["metric=train/loss", "validation"]),
+        ({"finalists": 1, "registered_model_name": "a/b"}, ["registered_model_name=a/b"]),
         ({"metric": "val/beauty"}, ["metric=val/beauty", "direction=maximize or"]),
         (
             {"metric": "val/beauty", "trials": 1, "direction": "maximize"},

@@ -4,11 +4,19 @@ import json
 from collections.abc import Mapping
 
 from harness.config import code_block
+from harness.fingerprints import DataSet
 from harness.training.metrics import decimal
 
 
-def card(tags: Mapping[str, str]) -> str:
-    """Return the model card, in Markdown, of a version that has these tags."""
+def card(tags: Mapping[str, str], name: str, data: DataSet) -> str:
+    """Return the model card, in Markdown, of a version that has these tags.
+
+    Args:
+        tags: as `tuning.registry.versions.register` sets them.
+        name: of the registered model.
+        data: what the model was trained on.
+
+    """
     by_seed = json.loads(tags["metric_by_seed"])
     values = json.loads(tags["configuration"])
     several = f"mean ± standard deviation over seeds {', '.join(by_seed)}"
@@ -38,17 +46,17 @@ def card(tags: Mapping[str, str]) -> str:
         f"run `{tags['run_id']}`",
         f"- Commit `{tags['git_commit']}`"
         + (" with changes that were not committed" if tags["git_dirty"] == "True" else ""),
-        f"- Trained on {tags['device']}",
-        f"- Validation data, by seed: `{tags['data_fingerprint']}`",
+        f"- Trained on {data}, on {tags['device']}",
+        f"- Fingerprints of the data, by seed: `{tags['data_fingerprint']}`",
         "- The same training again:",
         "",
         code_block(tags["command"]),
         "",
         "## Use",
         "",
-        f"    python -m experiments.predict models:/{tags['architecture']}@champion INPUT...",
-        f"    mlflow models serve -m models:/{tags['architecture']}@champion --env-manager local",
-        f'    mlflow.pytorch.load_model("models:/{tags["architecture"]}@champion")',
+        f"    python -m experiments.predict models:/{name}@champion INPUT...",
+        f"    mlflow models serve -m models:/{name}@champion --env-manager local",
+        f'    mlflow.pytorch.load_model("models:/{name}@champion")',
         "",
         "The last two need torch and MLflow, and none of this project's code. The model's "
         "signature gives the shape of its input; its outputs are logits.",

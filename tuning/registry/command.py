@@ -11,7 +11,7 @@ from harness.training.metrics import decimal
 from tuning.registry import cards
 from tuning.registry.config import RegistryConfig
 from tuning.registry.promotion import promote, rollback
-from tuning.registry.versions import CHALLENGER, CHAMPION, by_alias, versions
+from tuning.registry.versions import CHALLENGER, CHAMPION, by_alias, data_set, versions
 
 
 def main(config: RegistryConfig) -> None:
@@ -39,8 +39,12 @@ def main(config: RegistryConfig) -> None:
         print(f"{config.name}: version {new} is champion again; {rest}.")
         return
     version = _chosen_version(config)
+    former = by_alias(config.name, CHAMPION)
     promote(config.name, version.version, "promoted by hand")
-    print(f"{config.name}: version {version.version} is champion.\n\n{table(config.name)}")
+    line = f"{config.name}: version {version.version} is champion, trained on {data_set(version)}"
+    if former is not None:
+        line += f", in place of version {former.version}, trained on {data_set(former)}"
+    print(f"{line}.\n\n{table(config.name)}")
 
 
 def _chosen_version(config: RegistryConfig) -> ModelVersion:
@@ -63,7 +67,7 @@ def table(name: str) -> str:
     aliases: dict[str, list[str]] = {}
     for alias, number in MlflowClient().get_registered_model(name).aliases.items():
         aliases.setdefault(str(number), []).append(alias)
-    rows = [("version", "aliases", "metric", "validation", "test", "study")]
+    rows = [("version", "aliases", "metric", "validation", "test", "data", "study")]
     for version in reversed(versions(name)):
         tags = version.tags
         tested = tags.get(tags.get("metric", "").replace("val/", "test/"))
@@ -75,6 +79,7 @@ def table(name: str) -> str:
                 tags.get("metric", ""),
                 cards.score(tags) if "metric_mean" in tags else "",
                 decimal(float(tested)) if tested else unknown,
+                str(data_set(version)),
                 tags.get("study_name", ""),
             )
         )

@@ -12,6 +12,8 @@ from mlflow.tracking import MlflowClient
 
 from harness.config import TrainingConfig
 from harness.experiment import AnyExperiment
+from harness.fingerprints import DataSet
+from harness.tracking.run import data_set_of
 from tuning.finalists import Finalist
 from tuning.registry import cards
 
@@ -19,7 +21,7 @@ CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 
 
 def register(
-    finalist: Finalist, study: Mapping[str, str], metric: str, *, maximise: bool
+    finalist: Finalist, study: Mapping[str, str], metric: str, *, maximise: bool, name: str = ""
 ) -> ModelVersion:
     """Register the model of a study's winner as a new version, the challenger.
 
@@ -30,13 +32,14 @@ def register(
         study: the study's `study_name`, its parent run's `parent_id`, and other tags.
         metric: by which the finalists were compared.
         maximise: whether more of that is better.
+        name: of the registered model (empty: that of the architecture).
 
     """
     client = MlflowClient()
     config = finalist.config
-    seed, best = finalist.best(maximise)
-    name = config.family
-    text = f"Winners of studies of `{name}`; the alias `champion` is the best."
+    best_seed, best = finalist.best(maximise)
+    name = name or config.family
+    text = f"Winners of studies of `{config.family}`; the alias `champion` is the best."
     try:
         client.create_registered_model(name, description=text)
     except MlflowException as error:
@@ -45,15 +48,16 @@ def register(
     logged = client.get_run(best.run_id).data.tags
     tags = {
         **study,
-        "architecture": name,
+        "architecture": config.family,
         "entry_point": config.entry_point,
-        "configuration": json.dumps({**config.as_parameters(), "seed": seed, "resume": ""}),
-        "command": config.replace(seed=seed).as_command(),
+        "configuration": json.dumps({**config.as_parameters(), "seed": best_seed, "resume": ""}),
+        "command": config.replace(seed=best_seed).as_command(),
         "metric": metric,
         "metric_mean": repr(finalist.mean),
         "metric_std": repr(finalist.std),
         "metric_by_seed": json.dumps(finalist.values),
-        "data_fingerprint": finalist.data,
+        "data": best.data.name,
+        "data_fingerprint": finalist.fingerprints,
         "run_id": best.run_id,
         **{tag: logged.get(tag, "unknown") for tag in ("git_commit", "git_dirty", "device")},
     }
@@ -80,6 +84,26 @@ def configuration(version: ModelVersion, experiment: AnyExperiment) -> TrainingC
     return rebuilt
 
 
+def seed(version: ModelVersion) -> int:
+    """Return the seed with which a version's model was trained."""
+    return int(json.loads(version.tags["configuration"])["seed"])
+
+
+def data_set(version: ModelVersion) -> DataSet:
+    """Return what a version's model was trained on.
+
+    Of one that was registered by an earlier version of this suite only the name is known, or
+    nothing.
+    """
+    if "data" in version.tags:
+        by_seed = dict(each.split(":") for each in version.tags["data_fingerprint"].split())
+        return DataSet(version.tags["data"], by_seed[str(seed(version))])
+    try:
+        return data_set_of(MlflowClient().get_run(version.tags.get("run_id", "")))
+    except MlflowException:  # that run is gone
+        return DataSet("", "")
+
+
 def by_alias(name: str, alias: str) -> ModelVersion | None:
     """Return the version that bears an alias, if one does."""
     try:
@@ -100,4 +124,5 @@ def write_card(name: str, number: str) -> ModelVersion:
     """Write a version's model card, from its tags, as its description."""
     client = MlflowClient()
     version = client.get_model_version(name, number)
-    return client.update_model_version(name, number, cards.card(version.tags))
+    text = cards.card(version.tags, name, data_set(version))
+    return client.update_model_version(name, number, text)

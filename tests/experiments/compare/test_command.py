@@ -19,7 +19,7 @@ from mlflow.tracking import MlflowClient
 from experiments.compare import command
 from experiments.compare.config import CompareConfig
 from experiments.compare.groups import Groups, grouped, select
-from experiments.compare.table import caveats, headline
+from experiments.compare.table import caveats, headline, row_of
 from harness.errors import UserError
 
 CELLS = {"gru": [0.91, 0.97, 0.94], "lstm": [0.99, 0.95], "<b>rnn</b>": [0.5]}
@@ -321,6 +321,42 @@ def test_what_else_differs_is_listed(runs: dict[str, list[str]], store: Path) ->
     assert "5 more have no one" in " ".join(
         caveats(CompareConfig(group_by="one"), found, groups_by("one"), 8)
     )
+
+
+def test_runs_on_different_data_are_not_averaged_in_silence(
+    runs: dict[str, list[str]], store: Path
+) -> None:
+    client, config = MlflowClient(), CompareConfig(group_by="cell")
+
+    def tag(cell: str, *data: str) -> None:
+        for run_id, words in zip(runs[cell], data, strict=True):
+            for name, value in zip(("data", "data_fingerprint"), words.split(), strict=True):
+                client.set_tag(run_id, name, value)
+
+    def told() -> tuple[list[str], list[str]]:
+        groups = grouped(config, found := select(config))
+        lines = [line for line in caveats(config, found, groups, 8) if "different data" in line]
+        return [row_of(*group)["data"] for group in groups.items()], lines  # lstm, gru, rnn
+
+    assert told() == (["unknown data"] * 3, [])
+    for cell, ids in runs.items():  # other samples for each seed, as they are generated
+        tag(cell, *[f"echo {seed}" for seed in range(len(ids))])
+    assert told() == (["echo"] * 3, [])
+    tag("gru", "echo 0", "copy 7", "echo 2")
+    assert told() == (
+        ["echo", "copy, echo", "echo"],
+        [
+            "The mean of gru is over runs on different data: copy, echo.",
+            "The runs are on different data: copy, echo.",
+        ],
+    )
+    tag("gru", "echo 0", "echo 1", "echo 2")
+    tag("lstm", "echo 0", "echo 8")  # another file of that name, with the seed of one of gru
+    data, lines = told()
+    assert data == ["echo"] * 3
+    assert lines == ["The runs are on different data: echo (1), echo (8)."]
+    client.set_tag(runs["gru"][1], "seed", "0")
+    assert "The mean of gru is over runs on different data: echo (0), echo (1)." in told()[1]
 
 
 def test_of_many_groups_the_first_are_drawn(runs: dict[str, list[str]], store: Path) -> None:

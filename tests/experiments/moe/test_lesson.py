@@ -1,16 +1,25 @@
 """The mixture of experts: its restarts, what is kept of them, what it learns."""
 
+from pathlib import Path
+from typing import Any
+
+import mlflow
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from experiments.moe.config import MoEConfig
 from experiments.moe.lesson import EXPERIMENT
 from experiments.moe.restarts import accuracy, best_restart
+from harness.errors import UserError
+from harness.run_experiment import run_experiment
 from harness.training.device import seed_everything
 from harness.training.train import train
 from models import moe
 from models.moe import select_from_stack
+
+DATA = EXPERIMENT.load_data(MoEConfig(**MoEConfig.tiny))
 
 
 def test_restarts_train_as_they_would_alone() -> None:
@@ -18,7 +27,7 @@ def test_restarts_train_as_they_would_alone() -> None:
     config = MoEConfig(**MoEConfig.tiny).replace(restarts=3, num_epochs=3, gradient_clip_norm=0.1)
     points, labels = EXPERIMENT.load_data(config).train
     seed_everything(0)
-    stack = EXPERIMENT.build_stack(config, (3,))
+    stack = EXPERIMENT.build_stack(config, DATA, (3,))
     starts = [select_from_stack(stack.state_dict(), i) for i in range(3)]
 
     def descend(model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -33,7 +42,7 @@ def test_restarts_train_as_they_would_alone() -> None:
 
     together = descend(stack)
     for i, weights in enumerate(starts):
-        alone = EXPERIMENT.build_stack(config, (1,))
+        alone = EXPERIMENT.build_stack(config, DATA, (1,))
         alone.load_state_dict({name: value.unsqueeze(0) for name, value in weights.items()})
         for name, value in descend(alone).items():
             torch.testing.assert_close(together[name][i], value[0], rtol=1e-4, atol=1e-6)
@@ -41,7 +50,10 @@ def test_restarts_train_as_they_would_alone() -> None:
 
 def test_clipping_is_torchs_for_each_restart() -> None:
     config = MoEConfig(**MoEConfig.tiny)
-    stack, one = EXPERIMENT.build_stack(config, (2,)), EXPERIMENT.build_stack(config, ())
+    stack, one = (
+        EXPERIMENT.build_stack(config, DATA, (2,)),
+        EXPERIMENT.build_stack(config, DATA, ()),
+    )
     for p in stack.parameters():
         p.grad = torch.randn_like(p)
     for p, q in zip(one.parameters(), stack.parameters(), strict=True):
@@ -102,7 +114,7 @@ def test_every_data_set_trains(data: str) -> None:
 def test_a_weight_is_restored_as_it_was_kept() -> None:
     config = MoEConfig(**MoEConfig.tiny)
     trained = train(EXPERIMENT, config)
-    restored = EXPERIMENT.restore_model(config, None, trained.model.state_dict())
+    restored = EXPERIMENT.restore_model(config, DATA, trained.model.state_dict())
     points = trained.data.validation.points
     torch.testing.assert_close(restored(points), trained.model(points), rtol=0, atol=0)
 
@@ -110,3 +122,67 @@ def test_a_weight_is_restored_as_it_was_kept() -> None:
 def test_more_experts_per_point_than_there_are_is_refused() -> None:
     with pytest.raises(ValueError, match="top_k=3: exceeds num_experts=2"):
         MoEConfig(top_k=3)
+
+
+def flowers(path: Path, classes: tuple[str, ...], num_features: int) -> str:
+    rng = np.random.default_rng(0)
+    header = [f"feature {i}" for i in range(num_features)]
+    lines = [",".join([*header, "kind"])]
+    for number in range(40 * len(classes)):
+        label = number % len(classes)
+        values = rng.normal(100 + 30 * label, 10, num_features).round(2)
+        lines.append(",".join([*map(str, values.tolist()), classes[label]]))
+    path.write_text("\n".join([*lines, f"{',' * num_features}{classes[0]}"]))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("classes", "num_features"), [(("여우", "lynx", "wolf"), 4), (("no", "yes"), 2)]
+)
+def test_a_mixture_of_a_table_of_ones_own(
+    classes: tuple[str, ...], num_features: int, tmp_path: Path, store: Path
+) -> None:
+    file = flowers(tmp_path / "animals.csv", classes, num_features)
+    run = run_experiment(EXPERIMENT, MoEConfig(data=file, num_epochs=30, restarts=2))
+    assert run.metrics["test/accuracy"] > 0.8
+    client = mlflow.MlflowClient()
+    pictures = {
+        f.path.removeprefix("figures/") for f in client.list_artifacts(run.run_id, "figures")
+    }
+    assert {"decision_surface.png", "expert_weights.png", "confusion.png"} <= pictures
+    artifacts = client.get_run(run.run_id).info.artifact_uri
+    skipped = mlflow.artifacts.load_dict(f"{artifacts}/tables/skipped.json")
+    line = f"line {40 * len(classes) + 2}"
+    assert skipped["data"] == [[line, "no value in column 'feature 0'"]]
+    (model,) = client.get_run(run.run_id).outputs.model_outputs
+    loaded = mlflow.pyfunc.load_model(f"models:/{model.model_id}")
+    rows = pd.DataFrame(
+        {f"feature {i}": [100.0, 100 + 30 * (len(classes) - 1)] for i in range(num_features)}
+    )
+    answers = loaded.predict(rows)
+    assert answers["class"].tolist() == [classes[0], classes[-1]]
+    network: Any = mlflow.pytorch.load_model(f"models:/{model.model_id}")
+    logits = network(torch.tensor(rows.to_numpy()))
+    if len(classes) == 2:
+        logits = torch.stack([torch.zeros(2), logits], dim=1)
+    for answer, row in zip(answers["probabilities"], logits.softmax(-1).tolist(), strict=True):
+        assert answer == pytest.approx(dict(zip(sorted(classes), row, strict=True)), rel=1e-4)
+    assert all(sum(w.values()) == pytest.approx(1) for w in answers["expert_weights"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"data": "rings"},
+            "^data=rings: allowed are ring, .* and the path of a CSV file; did you mean ring",
+        ),
+        ({"data": "/nowhere.csv"}, "^data=/nowhere.csv: "),
+        ({"data": "iris", "label_column": "x"}, "^label_column=x: has no effect here"),
+        ({"data": "iris", "num_train": 10}, "^num_train=10: has no effect here"),
+    ],
+)
+def test_data_that_are_not_there(changes: dict[str, Any], message: str, store: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        run_experiment(EXPERIMENT, MoEConfig(**changes))
+    assert not mlflow.search_runs(search_all_experiments=True, output_format="list")

@@ -40,7 +40,9 @@ def post(address: str, body: str, content_type: str = "application/json") -> tup
         with urllib.request.urlopen(request, timeout=60) as response:
             return response.status, json.load(response)
     except urllib.error.HTTPError as error:
-        return error.code, json.load(error)
+        content = error.read().decode()
+        is_json = content.startswith("{")
+        return error.code, json.loads(content) if is_json else {"message": content}
 
 
 @pytest.mark.parametrize("name", SHAPELESS)

@@ -1,0 +1,38 @@
+"""Random splits in which every class has its share."""
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+from sklearn.model_selection import train_test_split
+
+from datasets.errors import DataError
+
+MIN_PER_CLASS = 5
+"""Samples that a class needs, so that each split has at least one."""
+
+
+def stratified_splits(labels: Sequence[str], seed: int, unit: str) -> dict[str, np.ndarray]:
+    """Return the indices of each split: 60 % of each class for training, 20 % for each other.
+
+    Args:
+        labels: of the samples.
+        seed: of the split.
+        unit: what a sample is called in messages, such as `rows`.
+
+    Raises:
+        DataError: there are fewer than two classes, or too few samples of one.
+
+    """
+    counts = Counter(labels)
+    if len(counts) < 2:
+        found = f" ({next(iter(counts))!r} only)" if counts else ""
+        raise DataError(f"{len(counts)} classes{found} in {len(labels)} {unit}; at least 2 needed")
+    label, count = counts.most_common()[-1]
+    if count < MIN_PER_CLASS:
+        raise DataError(f"class {label!r} has {count} {unit}; at least {MIN_PER_CLASS} needed")
+    split = partial(train_test_split, random_state=seed)
+    rest, test = split(np.arange(len(labels)), test_size=0.2, stratify=labels)
+    train, validation = split(rest, test_size=0.25, stratify=[labels[i] for i in rest])
+    return {"train": train, "validation": validation, "test": test}

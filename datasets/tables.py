@@ -1,0 +1,181 @@
+"""Tables of numbers with a label in each row: a CSV file, or a small real set of scikit-learn.
+
+Features are standardised: of each column, the mean of the training rows is 0 and their standard
+deviation is 1.
+"""
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, get_args
+
+import numpy as np
+import sklearn.datasets
+import torch
+from torch import Tensor
+
+from datasets.choices import TableName
+from datasets.csv_files import csv_rows
+from datasets.errors import DataError
+from datasets.points import Points
+from datasets.stratified import stratified_splits
+from datasets.text_files import read_text
+
+MISSING = {"", "nan", "na", "n/a", "null", "none", "?"}
+"""What stands for no value, in any letters; such rows are left out."""
+
+
+LARGEST = float(np.finfo(np.float32).max)
+
+
+class Table(NamedTuple):
+    """Three splits of a table, and what its columns are."""
+
+    train: Points
+    validation: Points
+    test: Points
+    features: tuple[str, ...]
+    """Names of the D features."""
+    classes: tuple[str, ...]
+    """Names of the classes, sorted."""
+    mean: Tensor
+    """(D,) float32, of the training rows."""
+    std: Tensor
+    """(D,) float32, of the training rows; 1 for a feature that does not vary."""
+    counts: dict[str, dict[str, int]]
+    """Rows by split and class."""
+    skipped: tuple[tuple[str, str], ...]
+    """Rows that were left out, each with the reason."""
+    fingerprints: dict[str, str]
+    """Of the content, by split."""
+
+
+class Raw(NamedTuple):
+    """A table as it is read."""
+
+    features: tuple[str, ...]
+    values: np.ndarray
+    """(N, D) float64."""
+    labels: list[str]
+    skipped: list[tuple[str, str]]
+
+
+def load_table(data: str, label_column: str, seed: int) -> Table:
+    """Load a table and split it, stratified by class: 60 % for training, 20 % each for the others.
+
+    Args:
+        data: iris, wine, breast_cancer, digits, or the path of a CSV file.
+        label_column: of a file, the name of the column with the labels, or its number from 1;
+            empty for the last one.
+        seed: of the split.
+
+    Raises:
+        DataError: the file cannot be read, or a row is invalid, or a class has too few rows.
+
+    """
+    raw = _built_in(data) if data in get_args(TableName) else _read_csv(data, label_column)
+    splits = stratified_splits(raw.labels, seed, "rows")
+    classes = tuple(sorted(set(raw.labels)))
+    labels = np.array([classes.index(label) for label in raw.labels])
+    targets = labels.astype(np.float32) if len(classes) == 2 else labels
+    train = raw.values[splits["train"]]
+    mean, std = train.mean(0), train.std(0)
+    std[std == 0] = 1
+    values = ((raw.values - mean) / std).astype(np.float32)
+    rows = {
+        split: Points(torch.from_numpy(values[chosen]), torch.from_numpy(targets[chosen]))
+        for split, chosen in splits.items()
+    }
+    return Table(
+        **rows,
+        features=raw.features,
+        classes=classes,
+        mean=torch.from_numpy(mean).float(),
+        std=torch.from_numpy(std).float(),
+        counts={
+            split: {name: int((labels[chosen] == k).sum()) for k, name in enumerate(classes)}
+            for split, chosen in splits.items()
+        },
+        skipped=tuple(raw.skipped),
+        fingerprints={split: _fingerprint(raw, chosen) for split, chosen in splits.items()},
+    )
+
+
+def _built_in(name: str) -> Raw:
+    load: Callable[..., Any] = getattr(sklearn.datasets, f"load_{name}")
+    bunch = load()
+    labels = [str(bunch.target_names[label]) for label in bunch.target]
+    return Raw(tuple(map(str, bunch.feature_names)), np.asarray(bunch.data, float), labels, [])
+
+
+def _read_csv(path: str, label_column: str) -> Raw:
+    """Read a file of numbers, with or without a header; rows without a value are left out."""
+    rows = [(number, [f.strip() for f in fields]) for number, fields in csv_rows(read_text(path))]
+    rows = [(number, fields) for number, fields in rows if any(fields)]
+    if not rows:
+        raise DataError("the file is empty")
+    first, width = rows[0][1], len(rows[0][1])
+    if width < 2:
+        raise DataError(f"line {rows[0][0]}: one column; features and a label are needed")
+    has_header = (label_column != "" and label_column in first) or not any(
+        _is_number(field) for field in first
+    )
+    header = first if has_header else [f"x{number}" for number in range(1, width + 1)]
+    if twice := [name for name, count in Counter(header).items() if count > 1]:
+        raise DataError(f"line {rows[0][0]}: two columns are called {twice[0]!r}")
+    label = _label_index(header, label_column, has_header=has_header)
+    body = rows[has_header:]
+    if not body:
+        raise DataError(f"line {rows[0][0]}: a header, and no rows after it")
+    values, labels, skipped = [], [], []
+    for number, fields in body:
+        if len(fields) != width:
+            raise DataError(f"line {number}: {len(fields)} fields; the first line has {width}")
+        missing = [name for name, f in zip(header, fields, strict=True) if f.lower() in MISSING]
+        if missing:
+            skipped.append((f"line {number}", f"no value in column {missing[0]!r}"))
+            continue
+        labels.append(fields.pop(label))
+        names = header[:label] + header[label + 1 :]
+        values.append([_number(f, name, number) for f, name in zip(fields, names, strict=True)])
+    if not values:
+        raise DataError(f"every row lacks a value ({skipped[0][0]}: {skipped[0][1]})")
+    features = tuple(header[:label] + header[label + 1 :])
+    return Raw(features, np.array(values), labels, skipped)
+
+
+def _label_index(header: Sequence[str], label_column: str, *, has_header: bool) -> int:
+    if not label_column:
+        return len(header) - 1
+    if label_column in header and has_header:
+        return header.index(label_column)
+    if label_column.isdecimal() and 1 <= int(label_column) <= len(header):
+        return int(label_column) - 1
+    known = ", ".join(header) if has_header else f"the file has no header, {len(header)} columns"
+    raise DataError(f"no column {label_column!r} for the labels (label_column; there are: {known})")
+
+
+def _is_number(field: str) -> bool:
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True
+
+
+def _number(field: str, name: str, line: int) -> float:
+    try:
+        value = float(field)
+    except ValueError:
+        needed = "features are numbers"
+        raise DataError(f"line {line}: column {name!r} has {field!r}; {needed}") from None
+    if not math.isfinite(value) or abs(value) > LARGEST:
+        raise DataError(f"line {line}: column {name!r} has {field}; features are finite numbers")
+    return value
+
+
+def _fingerprint(raw: Raw, chosen: np.ndarray) -> str:
+    content = hashlib.sha256(raw.values[chosen].tobytes())
+    content.update(repr((raw.features, [raw.labels[i] for i in chosen])).encode())
+    return content.hexdigest()[:20]

@@ -1,0 +1,45 @@
+"""The network as other programs ask it: files of photographs in, classes out."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from datasets.pixels import UnreadableImage, read_pixels
+from harness.serving.served_model import InvalidInputError, Row, ServedModel
+
+
+class ServedClassifier(ServedModel[np.ndarray]):
+    """The content of image files in; class and probability of each class out.
+
+    Its metadata has `classes` and `image_size`. A sample is (S, S, 3) uint8.
+    """
+
+    max_rows = 128
+    batch_size = 32
+    needed = ("pillow",)
+
+    def read(self, row: Row) -> np.ndarray:
+        """Decode a photograph, as training does."""
+        content = row["image"]
+        if not isinstance(content, bytes):
+            kind = type(content).__name__
+            raise InvalidInputError(f"image: {kind}; the content of an image file is needed")
+        try:
+            return read_pixels(content, self.metadata["image_size"])
+        except UnreadableImage as error:
+            raise InvalidInputError(f"image: {error} ({len(content):,} bytes)") from None
+
+    def answer(self, samples: Sequence[np.ndarray], params: Mapping[str, Any]) -> Iterator[Row]:
+        """Yield the prediction of each photograph."""
+        images = torch.from_numpy(np.stack(samples)).permute(0, 3, 1, 2)
+        logits = self.outputs(images.float() / 255)
+        classes = self.metadata["classes"]
+        for probabilities in logits.double().softmax(1).tolist():
+            label = max(range(len(classes)), key=probabilities.__getitem__)
+            yield {
+                "class": classes[label],
+                "probability": probabilities[label],
+                "probabilities": dict(zip(classes, probabilities, strict=True)),
+            }

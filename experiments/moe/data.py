@@ -1,0 +1,71 @@
+"""The points of a run: generated in the plane, or rows of a table."""
+
+import dataclasses
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from datasets.errors import DataError
+from datasets.points import Points
+from datasets.tables import load_table
+from datasets.toy_datasets import toy_dataset
+from experiments.moe.config import MoEConfig
+from harness.errors import UserError
+from harness.experiment import Splits
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PointSplits(Splits[Points]):
+    """Splits of points, whose features are standardised, and what they stand for."""
+
+    features: tuple[str, ...]
+    """Names of the D features."""
+    classes: tuple[str, ...]
+    """Names of the classes."""
+    mean: Tensor
+    """(D,) of the features as they were measured."""
+    std: Tensor
+    """(D,) likewise."""
+
+    @property
+    def num_logits(self) -> int:
+        """Logits of an expert: one of two classes, otherwise one for each."""
+        return 1 if len(self.classes) == 2 else len(self.classes)
+
+
+def generated_points(config: MoEConfig) -> PointSplits:
+    """Generate independent draws for each split, of points whose classes are known exactly."""
+    dataset = toy_dataset(config.data)
+    return PointSplits(
+        name=config.data,
+        train=dataset.generate(config.num_train, config.seed, "train"),
+        validation=dataset.generate(config.num_validation, config.seed, "validation"),
+        load_test=lambda: dataset.generate(config.num_test, config.seed, "test"),
+        features=("x", "y"),
+        classes=("0", "1"),
+        mean=torch.zeros(2),
+        std=torch.ones(2),
+    )
+
+
+def table_points(config: MoEConfig) -> PointSplits:
+    """Read a table; a UserError if there is none."""
+    try:
+        table = load_table(config.data, config.label_column, config.seed)
+    except DataError as error:
+        raise UserError(f"data={config.data}: {error}") from None
+
+    return PointSplits(
+        name=Path(config.data).stem,
+        train=table.train,
+        validation=table.validation,
+        load_test=lambda: table.test,
+        features=table.features,
+        classes=table.classes,
+        mean=table.mean,
+        std=table.std,
+        counts=table.counts,
+        skipped=table.skipped,
+        fingerprints=table.fingerprints,
+    )

@@ -1,0 +1,201 @@
+"""Pictures of a mixture of experts on the rows of a table, which have D features and C classes.
+
+Where D is more than two, they show the plane of the two leading principal components of the
+training rows: the test rows projected onto it, and the mixture's answers in the plane itself.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from sklearn.decomposition import PCA
+
+from experiments.moe.figures import WIDE, Plane
+from harness.evaluation import Predictions
+from harness.figures import style
+from harness.figures.classification import COLOURS, MARKERS
+from harness.figures.letters import short
+
+MAX_FEATURES = 20
+"""Features that a picture of the experts' weights names: those of the largest weights."""
+
+
+class View(NamedTuple):
+    """The part of a plane in the space of the features that pictures show."""
+
+    plane: Plane
+    centre: np.ndarray
+    """(D,) a point of the plane."""
+    directions: np.ndarray
+    """(2, D) unit vectors that span it."""
+    axis_names: tuple[str, str]
+
+    @classmethod
+    def of(cls, points: np.ndarray, features: Sequence[str]) -> "View":
+        """Return the view of points (N, D), standardised."""
+        if points.shape[1] == 2:
+            first, second = (f"{short(name)} (standardised)" for name in features)
+            return cls(Plane.around(points), np.zeros(2), np.eye(2), (first, second))
+        pca = PCA(n_components=2).fit(points)
+        first, second = (
+            f"{which} principal component ({share:.0%} of the variance)"
+            for which, share in zip(("first", "second"), pca.explained_variance_ratio_, strict=True)
+        )
+        plane = Plane.around(pca.transform(points))
+        return cls(plane, pca.mean_, pca.components_, (first, second))
+
+    def project(self, points: np.ndarray) -> np.ndarray:
+        """Return the coordinates in the plane, (N, 2), of points (N, D)."""
+        return np.asarray((points - self.centre) @ self.directions.T)
+
+    @property
+    def points(self) -> np.ndarray:
+        """Return the points of the plane's grid in the space of the features, (M, D) float32."""
+        return np.asarray(self.plane.points @ self.directions + self.centre, dtype=np.float32)
+
+    def draw(self, axes: Axes, regions: np.ndarray, colours: Sequence[str]) -> None:
+        """Draw which of several regions each grid point belongs to, (M,) int."""
+        options = {"vmin": -0.5, "vmax": len(colours) - 0.5, "interpolation": "nearest"}
+        self.plane.draw(axes, regions, ListedColormap(colours), alpha=0.3, **options)
+
+    def draw_rows(
+        self, axes: Axes, points: np.ndarray, labels: np.ndarray, names: Sequence[str]
+    ) -> list[Line2D]:
+        """Draw rows by class; return what the legend says of them."""
+        handles = []
+        for label, name in enumerate(names):
+            x, y = self.project(points[labels == label]).T
+            look: dict[str, Any] = {
+                "color": colour_of(label),
+                "marker": MARKERS[label % len(MARKERS)],
+            }
+            axes.scatter(x, y, s=22, edgecolors="black", linewidths=0.4, **look)
+            handles.append(Line2D([], [], linestyle="", label=short(name), **look))
+        return handles
+
+    def finish(self, axes: Axes, title: str, handles: Sequence[Line2D] = ()) -> None:
+        """Set limits, title, names of the axes and legend."""
+        axes.axis(self.plane.extent)
+        style.titled(axes, title, *self.axis_names)
+        axes.set_aspect("equal")
+        if handles:
+            style.legend(axes, list(handles), below=True)
+
+
+def colour_of(label: int) -> str:
+    """Return the colour of a class."""
+    return COLOURS[label % len(COLOURS)]
+
+
+def expert_colours(count: int) -> list[str]:
+    """Return the colours of the experts."""
+    return [style.EXPERTS[k % len(style.EXPERTS)] for k in range(count)]
+
+
+def predicted_regions(
+    view: View, predicted: np.ndarray, points: np.ndarray, predictions: Predictions
+) -> Figure:
+    """Draw the class predicted at each point of the plane, (M,), and the test rows by class."""
+    figure, ((axes,),) = style.canvas(height=5.6)
+    names = predictions.classes
+    view.draw(axes, predicted, [colour_of(label) for label in range(len(names))])
+    handles = view.draw_rows(axes, points, predictions.labels, names)
+    wrong = ~predictions.correct
+    x, y = view.project(points[wrong]).T
+    axes.scatter(x, y, s=60, c="black", marker="x", linewidths=1.4)
+    look: dict[str, Any] = {"color": "black", "marker": "x", "linestyle": ""}
+    handles.append(Line2D([], [], label=f"{wrong.sum():,} misclassified", **look))
+    title = f"Predicted class in the plane; test accuracy {predictions.accuracy:.3f}"
+    view.finish(axes, title, handles)
+    return figure
+
+
+def expert_regions(
+    view: View, gate: np.ndarray, points: np.ndarray, labels: np.ndarray, names: Sequence[str]
+) -> Figure:
+    """Draw the expert with the largest gate probability; `gate` is that of the plane, (M, K)."""
+    figure, ((axes,),) = style.canvas(height=5.6)
+    colours = expert_colours(gate.shape[1])
+    view.draw(axes, gate.argmax(1), colours)
+    handles = view.draw_rows(axes, points, labels, names)
+    handles += [
+        Line2D([], [], color=colour, linewidth=6, alpha=0.4, label=f"expert {k}")
+        for k, colour in enumerate(colours, start=1)
+    ]
+    view.finish(axes, "The expert assigned to each point of the plane, and the test rows", handles)
+    return figure
+
+
+def gate_probabilities(view: View, gate: np.ndarray) -> Figure:
+    """Draw the gate's probability of each expert in the plane, (M, K)."""
+    num_experts = gate.shape[1]
+    columns = min(num_experts, 4)
+    rows = math.ceil(num_experts / columns)
+    side = min(WIDE / columns, 3.6)
+    figure, axes = style.canvas(rows, columns, width=WIDE, height=1.9 + side * rows)
+    first, second = ("component 1", "component 2") if len(view.centre) > 2 else view.axis_names
+    for k, (place, probability) in enumerate(zip(axes.flat, gate.T, strict=False), start=1):
+        surface = view.plane.draw(place, probability, "cividis")
+        style.titled(place, f"expert {k}", first, second)
+        place.label_outer()
+    for place in axes.flat[num_experts:]:
+        place.set_axis_off()
+    figure.suptitle("Gate probability of each expert in the plane", fontsize=12)
+    figure.colorbar(surface, ax=axes, label="gate probability", location="bottom", aspect=40)
+    return figure
+
+
+def expert_weights(weights: np.ndarray, features: Sequence[str], classes: Sequence[str]) -> Figure:
+    """Draw the weight of each feature in each expert, (K, L, D): L is 1, or the C classes.
+
+    Of many features, those with the largest absolute weights are shown.
+    """
+    num_experts, num_logits, num_features = weights.shape
+    largest = np.abs(weights).max((0, 1))
+    shown = np.sort(np.argsort(-largest, kind="stable")[:MAX_FEATURES])
+    rows = weights[:, :, shown].reshape(num_experts * num_logits, len(shown))
+    names = [
+        f"expert {k}" if num_logits == 1 else f"expert {k}, {short(name)}"
+        for k in range(1, num_experts + 1)
+        for name in (classes[1:] if num_logits == 1 else classes)
+    ]
+    figure, ((axes,),) = style.canvas(width=WIDE, height=min(7.4, 2.6 + 0.3 * len(names)))
+    limit = np.abs(rows).max() or 1.0
+    image = axes.imshow(rows, "PuOr", vmin=-limit, vmax=limit, aspect="auto")
+    for row in range(num_logits, len(names), num_logits):
+        axes.axhline(row - 0.5, color="black", linewidth=0.8)
+    slanted = {"rotation": 40, "ha": "right", "rotation_mode": "anchor", "fontsize": 8}
+    axes.set_xticks(range(len(shown)), [short(features[i]) for i in shown], **slanted)
+    axes.set_yticks(range(len(names)), names, fontsize=8 if len(names) <= 18 else 5)
+    axes.tick_params(length=0)
+    what = f"logit of {short(classes[1])}" if num_logits == 1 else "logit of each class"
+    which = "" if len(shown) == num_features else f" (the {len(shown)} largest of {num_features})"
+    axes.set_title(f"Weights of the standardised features{which}\nin each expert's {what}")
+    figure.colorbar(image, ax=axes, label="weight")
+    return figure
+
+
+def expert_usage_by_class(gate: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> Figure:
+    """Draw the share of each class's rows assigned to each expert; `gate` is (N, K)."""
+    assigned, num_experts = gate.argmax(1), gate.shape[1]
+    shares = np.stack(
+        [np.bincount(assigned[labels == c], minlength=num_experts) for c in range(len(names))]
+    ).astype(float)
+    shares /= np.maximum(shares.sum(1, keepdims=True), 1)
+    figure, ((axes,),) = style.canvas(width=6.6, height=min(7.0, 2.2 + 0.45 * len(names)))
+    image = axes.imshow(shares, "Blues", vmin=0, vmax=1, aspect="auto")
+    for (row, column), share in np.ndenumerate(shares):
+        colour = "white" if share > 0.5 else "black"
+        axes.text(column, row, f"{share:.0%}", ha="center", va="center", color=colour)
+    axes.set_xticks(range(num_experts), [f"expert {k + 1}" for k in range(num_experts)])
+    axes.set_yticks(range(len(names)), [short(name) for name in names])
+    axes.tick_params(length=0)
+    title = "Assigned expert (highest gate probability), by class"
+    style.titled(axes, title, "", "actual class")
+    figure.colorbar(image, ax=axes, label="share of the class's test rows")
+    return figure
