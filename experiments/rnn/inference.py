@@ -25,7 +25,9 @@ def export(config: RNNConfig, trained: Trained) -> ModelExport:
     rows: list[Row] = [{"text": "hello"}, {"text": "how are you"}]
     if config.task == "variable_echo":
         symbols = torch.cat([delays.unsqueeze(1), symbols], dim=1)  # (2, 1 + T)
-        rows = [row | {"delay": delay} for row, delay in zip(rows, delays.tolist(), strict=True)]
+        # Floating-point numbers: as integers, MLflow would make 1 of 1.5.
+        pairs = zip(rows, delays.double().tolist(), strict=True)
+        rows = [row | {"delay": delay} for row, delay in pairs]
     if config.task == "copy":
         rows = [{"text": "abcdefghab"}, {"text": "hgfedcbahg"}]
     return export_network(trained.model, symbols, ServedEcho, rows, metadata={"symbols": ALPHABET})

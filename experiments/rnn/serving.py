@@ -47,9 +47,10 @@ class ServedEcho(ServedTexts[Question]):
         if self.config["task"] == "echo":
             return Question(symbols, self.config["delay"])
         delay, largest = row["delay"], self.config["max_delay"]
-        if not 0 <= delay <= largest:
-            raise InvalidInputError(f"delay={delay}: this model knows those from 0 to {largest}")
-        return Question(symbols, delay)
+        if delay not in range(largest + 1):
+            known = f"this model knows those from 0 to {largest}"
+            raise InvalidInputError(f"delay={delay:g}: {known}")
+        return Question(symbols, int(delay))
 
     def copy_task(self) -> Copy:
         """Return the task of copying that the network was trained on."""
