@@ -14,13 +14,16 @@ LABELS = {
     "xz_after_training_": "xz after training third",
 }
 """Names of the baselines in figures, by what the names of their metrics begin with."""
-SCOPE = {"letters": "a to z and blanks", "characters": "the whole text", "bytes": "all bytes"}
-"""What is predicted, and given to compressors."""
 
 
 def unit_of(config: RNNTextConfig) -> str:
     """Return what a symbol stands for."""
     return "byte" if config.alphabet == "bytes" else "character"
+
+
+def scope_of(config: RNNTextConfig) -> str:
+    """Return what of the text is predicted, and given to compressors."""
+    return "a to z and blanks" if config.alphabet == "letters" else "the whole text"
 
 
 def metrics_of(bits: Mapping[str, float], config: RNNTextConfig, test: Text) -> dict[str, float]:

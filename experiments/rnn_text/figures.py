@@ -81,22 +81,25 @@ def letters(actual: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -> 
     shown = np.sort(np.argsort(-counts, kind="stable")[:MAX_SYMBOLS])
     place = np.full(len(names), len(shown))
     place[shown] = np.arange(len(shown))
-    labels = [names[index] for index in shown] + ["others"] * (len(shown) < len(names))
+    labels = [names[index] for index in shown] + ["\N{HORIZONTAL ELLIPSIS}"] * (
+        len(shown) < len(names)
+    )
     matrix = confusion_matrix(place[actual], place[predicted], len(labels))
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     figure, ((axes,),) = style.canvas(width=6.6, height=5.4)
     image = axes.imshow(shares, "Blues", vmin=0, vmax=1)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_ticks(range(len(labels)), [*map(short, labels)], family="monospace")
-    if max(map(len, labels)) > 1:
+    if any(len(literal(label)) > 1 for label in labels):
         axes.tick_params(axis="x", rotation=90)
     axes.tick_params(length=0)
     axes.spines[["top", "right"]].set_visible(True)
-    bar = figure.colorbar(image, shrink=0.7, label="share of the actual character")
+    bar = figure.colorbar(image, shrink=0.7, label="share of the actual symbol")
     bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     accuracy = np.mean(actual == predicted)
     title = f"Most probable next symbol: accuracy {accuracy:.3f}"
-    style.titled(axes, title, "predicted", "actual")
+    others = f" ({labels[-1]} stands for all others)" if len(shown) < len(names) else ""
+    style.titled(axes, title, f"predicted{others}", "actual")
     return figure
 
 
@@ -113,7 +116,8 @@ def names_of(vocabulary: Vocabulary) -> list[str]:
 
 def generated_text(texts: Mapping[float, str]) -> Figure:
     """Draw what a network generates at several temperatures."""
-    wrapped = {t: textwrap.fill(literal(text), _line_length(text)) for t, text in texts.items()}
+    shown = {temperature: literal(text) for temperature, text in texts.items()}
+    wrapped = {t: textwrap.fill(text, _line_length(text)) for t, text in shown.items()}
     lines = sum(text.count("\n") + 3 for text in wrapped.values())
     figure, ((axes,),) = style.canvas(width=WIDTH, height=0.6 + 0.19 * lines)
     figure.suptitle("Generated text", fontsize=12)

@@ -27,7 +27,7 @@ from datasets.generated import seeded_generator
 from experiments.rnn.figures import memory, reach
 from experiments.rnn.network import NUM_LAGS, gradient_norms, hidden_units, network_arguments
 from experiments.rnn_text import baselines, figures
-from experiments.rnn_text.bits import LABELS, SCOPE, headline, metrics_of, unit_of
+from experiments.rnn_text.bits import LABELS, headline, metrics_of, scope_of, unit_of
 from experiments.rnn_text.config import RNNTextConfig
 from experiments.rnn_text.dynamic_evaluation import dynamic_evaluation, online_evaluation
 from experiments.rnn_text.streams import Chunk, Streams, TextSplits
@@ -186,7 +186,7 @@ class NextCharacter(Experiment[RNNTextConfig]):
             best_epoch=history.best_epoch,
             tested={"test": tested(""), "test, dynamic": tested("dynamic_")},
             unit=unit,
-            scope=SCOPE[config.alphabet],
+            scope=scope_of(config),
         )
         yield "bits", bits
 

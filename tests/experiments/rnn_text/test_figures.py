@@ -59,7 +59,8 @@ def test_of_many_symbols_the_most_frequent_are_shown() -> None:
     assert f"{1 - 100 / len(actual):.3f}" in axes.get_title()
     labels = [label.get_text() for label in axes.get_xticklabels()]
     assert len(labels) == 31
-    assert labels[-1] == "others"
+    assert labels[-1] == "…"
+    assert "… stands for all others" in axes.get_xlabel()
 
 
 def test_symbols_that_would_not_be_seen_have_names() -> None:
