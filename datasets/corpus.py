@@ -85,7 +85,7 @@ def load_corpus(paths: str, min_length: int, alphabet: AlphabetName = "letters")
         text = clean(text)
         share = f"{100 * dropped_share:.1f} % of its characters"
         notice = f"{share}, neither a to z nor digits, are dropped"
-        unit = f"characters (a to z and blanks; {notice})"
+        unit = f"characters (a to z and blanks{f'; {notice}' if dropped else ''})"
     third = len(text) // 3
     if third < min_length:
         needed = f"three parts of {min_length:,} each are needed"
