@@ -13,6 +13,9 @@ TableName = Literal["iris", "wine", "breast_cancer", "digits"]
 MemoryTaskName = Literal["echo", "variable_echo", "copy"]
 """Sequences of characters to be remembered (`datasets.memory_tasks`)."""
 
+AlphabetName = Literal["letters", "characters", "bytes"]
+"""What a text is made of (`datasets.corpus`)."""
+
 LevelName = Literal["easy", "normal", "moderate", "hard", "nightmare", "abyss"]
 """Lengths of temporal-order sequences (`datasets.sequence_tasks`)."""
 

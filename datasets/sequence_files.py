@@ -18,10 +18,10 @@ import numpy as np
 import pandas as pd
 
 from datasets.choices import SequenceFormat, Split
-from datasets.corpus import read_text
 from datasets.csv_files import csv_rows
 from datasets.errors import DataError
 from datasets.gaps import fill_gaps
+from datasets.text_files import read_text
 
 PAIR: dict[str, Split] = {"_TRAIN": "train", "_TEST": "test"}
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from datasets.choices import TableName
-from datasets.corpus import read_text
 from datasets.csv_files import csv_rows
 from datasets.errors import DataError
 from datasets.points import Points
 from datasets.stratified import stratified_splits
+from datasets.text_files import read_text
 
 MISSING = {"", "nan", "na", "n/a", "null", "none", "?"}
 """What stands for no value, in any letters; such rows are left out."""

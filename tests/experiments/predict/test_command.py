@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -20,16 +20,12 @@ from PIL import Image
 
 import experiments
 from datasets.characters import Vocabulary
-from datasets.memory_tasks import Copy
 from experiments.predict.__main__ import main
 from experiments.predict.command import inference_of
-from experiments.rnn_text.config import RNNTextConfig
-from experiments.rnn_text.lesson import EXPERIMENT as RNN_TEXT
 from harness.command_line import run_command
 from harness.errors import UserError
 from harness.inference.inference import config_of
 from harness.tracking.models import load
-from models.recurrent import RecurrentNetwork, generate
 from tests.conftest import network_of
 
 Predict = Callable[..., list[dict[str, Any]]]
@@ -244,44 +240,6 @@ def test_a_folder_without_files_is_refused(trained: Callable[..., str], tmp_path
         main([trained("cnn"), str(tmp_path)])
 
 
-def test_a_text_is_echoed_after_the_delay(trained: Callable[..., str], predict: Predict) -> None:
-    uri = trained("rnn", delay=2)
-    (row,) = predict(uri, "he llo")
-    symbols = Vocabulary().encode("he llo").numpy()
-    predicted = served(uri, symbols[None])[0].argmax(-1)
-    predicted[[0, 1, 4]] = 0
-    assert row["prediction"] == Vocabulary().decode(torch.from_numpy(predicted))
-
-
-def test_the_delay_is_given_where_it_varies(trained: Callable[..., str], predict: Predict) -> None:
-    uri = trained("rnn", task="variable_echo", max_delay=3)
-    predictions = set()
-    for delay in range(4):
-        (row,) = predict(uri, "he llo", "--delay", str(delay))
-        inputs = np.array([[delay, *Vocabulary().encode("he llo").tolist()]])
-        predicted = served(uri, inputs)[0].argmax(-1)
-        predicted[:delay] = 0
-        predicted[2 + delay : 3 + delay] = 0
-        assert row["prediction"] == Vocabulary().decode(torch.from_numpy(predicted))
-        predictions.add(row["prediction"])
-    assert len(predictions) > 1
-    for text in ("a", "he"):  # shorter than the delay
-        (row,) = predict(uri, text, "--delay", "3")
-        assert row["prediction"] == len(text) * " "
-    with pytest.raises(UserError, match="--delay 4: this model knows those up to 3"):
-        main([uri, "hello", "--delay", "4"])
-
-
-def test_ten_letters_are_copied(trained: Callable[..., str], predict: Predict) -> None:
-    uri = trained("rnn", task="copy", blank_length=6)
-    (row,) = predict(uri, "abcdefghab")
-    inputs = Copy(6).build_inputs(Vocabulary().encode("abcdefghab").unsqueeze(0)).numpy()
-    predicted = served(uri, inputs)[0].argmax(-1)[-10:]
-    assert row["prediction"] == Vocabulary().decode(torch.from_numpy(predicted))
-    with pytest.raises(UserError, match="10 letters from a to h can be copied"):
-        main([uri, "abcdefghaz"])
-
-
 def test_a_text_is_continued(
     trained: Callable[..., str], predict: Predict, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -297,21 +255,6 @@ def test_a_text_is_continued(
     text = "the " + greedy["continuation"]
     predicted = served(uri, Vocabulary().encode(text).numpy()[None])[0].argmax(-1)
     assert Vocabulary().decode(torch.from_numpy(predicted[3:-1])) == greedy["continuation"]
-
-
-def test_a_continuation_is_what_generate_returns(
-    trained: Callable[..., str], predict: Predict
-) -> None:
-    uri = trained("rnn_text", text="", length=20)
-    (row,) = predict(uri, "the ", "--num-characters", "12", "--temperature", "0.5")
-    model = load(uri)
-    config = cast("RNNTextConfig", config_of(model, RNN_TEXT))
-    restored = RNN_TEXT.restore_model(config, None, model.weights)
-    network = cast("RecurrentNetwork", restored)
-    seeded = torch.Generator().manual_seed(0)
-    prompt = Vocabulary().encode("the ")
-    drawn = generate(network, prompt, 12, torch.tensor([0.5]), seeded)
-    assert Vocabulary().decode(drawn[0]) == row["continuation"]
 
 
 @pytest.mark.parametrize(
