@@ -14,12 +14,13 @@ names, is in one split only.
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from datasets.choices import Split
 from datasets.errors import DataError
+from datasets.folders import check_inside, files_below, listed, problem_of, visible
 
 SPLIT_FOLDERS: dict[str, Split] = {
     "train": "train",
@@ -36,8 +37,6 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 """Of photographs; files with others, which may be none, are dealt to the halves after them."""
 NAMED_BY_CLASS = re.compile(r"(.*?[^\W\d_].*?)[ ._-]*\(?\d+\)?")
 """The stem of a file that is named by its class: the class, which has a letter, then a number."""
-MAX_LISTED = 5
-"""Names that a message lists; it only counts the others."""
 
 
 class ImageFolder(NamedTuple):
@@ -198,8 +197,8 @@ def _collect(
             for path in by_class[each]:
                 if path.is_dir():
                     check_inside(root, path)
-                for name in _walk(root, path):
-                    if why := _problem(root, name):
+                for name in files_below(root, path):
+                    if why := problem_of(root, name):
                         problems[name] = why
                         continue
                     labels[name] = label
@@ -211,42 +210,3 @@ def _collect(
 def class_folders(folder: Path) -> tuple[str, ...]:
     """Return the names of the folders in a folder, sorted."""
     return tuple(path.name for path in visible(folder) if path.is_dir())
-
-
-def check_inside(folder: Path, path: Path) -> None:
-    """Raise DataError if a path in a folder is a link out of it."""
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise DataError(f"{path.relative_to(folder)} is a link to a folder elsewhere")
-
-
-def visible(folder: Path) -> list[Path]:
-    """Return what a folder contains, sorted by name, without hidden and operating-system files."""
-    paths = (path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX")))
-    return sorted(paths, key=lambda path: path.name)
-
-
-def listed(words: Sequence[str]) -> str:
-    """Join the first few words, and count the others."""
-    more = len(words) - MAX_LISTED
-    return ", ".join(words[:MAX_LISTED]) + (f" and {more} more" if more > 0 else "")
-
-
-def _walk(root: Path, path: Path) -> Iterator[str]:
-    """Yield a file, or what is in a folder and those below; links to folders are not followed."""
-    pending = visible(path)[::-1] if path.is_dir() else [path]
-    while pending:
-        path = pending.pop()
-        if path.is_dir() and not path.is_symlink():
-            pending += visible(path)[::-1]
-        else:
-            yield path.relative_to(root).as_posix()
-
-
-def _problem(root: Path, name: str) -> str:
-    """Return why something in the folder cannot be a photograph of it; empty if it can."""
-    path = root / name
-    if not path.is_symlink():
-        return "" if path.is_file() else "not a regular file"  # a pipe would be read for ever
-    if not path.is_file():
-        return "a link to a folder" if path.is_dir() else "a link to no file"
-    return "" if path.resolve().is_relative_to(root.resolve()) else "a link to a file elsewhere"

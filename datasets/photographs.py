@@ -15,7 +15,8 @@ from datasets.archives import extract
 from datasets.choices import Split
 from datasets.content_hashes import fingerprint, hash_files
 from datasets.errors import DataError, disk_errors
-from datasets.image_folders import ImageFolder, in_halves, listed, read_folder, split_of_content
+from datasets.folders import listed
+from datasets.image_folders import ImageFolder, in_halves, read_folder, split_of_content
 
 CACHE_NAME = "tracked-deep-learning-experiments"
 MIN_IMAGE_SIZE = 8

@@ -11,8 +11,8 @@ from sklearn import metrics
 from harness.figures import style
 from harness.figures.letters import short, width
 
-# Vermilion and black are left for misclassified samples.
-COLOURS = (*style.CLASSES, style.GREEN, style.PURPLE, style.SKY, style.YELLOW, style.GREY)
+COLOURS = style.class_colours(7)
+"""Vermilion and black are left for misclassified samples."""
 MAX_CURVES = len(COLOURS)
 """ROC curves that one figure can have."""
 MAX_NUMBERED = 12
