@@ -13,8 +13,14 @@ TableName = Literal["iris", "wine", "breast_cancer", "digits"]
 MemoryTaskName = Literal["echo", "variable_echo", "copy"]
 """Sequences of characters to be remembered (`datasets.memory_tasks`)."""
 
+AlphabetName = Literal["letters", "characters", "bytes"]
+"""What a text is made of (`datasets.corpus`)."""
+
 LevelName = Literal["easy", "normal", "moderate", "hard", "nightmare", "abyss"]
 """Lengths of temporal-order sequences (`datasets.sequence_tasks`)."""
+
+SequenceFormat = Literal["auto", "symbols", "ts", "tsv", "long"]
+"""Formats of files of sequences (`datasets.sequence_files`)."""
 
 DigitsOrder = Literal["rows", "pixels"]
 """How an image of a digit is read as a sequence (`datasets.sequence_datasets`)."""

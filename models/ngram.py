@@ -1,6 +1,9 @@
 """An n-gram model: the baseline of language models, estimated by counting.
 
-Letters: N characters, S symbols.
+Only what occurs is counted: time and memory grow with the length of the text, and not with the
+number of possible n-grams.
+
+Letters: N symbols of the text that is counted, M of the text that is predicted, S symbols in all.
 """
 
 import torch
@@ -10,42 +13,60 @@ FALLBACK_DISCOUNTS = 0.0, 0.5, 1.0, 1.5
 """Of counts of 0, 1, 2, and 3 or more, as KenLM has them (Heafield et al. 2013)."""
 
 
-def kneser_ney(symbols: Tensor, order: int, num_symbols: int) -> Tensor:
-    """Estimate the probability of each symbol given those before it, from a text.
+def kneser_ney(train: Tensor, text: Tensor, order: int, num_symbols: int) -> Tensor:
+    """Return the probability of each symbol of a text after those before it, (M,) float64.
 
-    Interpolated Kneser-Ney smoothing with three discounts for each order (Chen & Goodman 1999,
-    section 3). The table holds every possible context of `order` - 1 symbols, S ** order numbers.
+    It is estimated from another text by interpolated Kneser-Ney smoothing with three discounts for
+    each order (Chen & Goodman 1999, section 3).
 
     Args:
-        symbols: (N,) integers from 0 to S - 1, N at least `order`.
+        train: (N,) integers from 0 to S - 1, N at least `order`.
+        text: (M,) likewise; before its beginning it is padded with symbol 0.
         order: length of the n-grams, at least 1.
         num_symbols: S.
 
-    Returns:
-        (S,) * order float64: the last dimension is the next symbol, over which they sum to 1.
-
     """
-    probabilities = torch.full((num_symbols,), 1 / num_symbols, dtype=torch.float64)
+    padding = train.new_zeros(order - 1)
+    sequence = torch.cat([train, padding, text]).long()
+    ids, contexts = number_ngrams(sequence, order, num_symbols)
+    probabilities = torch.full((len(text),), 1 / num_symbols, dtype=torch.float64)
     for length in range(1, order + 1):
-        if length == order:
-            counts = count_ngrams(symbols, length, num_symbols)
-        else:  # in how many contexts a sequence occurs, rather than how often
-            counts = (count_ngrams(symbols, length + 1, num_symbols) > 0).sum(0)
+        counted = ids[length][length - 1 : len(train)]
+        if length < order:  # in how many contexts an n-gram occurs, rather than how often
+            ends = torch.arange(length, len(train))
+            last_end = ends.new_full((len(contexts[length + 1]),), -1)
+            last_end[ids[length + 1][ends]] = ends
+            counted = ids[length][last_end[last_end >= 0]]
+        context = contexts[length]  # of each n-gram
+        counts = counted.bincount(minlength=len(context))
         discounts = discount(counts)[counts.clamp(max=3)]
-        total = counts.sum(-1, keepdim=True)
-        seen = (counts - discounts) / total
-        probabilities = torch.where(
-            total > 0, seen + discounts.sum(-1, keepdim=True) / total * probabilities, probabilities
-        )
+        total = context.bincount(counts.double())
+        withheld = context.bincount(discounts)
+        ngram = ids[length][len(train) + order - 1 :]  # that ends at each symbol of the text
+        before = context[ngram]
+        seen = (counts - discounts)[ngram] / total[before]
+        interpolated = seen + withheld[before] / total[before] * probabilities
+        probabilities = torch.where(total[before] > 0, interpolated, probabilities)
     return probabilities
 
 
-def count_ngrams(symbols: Tensor, length: int, num_symbols: int) -> Tensor:
-    """Count every sequence of `length` symbols, (S,) * length int64."""
-    windows = symbols.long().unfold(0, length, 1)  # (N - length + 1, length)
-    place_values = num_symbols ** torch.arange(length - 1, -1, -1)
-    counts = torch.bincount((windows * place_values).sum(-1), minlength=num_symbols**length)
-    return counts.view((num_symbols,) * length)
+def number_ngrams(
+    sequence: Tensor, order: int, num_symbols: int
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Give each n-gram of a sequence (N,), which is taken for a circle, the number of its kind.
+
+    Returns:
+        For each length from 0 to `order`: the numbers (N,) of the n-grams that end at each symbol;
+        and of each kind of n-gram the number of its context, that without the last symbol.
+
+    """
+    ids, contexts = [torch.zeros_like(sequence)], [torch.zeros(1, dtype=torch.long)]
+    for _ in range(order):
+        pairs = ids[-1].roll(1) * num_symbols + sequence
+        ngrams, numbers = pairs.unique(return_inverse=True)
+        ids.append(numbers)
+        contexts.append(ngrams // num_symbols)
+    return ids, contexts
 
 
 def discount(counts: Tensor) -> Tensor:
@@ -70,27 +91,20 @@ def discount(counts: Tensor) -> Tensor:
     return torch.tensor(FALLBACK_DISCOUNTS, dtype=torch.float64)
 
 
-def bits_per_symbol(probabilities: Tensor, symbols: Tensor) -> Tensor:
-    """Return -log2 p, in bits, of each symbol of a text (N,): (N,) float64.
-
-    `probabilities` are as from `kneser_ney`; before its beginning the text is padded with symbol 0.
-    """
-    order = probabilities.dim()
-    padded = torch.cat([symbols.new_zeros(order - 1), symbols]).long()
-    windows = padded.unfold(0, order, 1)  # (N, order)
-    return -probabilities[windows.unbind(-1)].log2()
+def bits_per_symbol(train: Tensor, text: Tensor, order: int, num_symbols: int) -> Tensor:
+    """Return -log2 p, in bits, of each symbol of a text, (M,) float64; see `kneser_ney`."""
+    return -kneser_ney(train, text, order, num_symbols).log2()
 
 
 def dynamic_bits_per_symbol(
     train: Tensor, test: Tensor, order: int, num_symbols: int, update_every: int
 ) -> Tensor:
-    """Return the bits of each symbol of `test`, (N,), of a model that learns while it reads.
+    """Return the bits of each symbol of `test`, (M,), of a model that learns while it reads.
 
     It is estimated from `train`, and after every `update_every` symbols anew from those, too.
     """
     bits = []
     for start in range(0, len(test), update_every):
-        end = start + update_every
-        probabilities = kneser_ney(torch.cat([train, test[:start]]), order, num_symbols)
-        bits.append(bits_per_symbol(probabilities, test[:end])[start:])
+        known, read = torch.cat([train, test[:start]]), test[: start + update_every]
+        bits.append(bits_per_symbol(known, read, order, num_symbols)[start:])
     return torch.cat(bits)

@@ -83,7 +83,7 @@ def reach(norms: Mapping[str, np.ndarray], delay: int | None = None) -> Figure:
     return figure
 
 
-def memory(hidden: np.ndarray, inputs: str, predicted: str) -> Figure:
+def memory(hidden: np.ndarray, inputs: Sequence[str], predicted: Sequence[str]) -> Figure:
     """Draw the hidden units (T, H) over time, beside T input and T predicted characters."""
     steps, units = hidden.shape
     figure, ((axes,),) = style.canvas(width=WIDTH, height=5.4)
@@ -91,11 +91,14 @@ def memory(hidden: np.ndarray, inputs: str, predicted: str) -> Figure:
     figure.colorbar(image, label="activation", pad=0.02)
     x, y = "step", f"{units} hidden units, similar ones together"
     if steps <= MAX_STEPS:
-        x = "input (above) and prediction (below) at each step"
-        axes.set_xticks(
-            range(steps),
-            [f"{literal(a)}\n{literal(b)}" for a, b in zip(inputs, predicted, strict=True)],
-        )
+        pairs = [(literal(a), literal(b)) for a, b in zip(inputs, predicted, strict=True)]
+        if all(len(name) == 1 for pair in pairs for name in pair):
+            x = "input (above) and prediction (below) at each step"
+            axes.set_xticks(range(steps), ["\n".join(pair) for pair in pairs])
+        else:  # such as bytes
+            x = "input and, after the arrow, prediction at each step"
+            labels = [f"{a} \N{RIGHTWARDS ARROW} {b}" for a, b in pairs]
+            axes.set_xticks(range(steps), labels, rotation=90, fontsize=7)
         axes.tick_params(axis="x", length=0)
     style.titled(axes, "Hidden units over time", x, y)
     return figure

@@ -12,18 +12,24 @@ Letters: B sequences, T steps, S = 27 symbols (the blank and a to z).
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from datasets.characters import BLANK
+from datasets.characters import BLANK, VOCABULARY_SIZE
 from datasets.memory_tasks import Copy, Echo, Sequences
 from experiments.rnn import figures, tasks
 from experiments.rnn.config import RNNConfig
-from experiments.rnn.network import NUM_LAGS, VISIBLE, build_network, gradient_norms, hidden_units
+from experiments.rnn.network import (
+    NUM_LAGS,
+    VISIBLE,
+    gradient_norms,
+    hidden_units,
+    network_arguments,
+)
 from harness.experiment import Evaluation, Experiment, NamedFigure, Splits, Trained
 from harness.figures import training
 from harness.training.batches import GeneratedSamples
@@ -131,9 +137,16 @@ class MemoryTasks(Experiment[RNNConfig]):
 
     def build_model(self, config: RNNConfig, data: object) -> nn.Module:
         """Return a network, which is given the delay of a sequence where delays vary."""
-        num_delays = config.max_delay + 1 if config.task == "variable_echo" else 0
-        horizon = tasks.for_validation(config).max_length
-        return build_network(config, horizon=horizon, num_conditions=num_delays)
+        return RecurrentNetwork(**self.network_arguments(config))
+
+    def network_arguments(self, config: RNNConfig) -> dict[str, Any]:
+        """Return the arguments of `RecurrentNetwork`."""
+        return network_arguments(
+            config,
+            num_symbols=VOCABULARY_SIZE,
+            horizon=tasks.for_validation(config).max_length,
+            num_conditions=config.max_delay + 1 if config.task == "variable_echo" else 0,
+        )
 
     # 3 Training: only symbols that have to be remembered are scored; blanks would be too easy.
 
@@ -221,8 +234,9 @@ class MemoryTasks(Experiment[RNNConfig]):
         delay = config.delay if config.task == "echo" else None
         yield "reach", figures.reach(norms, delay)
 
-        first = hidden_units(trained.model, test.inputs[:1], test.delays[:1])
-        yield "memory", figures.memory(*first)
+        first = test.inputs[:1], test.delays[:1]
+        hidden = hidden_units(trained.model, *first, names=VISIBLE.symbols)
+        yield "memory", figures.memory(*hidden)
         rows = zip(*as_texts(evaluation.predictions).values(), strict=True)
         yield "predictions", figures.predictions(list(rows)[:8])
         curves = training.curves(**trained.history.as_curves(), loss_unit="nats per symbol")

@@ -1,14 +1,16 @@
 """Recurrent networks over characters: how they are built, looked into and exported."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from datasets.characters import ALPHABET, VOCABULARY_SIZE, Vocabulary
+from datasets.characters import ALPHABET, Vocabulary
 from experiments.rnn.config import RecurrentConfig
 from experiments.rnn.figures import BLANK
+from experiments.rnn.texts import ServedTexts
 from harness.experiment import ModelExport, Trained
 from models.choices import default_initialisation, suits
 from models.inspection.sequential import gradient_by_lag
@@ -20,25 +22,25 @@ VISIBLE = Vocabulary(ALPHABET.replace(" ", BLANK))
 """The 27 characters as figures show them."""
 
 
-def build_network(
-    config: RecurrentConfig, *, horizon: int, num_conditions: int = 0
-) -> RecurrentNetwork:
-    """Return a network over the 27 characters, freshly initialised; see `RecurrentNetwork`."""
+def network_arguments(
+    config: RecurrentConfig, *, num_symbols: int, horizon: int, num_conditions: int = 0
+) -> dict[str, Any]:
+    """Return what a configuration makes the arguments of `RecurrentNetwork`."""
     initialisation = config.initialisation
     if initialisation == "auto":
         is_defined = suits(config.cell, "orthogonal")
         initialisation = "orthogonal" if is_defined else default_initialisation(config.cell)
-    return RecurrentNetwork(
-        num_symbols=VOCABULARY_SIZE,
-        cell=config.cell,
-        hidden_size=config.hidden_size,
-        num_layers=config.num_layers,
-        embedding_size=config.embedding_size,
-        num_conditions=num_conditions,
-        dropout_rate=config.dropout_rate,
-        initialisation=initialisation,
-        horizon=max(3, horizon),  # the fewest steps that chrono is defined for
-    )
+    return {
+        "num_symbols": num_symbols,
+        "cell": config.cell,
+        "hidden_size": config.hidden_size,
+        "num_layers": config.num_layers,
+        "embedding_size": config.embedding_size,
+        "num_conditions": num_conditions,
+        "dropout_rate": config.dropout_rate,
+        "initialisation": initialisation,
+        "horizon": max(3, horizon),  # the fewest steps that chrono is defined for
+    }
 
 
 def gradient_norms(
@@ -54,27 +56,38 @@ def gradient_norms(
 
 @torch.inference_mode()
 def hidden_units(
-    network: RecurrentNetwork, symbols: Tensor, conditions: Tensor | None = None
-) -> tuple[np.ndarray, str, str]:
+    network: RecurrentNetwork,
+    symbols: Tensor,
+    conditions: Tensor | None = None,
+    *,
+    names: Sequence[str],
+) -> tuple[np.ndarray, list[str], list[str]]:
     """Read one sequence: symbols (1, T) int64, and its condition (1,) where there are any.
 
     Returns:
-        The hidden units (T, H) of the last layer, the sequence and the predictions as texts.
+        The hidden units (T, H) of the last layer, and the names of symbols and predictions.
 
     """
     hidden, _ = network.recurrence(network.encode(symbols, conditions))
     predicted = network.decode(hidden, conditions).argmax(-1)
-    return hidden[0].numpy(), VISIBLE.decode(symbols[0]), VISIBLE.decode(predicted[0])
+    read, said = ([names[index] for index in row[0].tolist()] for row in (symbols, predicted))
+    return hidden[0].numpy(), read, said
 
 
 def export_network(
-    network: RecurrentNetwork, example_input: Tensor, **metadata: Any
+    network: RecurrentNetwork,
+    example_input: Tensor,
+    served_class: type[ServedTexts[Any]],
+    rows: Sequence[Mapping[str, Any]],
+    metadata: Mapping[str, Any],
 ) -> ModelExport:
-    """Return a network as it is logged: integers (B, T) to logits (B, T, 27)."""
+    """Return a network as it is logged: integers (B, T) to logits (B, T, S)."""
     return ModelExport(
         module=ExportableRNN(network),
         example_input=example_input.numpy(),
         dynamic_dims=(0, 1),
         weights_prefix="network.",
-        metadata={"symbols": ALPHABET, **metadata},
+        metadata=metadata,
+        served_class=served_class,
+        raw_example=rows,
     )

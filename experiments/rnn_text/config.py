@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
+from datasets.choices import AlphabetName
 from experiments.rnn.config import RecurrentConfig
 from harness.config import STRICT, Configuration, OptimizerName, Rate
 from models.choices import CellName
@@ -18,7 +19,9 @@ class TextConfig(Configuration):
     group: ClassVar[str] = "data"
 
     text: str = ""
-    """Path of a text in UTF-8 (empty: the documentation of Python)."""
+    """Path of a text, several with commas between, or a folder (empty: Python's documentation)."""
+    alphabet: AlphabetName = "letters"
+    """letters: a to z and blanks; characters: those of the text; bytes: of any file."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -27,7 +30,11 @@ class RNNTextConfig(TextConfig, RecurrentConfig):
 
     entry_point: ClassVar[str] = "rnn_text"
     group: ClassVar[str] = "training"
-    examples: ClassVar[tuple[str, ...]] = ("", "--text novel.txt --cell gru")
+    examples: ClassVar[tuple[str, ...]] = (
+        "",
+        "--text novel.txt --cell gru",
+        "--text chapters/ --alphabet characters",
+    )
     tiny: ClassVar[Mapping[str, Any]] = {
         "num_epochs": 2,
         "batch_size": 20,

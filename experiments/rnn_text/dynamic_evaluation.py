@@ -1,16 +1,16 @@
 """How a text is read once from its beginning to its end, with fixed weights and with adapted ones.
 
-Letters: N characters, S symbols.
+Letter: N characters.
 """
 
 import copy
+from typing import NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from datasets.characters import BLANK
 from experiments.rnn_text.streams import Streams
 from models.recurrent import RecurrentNetwork
 
@@ -18,27 +18,47 @@ LEARNING_RATE, CHUNK_LENGTH = 0.3, 32
 """Of dynamic evaluation, in characters per step; chosen on the validation third."""
 
 
+class Reading(NamedTuple):
+    """How a network has predicted each character of a text, given those before it."""
+
+    losses: Tensor
+    """(N,) float32: cross-entropy of the character that came, in nats."""
+    predictions: Tensor
+    """(N,) int64: the most probable character."""
+
+    @classmethod
+    def of(cls, logits: Tensor, targets: Tensor) -> Self:
+        """Compare logits (1, T, S) with the characters that came, (1, T)."""
+        logits, targets = logits.squeeze(0), targets.squeeze(0)
+        return cls(F.cross_entropy(logits, targets, reduction="none"), logits.argmax(-1))
+
+    @classmethod
+    def join(cls, parts: "list[Reading]") -> Self:
+        """Return the reading of a text from those of its parts, in order."""
+        return cls(*(torch.cat(values) for values in zip(*parts, strict=True)))
+
+
 def one_stream(symbols: Tensor, length: int) -> Streams:
-    """Return a text as one stream in which every character is a target: a blank is read first."""
-    return Streams(F.pad(symbols, (1, 0), value=BLANK), batch_size=1, length=length)
+    """Return a text as one stream in which every character is a target: symbol 0 is read first."""
+    return Streams(F.pad(symbols, (1, 0)), batch_size=1, length=length)
 
 
 @torch.inference_mode()
-def online_logits(network: RecurrentNetwork, symbols: Tensor, length: int = 1000) -> Tensor:
-    """Return the logits (N, S) of each character of a text (N,), given all those before it.
+def online_evaluation(network: RecurrentNetwork, symbols: Tensor, length: int = 1000) -> Reading:
+    """Predict each character of a text (N,), given all those before it.
 
     So many characters are read at a time as `length` says; it changes only memory and time.
     """
-    logits = []
-    for inputs, _, carry in one_stream(symbols, length):
-        outputs, state = network(inputs, state=carry.state)
-        carry.keep(state)
-        logits.append(outputs.squeeze(0))
-    return torch.cat(logits)
+    parts = []
+    for chunk in one_stream(symbols, length):
+        logits, state = network(chunk.inputs, state=chunk.carry.state)
+        chunk.carry.keep(state)
+        parts.append(Reading.of(logits, chunk.targets))
+    return Reading.join(parts)
 
 
-def dynamic_evaluation(network: RecurrentNetwork, symbols: Tensor) -> Tensor:
-    """Return the logits (N, S) of each character of a text (N,), from weights that adapt to it.
+def dynamic_evaluation(network: RecurrentNetwork, symbols: Tensor) -> Reading:
+    """Predict each character of a text (N,), from weights that adapt to those before it.
 
     Dynamic evaluation (Mikolov et al. 2010; Krause et al. 2018): a few characters are predicted,
     then one step of gradient descent is taken on their loss, before the next are predicted. No
@@ -47,14 +67,15 @@ def dynamic_evaluation(network: RecurrentNetwork, symbols: Tensor) -> Tensor:
     """
     network = copy.deepcopy(network)
     optimizer = torch.optim.SGD(network.parameters(), lr=LEARNING_RATE)
-    logits = []
+    parts = []
     chunks = one_stream(symbols, CHUNK_LENGTH)
-    for inputs, targets, carry in tqdm(chunks, desc="dynamic evaluation", disable=None):
-        outputs, state = network(inputs, state=carry.state)
-        carry.keep(state)
+    for chunk in tqdm(chunks, desc="dynamic evaluation", disable=None):
+        logits, state = network(chunk.inputs, state=chunk.carry.state)
+        chunk.carry.keep(state)
+        reading = Reading.of(logits, chunk.targets)
         optimizer.zero_grad()
-        F.cross_entropy(outputs.squeeze(0), targets.squeeze(0)).backward()
+        reading.losses.mean().backward()
         nn.utils.clip_grad_norm_(network.parameters(), max_norm=1.0)
         optimizer.step()
-        logits.append(outputs.squeeze(0).detach())
-    return torch.cat(logits)
+        parts.append(Reading(reading.losses.detach(), reading.predictions))
+    return Reading.join(parts)

@@ -8,10 +8,21 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from datasets.characters import ByteVocabulary, Vocabulary
+from experiments.rnn.figures import BLANK
+from harness.evaluation import confusion_matrix
 from harness.figures import style
-from harness.figures.letters import literal
+from harness.figures.letters import literal, short
 
 WIDTH = 7.4  # inches
+MAX_SYMBOLS = 30
+"""Symbols of which a confusion matrix is drawn."""
+VISIBLE = {
+    " ": BLANK,
+    "\n": "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}",
+    "\t": "\N{RIGHTWARDS ARROW}",
+}
+"""What stands for white space, which would not be seen."""
 
 
 def bits(
@@ -20,8 +31,10 @@ def bits(
     baselines: Mapping[str, float],
     best_epoch: int,
     tested: Mapping[str, float],
+    unit: str,
+    scope: str,
 ) -> Figure:
-    """Draw bits per character during training, beside those of compressors.
+    """Draw bits per character or byte during training, beside those of compressors.
 
     Args:
         curves: (epochs,) of training and validation.
@@ -29,6 +42,8 @@ def bits(
         baselines: of each compressor on the test third.
         best_epoch: whose weights were kept.
         tested: of those weights on the test third, by the kind of evaluation.
+        unit: character or byte.
+        scope: what of the text is predicted and compressed.
 
     """
     figure, ((axes,),) = style.canvas(width=WIDTH, height=5.4)
@@ -49,34 +64,60 @@ def bits(
     # The first epochs may lie above; what was reached, and the baselines, never do.
     highest = min(max(shown), max(1.1 * max(reached), 2.2 * min(baselines.values())))
     axes.set_ylim(min(shown) - 0.1, highest + 0.1)
-    title = "Bits per character (horizontal lines: on the test third)"
-    style.titled(axes, title, "optimiser steps", "bits per character")
+    title = f"Bits per {unit} of {scope} (horizontal lines: on the test third)"
+    style.titled(axes, title, "optimiser steps", f"bits per {unit}")
     style.count(axes)
     # Below the axes: inside, it could hide a line.
     figure.legend(loc="outside lower center", frameon=False, fontsize=10, ncols=3)
     return figure
 
 
-def letters(matrix: np.ndarray, names: Sequence[str]) -> Figure:
-    """Draw the confusion matrix (S, S) int of actual (rows) and most probable next characters."""
+def letters(actual: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -> Figure:
+    """Draw the confusion matrix of actual (rows) and most probable next symbols, each (N,) int.
+
+    Of many symbols, the most frequent are shown, and all others together.
+    """
+    counts = np.bincount(actual, minlength=len(names))
+    shown = np.sort(np.argsort(-counts, kind="stable")[:MAX_SYMBOLS])
+    place = np.full(len(names), len(shown))
+    place[shown] = np.arange(len(shown))
+    labels = [names[index] for index in shown] + ["\N{HORIZONTAL ELLIPSIS}"] * (
+        len(shown) < len(names)
+    )
+    matrix = confusion_matrix(place[actual], place[predicted], len(labels))
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     figure, ((axes,),) = style.canvas(width=6.6, height=5.4)
     image = axes.imshow(shares, "Blues", vmin=0, vmax=1)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_ticks(range(len(names)), [*map(literal, names)], family="monospace")
+        axis.set_ticks(range(len(labels)), [*map(short, labels)], family="monospace")
+    if any(len(literal(label)) > 1 for label in labels):
+        axes.tick_params(axis="x", rotation=90)
     axes.tick_params(length=0)
     axes.spines[["top", "right"]].set_visible(True)
-    bar = figure.colorbar(image, shrink=0.7, label="share of the actual character")
+    bar = figure.colorbar(image, shrink=0.7, label="share of the actual symbol")
     bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    accuracy = np.trace(matrix) / max(matrix.sum(), 1)
-    title = f"Most probable next character: accuracy {accuracy:.3f}"
-    style.titled(axes, title, "predicted", "actual")
+    accuracy = np.mean(actual == predicted)
+    title = f"Most probable next symbol: accuracy {accuracy:.3f}"
+    others = f" ({labels[-1]} stands for all others)" if len(shown) < len(names) else ""
+    style.titled(axes, title, f"predicted{others}", "actual")
     return figure
+
+
+def names_of(vocabulary: Vocabulary) -> list[str]:
+    """Return symbols as figures show them; bytes that are no ASCII as hexadecimal numbers."""
+    names = [VISIBLE.get(symbol, symbol) for symbol in vocabulary.symbols]
+    if isinstance(vocabulary, ByteVocabulary):
+        return [
+            name if symbol.isascii() and name.isprintable() else f"{ord(symbol):02x}"
+            for symbol, name in zip(vocabulary.symbols, names, strict=True)
+        ]
+    return names
 
 
 def generated_text(texts: Mapping[float, str]) -> Figure:
     """Draw what a network generates at several temperatures."""
-    wrapped = {t: textwrap.fill(literal(text), _line_length(text)) for t, text in texts.items()}
+    shown = {temperature: literal(text) for temperature, text in texts.items()}
+    wrapped = {t: textwrap.fill(text, _line_length(text)) for t, text in shown.items()}
     lines = sum(text.count("\n") + 3 for text in wrapped.values())
     figure, ((axes,),) = style.canvas(width=WIDTH, height=0.6 + 0.19 * lines)
     figure.suptitle("Generated text", fontsize=12)

@@ -1,33 +1,40 @@
 """Prompts in, continuations out: a network that has read a text generates more of its kind."""
 
-import itertools
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import torch
 from pydantic import NonNegativeFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
-from datasets.characters import Vocabulary
-from experiments.rnn.inference import encode
 from experiments.rnn.network import export_network
 from experiments.rnn_text.config import RNNTextConfig
 from experiments.rnn_text.lesson import EXPERIMENT
+from experiments.rnn_text.serving import ServedContinuation
 from harness.config import STRICT, OnlyIf, Seed
-from harness.errors import UserError
 from harness.experiment import ModelExport, Trained
-from harness.inference.inference import Inference, PredictRequest, Row, config_of, predict_each
+from harness.inference.inference import Inference, PredictRequest, Row, predict_rows, refusals
 from harness.tracking.models import LoadedModel
-from models.recurrent import continuation
 
 DRAWN = OnlyIf("temperature above 0", lambda request: request.temperature > 0)
 
 
 def export(config: RNNTextConfig, trained: Trained) -> ModelExport:
-    """Return the network: integers (B, T) to logits of the next character (B, T, 27)."""
-    words = Vocabulary().encode("the quick brown fox jumps over the lazy dog ")
-    share = trained.data.dropped_share
-    return export_network(trained.model, words.view(2, -1), dropped_character_share=share)
+    """Return the network: integers (B, T) to logits of the next symbol (B, T, S)."""
+    data, read = trained.data, trained.data.train.symbols.long()
+    symbols = read[torch.arange(40) % len(read)].view(2, -1)
+    return export_network(
+        trained.model,
+        symbols,
+        ServedContinuation,
+        [{"text": data.vocabulary.decode(row)} for row in symbols],
+        metadata={
+            "alphabet": config.alphabet,
+            "symbols": data.vocabulary.symbols,
+            "network": EXPERIMENT.network_arguments(config, data),
+            "dropped_character_share": data.dropped_share,
+        },
+    )
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -41,39 +48,24 @@ class ContinuationRequest(PredictRequest):
     seed: Annotated[Seed, DRAWN] = 0
     """Seed of the characters that are drawn."""
 
+    def as_params(self) -> dict[str, Any]:
+        """Return the options of a served model."""
+        return {name: getattr(self, name) for name in ServedContinuation.params}
+
 
 def predict(request: ContinuationRequest, model: LoadedModel) -> Iterator[Row]:
     """Yield the continuation of each text."""
-
-    def answer(prompt: str) -> Row:
-        return {"continuation": "".join(characters(request, model, prompt))}
-
-    return predict_each(request.inputs, answer)
+    rows = (({"input": text}, {"text": text}) for text in request.inputs)
+    return predict_rows(rows, model.served, request.as_params())
 
 
 def generate(request: ContinuationRequest, model: LoadedModel, prompt: str) -> Iterator[str]:
     """Yield a prompt and its continuation, character by character."""
-    continuation = characters(request, model, prompt)
-    first = next(continuation)  # which fails if the prompt cannot be read
+    served = cast("ServedContinuation", model.served)
+    with refusals():
+        symbols = served.read({"text": prompt})
     yield prompt
-    yield first
-    yield from continuation
-
-
-def characters(request: ContinuationRequest, model: LoadedModel, prompt: str) -> Iterator[str]:
-    """Yield the characters that continue a prompt."""
-    network = EXPERIMENT.restore_model(config_of(model, EXPERIMENT), None, model.weights)
-    generator = torch.Generator().manual_seed(request.seed)
-    temperatures = torch.tensor([request.temperature])
-    try:
-        symbols = encode(prompt)
-    except UserError as error:
-        share = model.metadata.get("dropped_character_share", 0)
-        trained = f"{100 * share:.1f} % of the text that it was trained on"
-        raise UserError(f"{error}; this model knows no others, and {trained} was dropped") from None
-    samples = continuation(network, symbols, temperatures, generator)
-    for symbol in itertools.islice(samples, request.num_characters):
-        yield Vocabulary().decode(symbol[0])
+    yield from served.characters(symbols, **request.as_params())
 
 
 INFERENCE = Inference(ContinuationRequest, predict, generate)

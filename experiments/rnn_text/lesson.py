@@ -1,37 +1,37 @@
 """A recurrent network that predicts the next character of a text.
 
-The text, a to z and blanks, is in three thirds: the first for training, the second for validation,
-the last for the test. Training is truncated backpropagation through time: parallel streams of the
-text are read chunk by chunk, the state is carried from each chunk to the next, and gradients end
-where a chunk begins.
+The text, reduced to a to z and blanks or not, is in three thirds: the first for training, the
+second for validation, the last for the test. Training is truncated backpropagation through time:
+parallel streams of the text are read chunk by chunk, the state is carried from each chunk to the
+next, and gradients end where a chunk begins.
 
     R. Williams, J. Peng, "An efficient gradient-based algorithm for on-line training of recurrent
     network trajectories", 1990
 
-Letters: N characters, B streams, T steps of a chunk, S = 27 symbols.
+Letters: N characters, B streams, T steps of a chunk, S symbols (the blank and a to z: 27).
 """
 
 import dataclasses
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from datasets.characters import VOCABULARY_SIZE, Vocabulary
-from datasets.corpus import load_corpus
+from datasets.corpus import Text, load_corpus
 from datasets.errors import DataError
 from datasets.generated import seeded_generator
 from experiments.rnn.figures import memory, reach
-from experiments.rnn.network import NUM_LAGS, VISIBLE, build_network, gradient_norms, hidden_units
+from experiments.rnn.network import NUM_LAGS, gradient_norms, hidden_units, network_arguments
 from experiments.rnn_text import baselines, figures
+from experiments.rnn_text.bits import LABELS, headline, metrics_of, scope_of, unit_of
 from experiments.rnn_text.config import RNNTextConfig
-from experiments.rnn_text.dynamic_evaluation import dynamic_evaluation, online_logits
-from experiments.rnn_text.streams import Chunk, Streams, Text, TextSplits
+from experiments.rnn_text.dynamic_evaluation import dynamic_evaluation, online_evaluation
+from experiments.rnn_text.streams import Chunk, Streams, TextSplits
 from harness.errors import UserError
-from harness.evaluation import confusion_matrix
 from harness.experiment import Evaluation, Experiment, NamedFigure, Trained
 from harness.figures import training
 from harness.training.metrics import StepOutput, fraction
@@ -39,7 +39,9 @@ from models.recurrent import RecurrentNetwork, generate
 
 TEMPERATURES = (0.5, 0.8, 1.1)
 PROMPT, NUM_GENERATED = "the ", 300
-"""How generated texts begin, and how many characters are added."""
+"""How generated texts begin in the lesson, and how many symbols are added."""
+NUM_PROMPT = 12
+"""Symbols of another text, those at its beginning, that generated ones begin with."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,14 +71,20 @@ class NextCharacter(Experiment[RNNTextConfig]):
         """Read the text: characters as integers (N,), for each split."""
         min_length = max(config.length + config.batch_size, baselines.NGRAM_ORDER)
         try:
-            corpus = load_corpus(config.text, min_length)
+            corpus = load_corpus(config.text, min_length, config.alphabet)
         except DataError as error:
             raise UserError(f"text={config.text or 'of Python'}: {error}") from None
+        thirds = {"train": corpus.train, "validation": corpus.validation, "test": corpus.test}
+        unit = f"{unit_of(config)}s"
         return TextSplits(
-            name="text",
-            train=Text(corpus.train),
-            validation=Text(corpus.validation),
-            load_test=lambda: Text(corpus.test),
+            name=corpus.name,
+            train=corpus.train,
+            validation=corpus.validation,
+            load_test=lambda: corpus.test,
+            fingerprints={split: corpus.fingerprint(text) for split, text in thirds.items()},
+            counts={split: {unit: len(text.symbols)} for split, text in thirds.items()},
+            skipped=corpus.skipped,
+            vocabulary=corpus.vocabulary,
             dropped_share=corpus.dropped_share,
         )
 
@@ -86,9 +94,13 @@ class NextCharacter(Experiment[RNNTextConfig]):
 
     # 2 Model: characters -> embedding -> recurrent layers -> logits of the next character.
 
-    def build_model(self, config: RNNTextConfig, data: object) -> nn.Module:
-        """Return a network."""
-        return build_network(config, horizon=config.length)
+    def build_model(self, config: RNNTextConfig, data: TextSplits) -> nn.Module:
+        """Return a network over the symbols of the text."""
+        return RecurrentNetwork(**self.network_arguments(config, data))
+
+    def network_arguments(self, config: RNNTextConfig, data: TextSplits) -> dict[str, Any]:
+        """Return the arguments of `RecurrentNetwork`."""
+        return network_arguments(config, num_symbols=len(data.vocabulary), horizon=config.length)
 
     # 3 Training: cross-entropy of the next character, chunk by chunk.
 
@@ -97,63 +109,59 @@ class NextCharacter(Experiment[RNNTextConfig]):
         symbols, length = data.train.symbols, config.length
         generator = seeded_generator(config.seed, "train", epoch)
         start = int(torch.randint(length, (), generator=generator))
-        return Streams(
-            symbols[start : len(symbols) - length + start + 1], config.batch_size, length
-        )
+        read = symbols[start : len(symbols) - length + start + 1]
+        return Streams(read, config.batch_size, length, data.train.naming_bits)
 
     def validation_batches(self, config: RNNTextConfig, data: TextSplits) -> Streams:
         """Return the chunks of the validation third."""
-        return Streams(data.validation.symbols, config.batch_size, config.length)
+        symbols, naming_bits = data.validation.symbols, data.validation.naming_bits
+        return Streams(symbols, config.batch_size, config.length, naming_bits)
 
     def loss(self, config: RNNTextConfig, model: RecurrentNetwork, batch: Chunk) -> StepOutput:
         """Return the mean cross-entropy of a chunk, given the state after the chunk before."""
-        inputs, targets, carry = batch
+        inputs, targets, carry, naming_bits = batch
         logits, state = model(inputs, state=carry.state)  # (B, T, S)
         carry.keep(state)
         loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten())
         metrics = {
             "loss": loss,
             "accuracy": fraction((logits.argmax(-1) == targets).flatten()),
-            "bits_per_character": loss / math.log(2),
+            f"bits_per_{unit_of(config)}": loss / math.log(2) + naming_bits,
         }
         return StepOutput(loss, metrics, targets.numel())
 
     # 4 Evaluation: the test third is read once, with fixed weights and with dynamic evaluation.
 
     def evaluate(self, config: RNNTextConfig, trained: Trained, test: Text) -> TextEvaluation:
-        """Evaluate the network beside compressors of the same characters; generate text."""
-        network, targets = trained.model, test.symbols.long()
-        logits = online_logits(network, test.symbols)
-        loss, predictions = F.cross_entropy(logits, targets).item(), logits.argmax(-1)
-        dynamic_loss = F.cross_entropy(dynamic_evaluation(network, test.symbols), targets).item()
-        compressors = baselines.bits_per_character(trained.data.train.symbols, test.symbols)
+        """Evaluate the network beside compressors of the same text; generate text."""
+        network, vocabulary = trained.model, trained.data.vocabulary
+        reading = online_evaluation(network, test.symbols)
+        loss = reading.losses.mean().item()
+        dynamic_loss = dynamic_evaluation(network, test.symbols).losses.mean().item()
+        bits = {
+            "": loss / math.log(2) + test.naming_bits,
+            "dynamic_": dynamic_loss / math.log(2) + test.naming_bits,
+            **baselines.bits_per_symbol(trained.data.train, test, len(vocabulary)),
+        }
         metrics = {
             "test/loss": loss,
-            "test/accuracy": fraction(predictions == targets).item(),
-            "test/bits_per_character": loss / math.log(2),
-            "test/dynamic_bits_per_character": dynamic_loss / math.log(2),
-            **{f"test/{name}": bits for name, bits in compressors.items()},
+            "test/accuracy": fraction(reading.predictions == test.symbols).item(),
+            **metrics_of(bits, config, test),
             "dropped_character_share": trained.data.dropped_share,
         }
-        headline = (
-            f"{config.cell} with {config.num_layers} x {config.hidden_size} units: "
-            f"{metrics['test/bits_per_character']:.3f} bits per character on the test third, "
-            f"{metrics['test/dynamic_bits_per_character']:.3f} with dynamic evaluation; "
-            f"{baselines.NGRAM_ORDER}-gram {metrics['test/ngram_bits_per_character']:.3f} and "
-            f"{metrics['test/dynamic_ngram_bits_per_character']:.3f}, "
-            f"xz {metrics['test/xz_bits_per_character']:.3f}. "
-            f"Of the text's characters {100 * trained.data.dropped_share:.1f} % were dropped."
-        )
         generator = seeded_generator(config.seed, "test")
-        prompt, temperatures = Vocabulary().encode(PROMPT), torch.tensor(TEMPERATURES)
+        is_lesson = config.alphabet == "letters" and not config.text
+        beginning = trained.data.train.symbols[:NUM_PROMPT].long()
+        prompt = vocabulary.encode(PROMPT) if is_lesson else beginning
+        temperatures = torch.tensor(TEMPERATURES)
         samples = generate(network, prompt, NUM_GENERATED, temperatures, generator)
-        texts = [PROMPT + Vocabulary().decode(row) for row in samples]
+        texts = [vocabulary.decode(torch.cat([prompt, row])) for row in samples]
         return TextEvaluation(
             metrics=metrics,
-            headline=headline,
+            headline=headline(config, trained.data, test, metrics),
             tables={"generated_text": {"temperature": TEMPERATURES, "text": texts}},
             test=test,
-            predictions=predictions,
+            predictions=reading.predictions,
             generated=dict(zip(TEMPERATURES, texts, strict=True)),
         )
 
@@ -163,36 +171,30 @@ class NextCharacter(Experiment[RNNTextConfig]):
         self, config: RNNTextConfig, trained: Trained, evaluation: TextEvaluation
     ) -> Iterator[NamedFigure]:
         """Draw what the network predicts and remembers."""
-        symbols, history, metrics = evaluation.test.symbols, trained.history, evaluation.metrics
-        confusion = confusion_matrix(
-            symbols.numpy(), evaluation.predictions.numpy(), VOCABULARY_SIZE
-        )
-        yield "letters", figures.letters(confusion, VISIBLE.symbols)
+        symbols, history = evaluation.test.symbols.long(), trained.history
+        names, unit = figures.names_of(trained.data.vocabulary), unit_of(config)
+        yield "letters", figures.letters(symbols.numpy(), evaluation.predictions.numpy(), names)
         yield "generated_text", figures.generated_text(evaluation.generated)
 
-        ngram = f"{baselines.NGRAM_ORDER}-gram"
+        def tested(name: str) -> float:
+            return evaluation.metrics[f"test/{name}bits_per_{unit}"]
+
         bits = figures.bits(
-            curves=history.by_split("bits_per_character"),
+            curves=history.by_split(f"bits_per_{unit}"),
             steps_per_epoch=len(self.training_batches(config, trained.data, epoch=1)),
-            baselines={
-                ngram: metrics["test/ngram_bits_per_character"],
-                f"{ngram}, dynamic": metrics["test/dynamic_ngram_bits_per_character"],
-                "xz": metrics["test/xz_bits_per_character"],
-                "xz after training third": metrics["test/xz_after_training_bits_per_character"],
-            },
+            baselines={label: tested(name) for name, label in LABELS.items()},
             best_epoch=history.best_epoch,
-            tested={
-                "test": metrics["test/bits_per_character"],
-                "test, dynamic": metrics["test/dynamic_bits_per_character"],
-            },
+            tested={"test": tested(""), "test, dynamic": tested("dynamic_")},
+            unit=unit,
+            scope=scope_of(config),
         )
         yield "bits", bits
 
         steps = min(NUM_LAGS, len(symbols) - 1)
-        windows = symbols.long().unfold(0, steps + 1, steps)[:64]  # (B, T + 1)
+        windows = symbols.unfold(0, steps + 1, steps)[:64]  # (B, T + 1)
         yield "reach", reach(gradient_norms(trained, windows[:, :-1], windows[:, -1]))
-        yield "memory", memory(*hidden_units(trained.model, symbols[None, :60].long()))
-        yield "curves", training.curves(**history.as_curves(), loss_unit="nats per character")
+        yield "memory", memory(*hidden_units(trained.model, symbols[None, :60], names=names))
+        yield "curves", training.curves(**history.as_curves(), loss_unit=f"nats per {unit}")
 
 
 EXPERIMENT = NextCharacter()

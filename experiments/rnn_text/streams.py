@@ -9,22 +9,17 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from datasets.corpus import contiguous_chunks
+from datasets.characters import Vocabulary
+from datasets.corpus import Text, contiguous_chunks
 from harness.experiment import Splits
 from models.recurrent import State
 
 
-class Text(NamedTuple):
-    """A split of a corpus."""
-
-    symbols: Tensor
-    """(N,) uint8."""
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TextSplits(Splits[Text]):
-    """The three thirds, and what was left out of them."""
+    """The three thirds, what they are made of, and what was left out of them."""
 
+    vocabulary: Vocabulary
     dropped_share: float
     """Fraction of the text's characters that are dropped, see `datasets.corpus.Corpus`."""
 
@@ -51,13 +46,16 @@ class Chunk(NamedTuple):
     inputs: Tensor
     targets: Tensor
     carry: Carry
+    naming_bits: float = 0.0
+    """What rare characters cost besides, see `datasets.corpus.Text`."""
 
 
 class Streams:
     """The chunks of a text in order, as `contiguous_chunks` cuts it; each pass has a new state."""
 
-    def __init__(self, symbols: Tensor, batch_size: int, length: int):
+    def __init__(self, symbols: Tensor, batch_size: int, length: int, naming_bits: float = 0.0):
         self.chunks = contiguous_chunks(symbols, batch_size, length)
+        self.naming_bits = naming_bits
 
     def __len__(self) -> int:
         return len(self.chunks)
@@ -65,4 +63,4 @@ class Streams:
     def __iter__(self) -> Iterator[Chunk]:
         carry = Carry()
         for inputs, targets in self.chunks:
-            yield Chunk(inputs, targets, carry)
+            yield Chunk(inputs, targets, carry, self.naming_bits)

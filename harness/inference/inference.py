@@ -1,5 +1,6 @@
 """What inference is for an architecture: the request it takes, and how its models answer one."""
 
+import contextlib
 import dataclasses
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -66,15 +67,22 @@ def predict_rows(
     """
 
     def predict(rows: Sequence[Row]) -> list[Row]:
-        try:
+        with refusals():
             predictions = model.predict(pd.DataFrame(list(rows)), params)
             return list(map(dict, predictions.to_dict("records")))
-        except MlflowException as error:  # of the code that was logged with the model
-            if error.error_code != "INVALID_PARAMETER_VALUE":
-                raise
-            raise UserError(re.sub(r"^row \d+: ", "", error.message)) from None
 
     return predict_in_batches(inputs, predict, model.batch_size)
+
+
+@contextlib.contextmanager
+def refusals() -> Iterator[None]:
+    """Let a `UserError` say what a served model refuses; which row it is, the caller knows."""
+    try:
+        yield
+    except MlflowException as error:  # of the code that was logged with the model
+        if error.error_code != "INVALID_PARAMETER_VALUE":
+            raise
+        raise UserError(re.sub(r"^row \d+: ", "", error.message)) from None
 
 
 def predict_in_batches(

@@ -37,7 +37,7 @@ def test_a_text_is_echoed_with_the_delay_of_the_model(trained: Train) -> None:
     predicted[[0, 1, 4]] = 0
     assert row == {
         "input": "he llo",
-        "prediction": Vocabulary().decode(torch.from_numpy(predicted)),
+        "echo": Vocabulary().decode(torch.from_numpy(predicted)),
     }
     assert rows_of(uri, "he llo", delay=2) == [row]
     with pytest.raises(UserError, match="delay=3: this model was trained with delay=2"):
@@ -53,9 +53,11 @@ def test_the_delay_is_an_option_where_it_varies(trained: Train) -> None:
         predicted = served(uri, inputs)
         predicted[:delay] = 0
         predicted[2 + delay : 3 + delay] = 0
-        assert row["prediction"] == Vocabulary().decode(torch.from_numpy(predicted))
-        predictions.add(row["prediction"])
+        assert row["echo"] == Vocabulary().decode(torch.from_numpy(predicted))
+        predictions.add(row["echo"])
     assert len(predictions) > 1
+    rows = rows_of(uri, "a", "he", delay=3)
+    assert [row["echo"] for row in rows] == [" ", "  "], "shorter than the delay"
     with pytest.raises(UserError, match="delay=4: this model knows those up to 3"):
         rows_of(uri, "hello", delay=4)
 
@@ -65,7 +67,7 @@ def test_ten_letters_are_copied(trained: Train) -> None:
     (row,) = rows_of(uri, "abcdefghab")
     inputs = Copy(6).build_inputs(Vocabulary().encode("abcdefghab").unsqueeze(0)).numpy()
     predicted = served(uri, inputs)[-10:]
-    assert row["prediction"] == Vocabulary().decode(torch.from_numpy(predicted))
+    assert row["echo"] == Vocabulary().decode(torch.from_numpy(predicted))
     assert rows_of(uri, "abcdefghaz", "abcdefghab") == [
         {"input": "abcdefghaz", "error": "10 letters from a to h can be copied"},
         row,
@@ -76,7 +78,7 @@ def test_ten_letters_are_copied(trained: Train) -> None:
 
 def test_a_model_of_the_comparison_of_cells_predicts_as_well(trained: Train) -> None:
     (row,) = rows_of(trained("rnn_cells"), "hello")
-    assert len(row["prediction"]) == 5
+    assert len(row["echo"]) == 5
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from datasets.characters import ByteVocabulary, Vocabulary
 from experiments.rnn_text import figures
 from harness.figures import style
 from tests.harness.figures.layout import drawn
@@ -12,8 +13,18 @@ def test_bits_stand_beside_those_of_the_compressors() -> None:
     curves = {"training": np.array([4.0, 2.0]), "validation": np.array([4.1, 2.2])}
     baselines = {"5-gram": 1.8, "xz": 1.9}
     (axes,) = drawn(
-        figures.bits(curves, 50, baselines, best_epoch=2, tested={"test": 2.1, "dynamic": 1.7})
+        figures.bits(
+            curves,
+            50,
+            baselines,
+            best_epoch=2,
+            tested={"test": 2.1, "dynamic": 1.7},
+            unit="byte",
+            scope="all bytes",
+        )
     ).axes
+    assert axes.get_ylabel() == "bits per byte"
+    assert "all bytes" in axes.get_title()
     assert np.ravel(axes.lines[0].get_xdata()).tolist() == [50, 100]
     assert np.ravel(axes.lines[2].get_xdata()).tolist() == [100]
     labels = axes.get_legend_handles_labels()[1]
@@ -30,10 +41,33 @@ def test_bits_stand_beside_those_of_the_compressors() -> None:
 
 
 def test_letters_are_shares_of_each_actual_one() -> None:
-    counts = np.array([[3, 1], [0, 0]])
-    axes = drawn(figures.letters(counts, ["-", "a"])).axes[0]
+    actual, predicted = np.array([0, 0, 0, 0]), np.array([0, 0, 1, 0])
+    axes = drawn(figures.letters(actual, predicted, ["-", "a"])).axes[0]
     assert np.asarray(axes.images[0].get_array()).tolist() == [[0.75, 0.25], [0, 0]]
     assert "0.750" in axes.get_title()
+
+
+def test_of_many_symbols_the_most_frequent_are_shown() -> None:
+    names = [chr(0xAC00 + number) for number in range(5000)]
+    actual = np.repeat(np.arange(100, 135), np.arange(100, 65, -1))  # 100 is the most frequent
+    predicted = np.where(actual == 100, 4000, actual)
+    axes = drawn(figures.letters(actual, predicted, names)).axes[0]
+    shares = np.asarray(axes.images[0].get_array())
+    expected = np.eye(31)
+    expected[0, [0, 30]] = 0, 1  # predicted as one of the others
+    assert shares.tolist() == expected.tolist()
+    assert f"{1 - 100 / len(actual):.3f}" in axes.get_title()
+    labels = [label.get_text() for label in axes.get_xticklabels()]
+    assert len(labels) == 31
+    assert labels[-1] == "…"
+    assert "… stands for all others" in axes.get_xlabel()
+
+
+def test_symbols_that_would_not_be_seen_have_names() -> None:
+    assert figures.names_of(Vocabulary(" a\n\té")) == ["·", "a", "↵", "→", "é"]
+    names = figures.names_of(ByteVocabulary())
+    assert [names[ord(each)] for each in "a\n "] == ["a", "↵", "·"]
+    assert (names[0], names[0xE9], names[0x7F]) == ("00", "e9", "7f")
 
 
 @pytest.mark.parametrize("length", [5, 300])

@@ -11,9 +11,7 @@ import torch
 
 from datasets.characters import Vocabulary
 from experiments.rnn_text.inference import ContinuationRequest, generate, predict
-from experiments.rnn_text.lesson import EXPERIMENT
 from harness.errors import UserError
-from harness.inference.inference import config_of
 from harness.tracking.models import load
 from models import recurrent
 from tests.conftest import ROOT, network_of
@@ -48,11 +46,9 @@ def test_a_prompt_is_continued(uri: str) -> None:
 def test_it_is_the_continuation_that_the_network_generates(uri: str) -> None:
     row = row_of(uri, "the ", num_characters=12, temperature=0.5)
     model = load(uri)
-    network: Any = EXPERIMENT.restore_model(
-        config_of(model, EXPERIMENT),
-        None,
-        model.weights,
-    )
+    network = recurrent.RecurrentNetwork(**model.metadata["network"])
+    network.load_state_dict(model.weights)
+    network.eval()
     generator, prompt = torch.Generator().manual_seed(0), Vocabulary().encode("the ")
     samples = recurrent.generate(network, prompt, 12, torch.tensor([0.5]), generator)
     assert Vocabulary().decode(samples[0]) == row["continuation"]

@@ -1,5 +1,6 @@
 """The next character: how a text is read in training, in evaluation and with adapted weights."""
 
+import dataclasses
 import lzma
 import math
 import random
@@ -42,7 +43,7 @@ def config(tmp_path: Path) -> RNNTextConfig:
 
 @pytest.fixture
 def network(config: RNNTextConfig) -> Any:
-    return EXPERIMENT.build_model(config, None).eval()
+    return EXPERIMENT.build_model(config, EXPERIMENT.load_data(config)).eval()
 
 
 def test_a_text_is_resumed_where_the_chunk_before_ended(
@@ -64,7 +65,7 @@ def test_a_text_is_resumed_where_the_chunk_before_ended(
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 def test_gradients_end_where_a_chunk_begins(config: RNNTextConfig, cell: str) -> None:
     config = config.replace(cell=cell, embedding_size=3)
-    network: Any = EXPERIMENT.build_model(config, None)
+    network: Any = EXPERIMENT.build_model(config, EXPERIMENT.load_data(config))
     carry = Carry()
     for symbol in (1, 2):
         symbols = torch.full((1, 4), symbol)
@@ -93,26 +94,27 @@ def test_every_character_is_predicted_from_all_before_it(
     config: RNNTextConfig, network: Any
 ) -> None:
     symbols = EXPERIMENT.load_data(config).test.symbols
-    logits = dynamic_evaluation.online_logits(network, symbols, length=7)
+    reading = dynamic_evaluation.online_evaluation(network, symbols, length=7)
     before = torch.cat([torch.zeros(1, dtype=torch.long), symbols[:-1].long()])
     with torch.no_grad():
-        expected = network(before.unsqueeze(0))[0][0]
-    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
+        logits = network(before.unsqueeze(0))[0][0]
+    expected = -logits.log_softmax(-1)[range(len(symbols)), symbols.long()]
+    torch.testing.assert_close(reading.losses, expected, rtol=1e-4, atol=1e-5)
+    assert reading.predictions.tolist() == logits.argmax(-1).tolist()
 
 
 def test_dynamic_evaluation_predicts_before_it_adapts(network: Any) -> None:
     weights = {name: value.clone() for name, value in network.state_dict().items()}
     first = torch.arange(dynamic_evaluation.CHUNK_LENGTH) % 3
     symbols = torch.cat([first] * 40).to(torch.uint8)
-    logits = dynamic_evaluation.dynamic_evaluation(network, symbols)
+    loss = dynamic_evaluation.dynamic_evaluation(network, symbols).losses
     # The first chunk is predicted by the network as it was, whatever follows.
-    expected = dynamic_evaluation.online_logits(network, symbols[: len(first)])
-    torch.testing.assert_close(logits[: len(first)], expected, rtol=1e-4, atol=1e-5)
+    expected = dynamic_evaluation.online_evaluation(network, symbols[: len(first)]).losses
+    torch.testing.assert_close(loss[: len(first)], expected, rtol=1e-4, atol=1e-5)
     other = torch.cat([symbols[: -len(first)], symbols[-len(first) :].flip(0)])
-    changed = dynamic_evaluation.dynamic_evaluation(network, other)[: -len(first) + 1]
-    torch.testing.assert_close(logits[: -len(first) + 1], changed)
+    changed = dynamic_evaluation.dynamic_evaluation(network, other).losses
+    torch.testing.assert_close(loss[: -len(first)], changed[: -len(first)])
     # A copy adapts to what is repeated again and again.
-    loss = F.cross_entropy(logits, symbols.long(), reduction="none")
     assert loss[-len(first) :].mean() < 0.8 * loss[: len(first)].mean()
     for name, value in network.state_dict().items():
         assert value.equal(weights[name])
@@ -120,13 +122,77 @@ def test_dynamic_evaluation_predicts_before_it_adapts(network: Any) -> None:
 
 def test_baselines_are_given_the_same_characters(config: RNNTextConfig) -> None:
     data = EXPERIMENT.load_data(config)
-    bits = baselines.bits_per_character(data.train.symbols, data.test.symbols)
+    bits = baselines.bits_per_symbol(data.train, data.test, len(data.vocabulary))
     test = Vocabulary().decode(data.test.symbols).encode()
     archive = lzma.compress(test, preset=9 | lzma.PRESET_EXTREME)
-    assert bits["xz_bits_per_character"] == pytest.approx(8 * len(archive) / len(test))
+    assert bits["xz_"] == pytest.approx(8 * len(archive) / len(test))
     # What repeats what was read before costs next to nothing after it.
-    assert bits["xz_after_training_bits_per_character"] < 0.3 * bits["xz_bits_per_character"]
-    assert 0 < bits["ngram_bits_per_character"] < 2
+    assert bits["xz_after_training_"] < 0.3 * bits["xz_"]
+    assert 0 < bits["ngram_"] < 2
+
+
+GERMAN = "Größere Füße stören ähnlich übermäßig, sagte die Königin öfter.\r\n"
+
+
+@pytest.mark.parametrize("alphabet", ["characters", "bytes"])
+def test_all_of_a_text_is_predicted_and_counted(
+    alphabet: Any, config: RNNTextConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bits per character and per byte are those of the file, and so are those of compressors."""
+    path = tmp_path / "text.txt"
+    path.write_bytes((26 * GERMAN).encode() + "ßΣΩ한!!".encode())
+    monkeypatch.setattr(baselines, "NGRAM_UPDATE", 100)
+    config = config.replace(text=str(path), alphabet=alphabet, num_epochs=1)
+    trained = train(EXPERIMENT, config)
+    data, test = trained.data, trained.data.test
+    evaluation = EXPERIMENT.evaluate(config, trained, test)
+    metrics = evaluation.metrics
+
+    content = path.read_bytes() if alphabet == "bytes" else path.read_bytes().decode()
+    last = content[2 * (len(content) // 3) : 3 * (len(content) // 3)]
+    as_bytes = last if isinstance(last, bytes) else last.encode()
+    symbols = test.symbols.long()
+    with torch.no_grad():
+        logits = trained.model(F.pad(symbols, (1, 0))[None, :-1])[0][0]
+    bits = F.cross_entropy(logits, symbols, reduction="sum").item() / math.log(2)
+    naming = [each for each in last if each in "ΣΩ한!"] if isinstance(last, str) else []
+    others = 0x110000 - 0x800 - (len(data.vocabulary) - 1)
+    bits += len(naming) * math.log2(others)
+    assert metrics["test/bits_per_byte"] == pytest.approx(bits / len(as_bytes), rel=1e-4)
+    archive = 8 * len(lzma.compress(as_bytes, preset=9 | lzma.PRESET_EXTREME))
+    assert metrics["test/xz_bits_per_byte"] == pytest.approx(archive / len(as_bytes))
+    if alphabet == "characters":
+        assert metrics["test/bits_per_character"] == pytest.approx(bits / len(last), rel=1e-4)
+        assert metrics["test/xz_bits_per_character"] == pytest.approx(archive / len(last))
+        ngram, symbols_only = "test/ngram_bits_per_character", test._replace(naming_bits=0.0)
+        without = baselines.bits_per_symbol(data.train, symbols_only, len(data.vocabulary))
+        assert metrics[ngram] == pytest.approx(without["ngram_"] + test.naming_bits)
+        # The validation third has no rare characters: what is logged is the cross-entropy.
+        best = trained.history.best
+        assert best["val/bits_per_character"] == pytest.approx(best["val/loss"] / math.log(2))
+    else:
+        assert "test/bits_per_character" not in metrics
+    assert metrics["dropped_character_share"] == 0
+    assert data.counts["test"] == {f"{alphabet}": len(last)}
+    assert len(dict(EXPERIMENT.figures(config, trained, evaluation))) == 6
+    # Generated texts begin as the text does, with its first symbols.
+    for text in evaluation.generated.values():
+        assert text.startswith("Größere F")
+
+
+def test_what_rare_characters_cost_is_in_the_bits_of_every_epoch(
+    config: RNNTextConfig, network: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = EXPERIMENT.load_data(config)
+    rare = data.train._replace(naming_bits=0.25), data.validation._replace(naming_bits=0.5)
+    data = dataclasses.replace(data, train=rare[0], validation=rare[1])
+    for chunks, bits in (
+        (EXPERIMENT.training_batches(config, data, 1), 0.25),
+        (EXPERIMENT.validation_batches(config, data), 0.5),
+    ):
+        metrics = EXPERIMENT.loss(config, network, next(iter(chunks))).metrics
+        expected = metrics["loss"].item() / math.log(2) + bits
+        assert metrics["bits_per_character"].item() == pytest.approx(expected)
 
 
 def test_interrupted_and_resumed_it_ends_with_the_same_numbers(

@@ -126,7 +126,9 @@ FIGURES: dict[str, Callable[[str], Figure]] = {
     ),
     "memory": lambda name: rnn.memory(np.eye(len(name)), name, name),
     "predictions": lambda name: rnn.predictions([(name, name, name)]),
-    "letters": lambda name: rnn_text.letters(np.eye(len(name), dtype=int), list(name)),
+    "letters": lambda name: rnn_text.letters(
+        np.arange(len(name)), np.arange(len(name)), list(name)
+    ),
     "generated text": lambda name: rnn_text.generated_text({1.0: 20 * f"{name} "}),
 }
 
