@@ -356,7 +356,7 @@ CASES: Mapping[str, tuple[Step, ...]] = {
         ),
     ),
     "seq_csv_transformer": (
-        seq(task="csv", csv="{tmp}/sequences.csv", encoder="transformer", pooling="attention"),
+        seq(data="{tmp}/sequences.csv", encoder="transformer", pooling="attention"),
     ),
     "seq_encoders": (
         Step(

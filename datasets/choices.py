@@ -19,6 +19,9 @@ AlphabetName = Literal["letters", "characters", "bytes"]
 LevelName = Literal["easy", "normal", "moderate", "hard", "nightmare", "abyss"]
 """Lengths of temporal-order sequences (`datasets.sequence_tasks`)."""
 
+SequenceFormat = Literal["auto", "symbols", "ts", "tsv", "long"]
+"""Formats of files of sequences (`datasets.sequence_files`)."""
+
 DigitsOrder = Literal["rows", "pixels"]
 """How an image of a digit is read as a sequence (`datasets.sequence_datasets`)."""
 

@@ -5,6 +5,7 @@ Three layouts are recognised, also where a single folder lies around them:
 splits    train/, validation/ (or val/, valid/) and perhaps test/, each with a folder for each class
 classes   a folder for each class; files are split by their content
 names     one folder of files that are named by their class, such as cat.0.jpg; split likewise
+          (also where the folder is train/, and what is beside it has no labels, as on Kaggle)
 
 A split by content moves no file because others come or go, and the same photograph, under whatever
 names, is in one split only.
@@ -34,8 +35,8 @@ SPLIT_SEED = 0
 """Seed of the halves of validation/: the same for all runs, whatever their own seeds."""
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 """Of photographs; files with others, which may be none, are dealt to the halves after them."""
-NAMED_BY_CLASS = re.compile(r"(.+?)[ ._-]*\d+")
-"""The stem of a file that is named by its class: the class, then a number."""
+NAMED_BY_CLASS = re.compile(r"(.*?[^\W\d_].*?)[ ._-]*\(?\d+\)?")
+"""The stem of a file that is named by its class: the class, which has a letter, then a number."""
 
 
 class ImageFolder(NamedTuple):
@@ -59,13 +60,15 @@ def read_folder(folder: Path) -> ImageFolder:
         DataError: it has none of the layouts, or fewer than two classes.
 
     """
-    for read in (_read_splits, _read_classes, _read_names):
+    for read in (_read_names_of_train, _read_splits, _read_classes, _read_names):
         if found := read(folder):
             return found
     inner = [path for path in visible(folder) if path.is_dir()]
     if len(inner) == 1:
         check_inside(folder, inner[0])
-        return read_folder(inner[0])
+        if class_folders(inner[0]) or not _photographs_in(inner[0]) or _named(inner[0])[0]:
+            return read_folder(inner[0])
+        raise DataError(f"has one class only, {inner[0].name}; at least 2 are needed")
     found_names = listed([path.name for path in visible(folder)]) or "nothing"
     raise DataError(
         "contains neither train/ and validation/ with class folders, nor class folders, nor files "
@@ -120,7 +123,7 @@ def _read_splits(folder: Path) -> ImageFolder | None:
         split: {each: [root / part.name / each] for each in classes}
         for split, part in by_split.items()
     }
-    return _collect(root, classes, files)
+    return _collect(root, classes, files, _photographs_in(*by_split.values()))
 
 
 def _has_splits(folder: Path) -> bool:
@@ -133,29 +136,62 @@ def _read_classes(folder: Path) -> ImageFolder | None:
     classes = class_folders(folder)
     if len(classes) < 2:
         return None
-    return _collect(folder, classes, {None: {each: [folder / each] for each in classes}})
+    by_class = {each: [folder / each] for each in classes}
+    return _collect(folder, classes, {None: by_class}, _photographs_in(folder))
 
 
 def _read_names(folder: Path) -> ImageFolder | None:
+    files, others = _named(folder)
+    if not files:
+        return None
+    return _collect(folder, tuple(sorted(files)), {None: files}, others)
+
+
+def _read_names_of_train(folder: Path) -> ImageFolder | None:
+    train = folder / "train"
+    if not train.is_dir() or class_folders(train) or len(_named(train)[0]) < 2:
+        return None
+    check_inside(folder, train)
+    found = _read_names(train)
+    assert found is not None, "two classes were found a moment ago"
+    beside = [path.name for path in visible(folder) if path.is_dir() and path != train]
+    reason = "a folder beside train/, where files are named by class"
+    return found._replace(problems={**found.problems, **dict.fromkeys(beside, reason)})
+
+
+def _named(folder: Path) -> tuple[dict[str, list[Path]], list[Path]]:
+    """Return the photographs in a folder by the class in their names, and those without one."""
     files: dict[str, list[Path]] = {}
-    for path in visible(folder):
-        named = NAMED_BY_CLASS.fullmatch(path.stem)
-        if named and path.suffix.lower() in SUFFIXES:
+    others = []
+    for path in _photographs_in(folder):
+        if named := NAMED_BY_CLASS.fullmatch(path.stem):
             files.setdefault(named[1], []).append(path)
-    return _collect(folder, tuple(sorted(files)), {None: files}) if files else None
+        else:
+            others.append(path)
+    return files, others
+
+
+def _photographs_in(*folders: Path) -> list[Path]:
+    """Return what is named as a photograph in folders, but not in those below."""
+    paths = (path for folder in folders for path in visible(folder))
+    return [path for path in paths if path.suffix.lower() in SUFFIXES and not path.is_dir()]
 
 
 def _collect(
     root: Path,
     classes: tuple[str, ...],
     files: Mapping[Split | None, Mapping[str, Sequence[Path]]],
+    others: Sequence[Path],
 ) -> ImageFolder:
-    """Return the files below the paths given, by split (None: it is not known) and class."""
+    """Return the files below the paths given, by split (None: it is not known) and class.
+
+    The others are photographs of which no path tells the class.
+    """
     if len(classes) < 2:
         raise DataError(f"has one class only, {listed(classes) or 'none'}; at least 2 are needed")
     labels: dict[str, int] = {}
     splits: dict[str, Split] = {}
-    problems: dict[str, str] = {}
+    problems = {path.relative_to(root).as_posix(): "its path names no class" for path in others}
     for split, by_class in files.items():
         for label, each in enumerate(classes):
             for path in by_class[each]:

@@ -1,6 +1,5 @@
 """Image files as arrays: one file, or many that are decoded once and then memory-mapped."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -15,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from datasets.archives import make_once
+from datasets.content_hashes import fingerprint
 from datasets.errors import DataError, disk_errors
 from datasets.pixels import UnreadableImage as UnreadableImage
 from datasets.pixels import read_pixels
@@ -95,24 +95,6 @@ def decode(root: Path, hashes: Mapping[str, str], size: int, cache: Path) -> Dec
         decoded = open_cache(folder)
     assert decoded is not None, f"{folder} was complete a moment ago"
     return decoded
-
-
-def fingerprint(hashes: Mapping[str, str]) -> str:
-    """Return a hash of files, from hashes of their contents by their names, in any order."""
-    lines = sorted(f"{content} {name}\n" for name, content in hashes.items())
-    return hashlib.sha256(os.fsencode("".join(lines))).hexdigest()[:16]
-
-
-def hash_files(root: Path, names: Sequence[str]) -> dict[str, str]:
-    """Return hashes of the contents of files, by their paths within a folder."""
-    with ThreadPoolExecutor() as pool:  # hashing releases the global interpreter lock
-        return dict(zip(names, pool.map(hash_file, (root / name for name in names)), strict=True))
-
-
-def hash_file(path: Path) -> str:
-    """Return a hash of the content of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def _read(path: Path, size: int) -> np.ndarray:

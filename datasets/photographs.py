@@ -13,6 +13,7 @@ from torch import Tensor
 from datasets import cats_and_dogs, images
 from datasets.archives import extract
 from datasets.choices import Split
+from datasets.content_hashes import fingerprint, hash_files
 from datasets.errors import DataError, disk_errors
 from datasets.folders import listed
 from datasets.image_folders import ImageFolder, in_halves, read_folder, split_of_content
@@ -82,19 +83,23 @@ def load(data: str, data_dir: str, image_size: int) -> PhotographDataset:
     cache = Path(data_dir).expanduser() if data_dir else user_cache_path(CACHE_NAME)
     with disk_errors(Path(data)):
         folder = read_folder(_fetch(data, cache))
-        hashes = images.hash_files(folder.root, list(folder.labels))
+        hashes = hash_files(folder.root, list(folder.labels), cache)
     files = _deal(folder, hashes)
+    # A photograph that is not used is no data, but it has had its place in the dealing.
+    places = dict.fromkeys([*files["validation"], *files["test"]], "unreadable")
     copies = _copies(files, hashes)
-    files["test"] = [name for name in files["test"] if name not in copies]
+    files = {split: [n for n in names if n not in copies] for split, names in files.items()}
+    dealt_labels = {split: [folder.labels[n] for n in names] for split, names in files.items()}
+    _check_classes(folder.classes, dealt_labels)  # before they are decoded, which can take long
     dealt = list(itertools.chain(*files.values()))
     decoded = images.decode(folder.root, {n: hashes[n] for n in dealt}, image_size, cache)
     unusable = {**folder.problems, **decoded.skipped}
     if unusable:
         some = listed([f"{name!r} ({reason})" for name, reason in unusable.items()])
-        log.warning("%d unreadable photographs were skipped: %s", len(unusable), some)
+        log.warning("%d files were skipped: %s", len(unusable), some)
     if copies:
         some = listed([f"{name!r} ({reason})" for name, reason in copies.items()])
-        log.warning("%d photographs were left out of the test: %s", len(copies), some)
+        log.warning("%d copies of photographs were left out: %s", len(copies), some)
 
     pixels = torch.from_numpy(decoded.images).permute(0, 3, 1, 2)  # (N, S, S, 3) to (N, 3, S, S)
     splits, start = {}, 0
@@ -103,17 +108,15 @@ def load(data: str, data_dir: str, image_size: int) -> PhotographDataset:
         labels = torch.tensor([folder.labels[name] for name in names], dtype=torch.int64)
         splits[split] = Photographs(pixels[start : start + len(names)], labels, names)
         start += len(names)
-    # A photograph that cannot be read is no data, but it has had its place in the dealing.
-    places = dict.fromkeys([*files["validation"], *files["test"]], "unreadable")
     used = {name: each for name, each in decoded.hashes.items() if name not in unusable}
     dataset = PhotographDataset(
         **splits,
         classes=folder.classes,
         skipped=(*unusable.items(), *copies.items()),
-        fingerprint=images.fingerprint(places | used),
+        fingerprint=fingerprint(places | used),
         folder=folder.root,
     )
-    _check_classes(dataset)
+    _check_classes(dataset.classes, {k: split.labels.tolist() for k, split in splits.items()})
     return dataset
 
 
@@ -127,7 +130,8 @@ def _fetch(data: str, cache: Path) -> Path:
     if not path.is_file():
         allowed = "download, synthetic, or the path of a zip or folder"
         raise DataError(f"there is no such file or folder (allowed: {allowed})")
-    folder = cache / f"unpacked-{images.hash_file(path)}"
+    of_content = hash_files(path.parent, [path.name], cache)[path.name]
+    folder = cache / f"unpacked-{of_content}"
     extract(path, folder)
     return folder
 
@@ -151,22 +155,26 @@ def _deal(folder: ImageFolder, hashes: Mapping[str, str]) -> dict[Split, list[st
 
 
 def _copies(files: Mapping[Split, Sequence[str]], hashes: Mapping[str, str]) -> dict[str, str]:
-    """Return the test photographs that are in another split as well, with the reason."""
-    seen = {hashes[name]: name for split in ("validation", "train") for name in files[split]}
-    return {
-        name: f"the same photograph as {seen[hashes[name]]!r}"
-        for name in files["test"]
-        if hashes[name] in seen
-    }
+    """Return the photographs that an earlier split has, too, with the reason to leave them out."""
+    seen: dict[str, str] = {}
+    copies: dict[str, str] = {}
+    for split in get_args(Split):  # train, validation, test
+        copies |= {
+            name: f"the same photograph as {seen[hashes[name]]!r}"
+            for name in files[split]
+            if hashes[name] in seen
+        }
+        seen = {hashes[name]: name for name in files[split]} | seen
+    return copies
 
 
-def _check_classes(dataset: PhotographDataset) -> None:
+def _check_classes(classes: Sequence[str], labels: Mapping[Split, Sequence[int]]) -> None:
     """Raise DataError unless every split has photographs of every class."""
-    for split, counts in dataset.counts.items():
-        for each, count in counts.items():
-            if not count:
-                total = sum(counts_of_split[each] for counts_of_split in dataset.counts.values())
-                raise DataError(
-                    f"the class {each} has {total} readable photographs, and none of them in the "
-                    f"{split} split (every split needs one of each class)"
-                )
+    for split, of_split in labels.items():
+        for label in sorted(set(range(len(classes))) - set(of_split)):
+            total = sum(list(others).count(label) for others in labels.values())
+            raise DataError(
+                f"the class {classes[label]} has {total} usable photographs, and none of them in "
+                f"the {split} split (every split needs one of each class: add photographs, or sort "
+                "them into train/, validation/ and test/)"
+            )

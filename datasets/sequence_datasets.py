@@ -2,24 +2,25 @@
 
 digits            scikit-learn's 1,797 digits of 8 x 8 pixels, read row by row or pixel by pixel
 japanese_vowels   640 recordings of 9 speakers, 12 channels, as distributed with aeon
-a file            one sequence per line, such as `XY,BacXbdcYaE`: its class and its symbols
+a file            symbols, or series of one or more channels, in several formats
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
 from torch import Tensor
 
-from datasets.choices import DigitsOrder
-from datasets.csv_files import csv_rows
+from datasets.choices import DigitsOrder, SequenceFormat, Split
 from datasets.errors import DataError
+from datasets.sequence_files import read_sequences
 from datasets.sequence_tasks import LabelledSequences
 from datasets.stratified import stratified_splits
-from datasets.text_files import read_text
 
 VALIDATION_FRACTION = 0.2
 """Fraction of the published training set that is used for validation."""
@@ -32,8 +33,21 @@ class SequenceDataset(NamedTuple):
     validation: LabelledSequences
     test: LabelledSequences
     classes: tuple[str, ...]
-    symbols: str
-    """The characters that the integers of the inputs index; empty where inputs are channels."""
+    symbols: tuple[str, ...]
+    """What the integers of the inputs index; empty where inputs are channels."""
+    channels: tuple[str, ...] = ()
+    """Names of the channels, where they have any."""
+    skipped: tuple[tuple[str, str], ...] = ()
+    """Sequences that were left out, each with the reason."""
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Sequences by split and class."""
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {
+            name: {each: int((split.labels == k).sum()) for k, each in enumerate(self.classes)}
+            for name, split in splits.items()
+        }
 
     @property
     def max_length(self) -> int:
@@ -67,7 +81,7 @@ def digits(order: DigitsOrder, *, shuffled: bool, seed: int) -> SequenceDataset:
         return LabelledSequences(inputs[chosen], lengths, labels[chosen])
 
     train, validation, test = map(select, parts)
-    return SequenceDataset(train, validation, test, tuple("0123456789"), "")
+    return SequenceDataset(train, validation, test, tuple("0123456789"), ())
 
 
 def random_affine(digits: Tensor, pixels: float) -> Tensor:
@@ -118,40 +132,86 @@ def japanese_vowels() -> SequenceDataset:
         convert([inputs[i] for i in np.flatnonzero(part)], labels[part])
         for part in (~is_validation, is_validation)
     )
-    return SequenceDataset(train, validation, convert(test_inputs, test_labels), classes, "")
+    return SequenceDataset(train, validation, convert(test_inputs, test_labels), classes, ())
 
 
-def from_csv(path: str, seed: int) -> SequenceDataset:
-    """Read labelled sequences from a file: 60 % for training, 20 % each for validation and test.
+def from_file(path: str, file_format: SequenceFormat, seed: int) -> SequenceDataset:
+    """Read labelled sequences from a file of one's own (`datasets.sequence_files`).
+
+    Its own splits are kept. Where it has none, 60 % of each class are for training, and 20 % each
+    for validation and test; where it has none for validation, a fifth of those for training is.
 
     Args:
-        path: each line is a class, a comma, and the symbols, one character each.
+        path: of a file, of one of a pair NAME_TRAIN and NAME_TEST, or of a folder of these.
+        file_format: auto, symbols, ts, tsv or long.
         seed: of the split, which is stratified by class.
 
     Raises:
-        DataError: the file cannot be read, a line is invalid, or a class has too few lines.
+        DataError: the file cannot be read, a line is invalid, or a class has too few sequences.
 
     """
-    rows, needed = [], "class and symbols are needed"
-    for number, fields in csv_rows(read_text(path)):
-        if len(fields) != 2:
-            raise DataError(f"line {number}: {len(fields)} fields; {needed}")
-        label, sequence = (field.strip() for field in fields)
-        if not label or not sequence:
-            missing = "class" if not label else "symbols"
-            raise DataError(f"line {number}: no {missing}; {needed}")
-        rows.append((label, sequence))
-    splits = stratified_splits([label for label, _ in rows], seed, "lines")
-    classes = tuple(sorted({label for label, _ in rows}))
-    symbols = "".join(sorted({symbol for _, sequence in rows for symbol in sequence}))
-    labels = [classes.index(label) for label, _ in rows]
-    encoded = [torch.tensor([symbols.index(symbol) for symbol in s]) for _, s in rows]
+    file = read_sequences(path, file_format)
+    for each in file.series:
+        if not each.label:
+            raise DataError(f"{each.name}: no class")
+    labels = [each.label for each in file.series]
+    classes = tuple(sorted(set(labels)))
+    symbols = (
+        () if file.channels else tuple(sorted({s for each in file.series for s in each.steps}))
+    )
+    index = {symbol: number for number, symbol in enumerate(symbols)}
 
-    def select(chosen: np.ndarray) -> LabelledSequences:
-        return _pad([encoded[i] for i in chosen], [labels[i] for i in chosen])
+    def encode(steps: Any) -> Tensor:
+        if file.channels:
+            return torch.from_numpy(steps)
+        return torch.tensor([index[symbol] for symbol in steps])
 
-    train, validation, test = (select(chosen) for chosen in splits.values())
-    return SequenceDataset(train, validation, test, classes, symbols)
+    def select(chosen: Sequence[int]) -> LabelledSequences:
+        encoded = [encode(file.series[i].steps) for i in chosen]
+        return _pad(encoded, [classes.index(labels[i]) for i in chosen])
+
+    splits = _splits([each.split for each in file.series], labels, seed)
+    return SequenceDataset(
+        **{split: select(chosen) for split, chosen in splits.items()},
+        classes=classes,
+        symbols=symbols,
+        channels=file.channels,
+        skipped=tuple(file.skipped),
+    )
+
+
+def _splits(
+    given: Sequence[Split | None], labels: Sequence[str], seed: int
+) -> Mapping[str, Sequence[int]]:
+    """Return the indices of each split, of which the file tells none, some or all."""
+    known = {split for split in given if split}
+    if not known:
+        return {
+            k: chosen.tolist() for k, chosen in stratified_splits(labels, seed, "sequences").items()
+        }
+    if {"train", "test"} - known:
+        raise DataError(f"its splits are {', '.join(sorted(known))}; train and test are needed")
+    splits = {
+        split: [i for i, each in enumerate(given) if each == split]
+        for split in ("train", "validation", "test")
+    }
+    train = splits["train"]
+    of_train = Counter(labels[i] for i in train)
+    for split, chosen in splits.items():
+        for label in {labels[i] for i in chosen} - set(of_train):
+            raise DataError(f"class {label!r} is in the {split} split, but not in the train split")
+    if not splits["validation"]:
+        label, count = of_train.most_common()[-1]
+        if len(of_train) < 2 or count < 2 or len(train) < 5 * len(of_train):
+            raise DataError(
+                f"class {label!r} has {count} of {len(train)} training sequences, of which a fifth "
+                f"is for validation; at least 2, and {5 * len(of_train)} in total, are needed"
+            )
+        stratify = [labels[i] for i in train]
+        splits["train"], splits["validation"] = train_test_split(
+            train, test_size=VALIDATION_FRACTION, stratify=stratify, random_state=seed
+        )
+    return splits
 
 
 def _pad(sequences: Sequence[Tensor], labels: Sequence[int]) -> LabelledSequences:

@@ -75,7 +75,7 @@ class TemporalOrder(GeneratedDataset[LabelledSequences]):
     num_marks: int
     level: LevelName
 
-    symbols = SYMBOLS
+    symbols = tuple(SYMBOLS)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -130,7 +130,7 @@ class Adding(GeneratedDataset[LabelledSequences]):
     """Steps of every sequence, T."""
 
     classes = ()
-    symbols = ""
+    symbols: tuple[str, ...] = ()
     tolerance = 0.04
 
     @property

@@ -26,7 +26,8 @@ MISSING = {"", "nan", "na", "n/a", "null", "none", "?"}
 """What stands for no value, in any letters; such rows are left out."""
 
 
-LARGEST = float(np.finfo(np.float32).max)
+LARGEST = 1e30
+"""Of a number: differences of two are finite in single precision."""
 
 
 class Table(NamedTuple):
@@ -42,7 +43,7 @@ class Table(NamedTuple):
     mean: Tensor
     """(D,) float32, of the training rows."""
     std: Tensor
-    """(D,) float32, of the training rows; 1 for a feature that does not vary."""
+    """(D,) float32, of the training rows; 1 for a feature that is constant there."""
     counts: dict[str, dict[str, int]]
     """Rows by split and class."""
     skipped: tuple[tuple[str, str], ...]
@@ -76,13 +77,12 @@ def load_table(data: str, label_column: str, seed: int) -> Table:
     """
     raw = _built_in(data) if data in get_args(TableName) else _read_csv(data, label_column)
     splits = stratified_splits(raw.labels, seed, "rows")
-    classes = tuple(sorted(set(raw.labels)))
+    classes = tuple(sorted(set(raw.labels), key=_numbers_by_size))
     labels = np.array([classes.index(label) for label in raw.labels])
     targets = labels.astype(np.float32) if len(classes) == 2 else labels
-    train = raw.values[splits["train"]]
-    mean, std = train.mean(0), train.std(0)
-    std[std == 0] = 1
-    values = ((raw.values - mean) / std).astype(np.float32)
+    mean, std = _mean_and_std(raw.values[splits["train"]])
+    # In single precision, as the logged model computes it: training sees the same numbers.
+    values = (raw.values.astype(np.float32) - mean) / std
     rows = {
         split: Points(torch.from_numpy(values[chosen]), torch.from_numpy(targets[chosen]))
         for split, chosen in splits.items()
@@ -91,8 +91,8 @@ def load_table(data: str, label_column: str, seed: int) -> Table:
         **rows,
         features=raw.features,
         classes=classes,
-        mean=torch.from_numpy(mean).float(),
-        std=torch.from_numpy(std).float(),
+        mean=torch.from_numpy(mean),
+        std=torch.from_numpy(std),
         counts={
             split: {name: int((labels[chosen] == k).sum()) for k, name in enumerate(classes)}
             for split, chosen in splits.items()
@@ -100,6 +100,15 @@ def load_table(data: str, label_column: str, seed: int) -> Table:
         skipped=tuple(raw.skipped),
         fingerprints={split: _fingerprint(raw, chosen) for split, chosen in splits.items()},
     )
+
+
+def _mean_and_std(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation of rows (N, D), (D,) float32 each."""
+    # In double precision, the mean of equal float32 numbers is exact, and their deviation 0.
+    values = values.astype(np.float32).astype(np.float64)
+    mean, std = values.mean(0), values.std(0)
+    is_constant = std < np.finfo(np.float32).tiny
+    return mean.astype(np.float32), np.where(is_constant, 1, std).astype(np.float32)
 
 
 def _built_in(name: str) -> Raw:
@@ -118,10 +127,11 @@ def _read_csv(path: str, label_column: str) -> Raw:
     first, width = rows[0][1], len(rows[0][1])
     if width < 2:
         raise DataError(f"line {rows[0][0]}: one column; features and a label are needed")
-    has_header = (label_column != "" and label_column in first) or not any(
-        _is_number(field) for field in first
-    )
+    is_named = label_column in first and bool(label_column) and not label_column.isdecimal()
+    has_header = is_named or not any(map(_is_number, first))
     header = first if has_header else [f"x{number}" for number in range(1, width + 1)]
+    if "" in header:
+        raise DataError(f"line {rows[0][0]}: column {header.index('') + 1} has no name")
     if twice := [name for name, count in Counter(header).items() if count > 1]:
         raise DataError(f"line {rows[0][0]}: two columns are called {twice[0]!r}")
     label = _label_index(header, label_column, has_header=has_header)
@@ -157,22 +167,31 @@ def _label_index(header: Sequence[str], label_column: str, *, has_header: bool) 
 
 
 def _is_number(field: str) -> bool:
+    return _as_number(field) is not None
+
+
+def _as_number(field: str) -> float | None:
     try:
-        float(field)
+        return None if "_" in field else float(field)  # 1_000 is a number in Python only
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def _number(field: str, name: str, line: int) -> float:
-    try:
-        value = float(field)
-    except ValueError:
-        needed = "features are numbers"
-        raise DataError(f"line {line}: column {name!r} has {field!r}; {needed}") from None
-    if not math.isfinite(value) or abs(value) > LARGEST:
-        raise DataError(f"line {line}: column {name!r} has {field}; features are finite numbers")
+    value = _as_number(field)
+    if value is None:
+        raise DataError(f"line {line}: column {name!r} has {field!r}; features are numbers")
+    if not abs(value) <= LARGEST:
+        needed = f"features are finite numbers, up to {LARGEST:g}"
+        raise DataError(f"line {line}: column {name!r} has {field}; {needed}")
     return value
+
+
+def _numbers_by_size(label: str) -> tuple[float, str]:
+    """Return a key that sorts 2 before 10, and texts after numbers."""
+    number = _as_number(label)
+    is_finite = number is not None and math.isfinite(number)
+    return (number if is_finite else math.inf, label)  # type: ignore[return-value]
 
 
 def _fingerprint(raw: Raw, chosen: np.ndarray) -> str:

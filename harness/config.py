@@ -386,7 +386,7 @@ def describe(config_class: type[Configuration], name: str) -> str:
     for parent in config_class.__mro__:
         fields = getattr(parent, "__pydantic_fields__", {})
         if name in fields and fields[name].description:
-            return str(fields[name].description)
+            return " ".join(str(fields[name].description).split())
     raise LookupError(f"{config_class.__name__}.{name} has no docstring")
 
 

@@ -84,9 +84,7 @@ class StudyConfig(Configuration):
     final_seeds: Annotated[PositiveInt, FINALS] = 3
     """New seeds for each of them, from seed + 1 upwards."""
 
-    registered_model_name: Annotated[str, StringConstraints(pattern=r"^(\w[\w .-]*)?$"), FINALS] = (
-        ""
-    )
+    registered_model_name: Annotated[ModelName, FINALS] = ""
     """Registered model that the winner becomes a version of (empty: that of the architecture)."""
 
     @model_validator(mode="after")

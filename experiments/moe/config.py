@@ -80,8 +80,9 @@ class MixtureConfig(Configuration):
     """What the gate averages: the experts' probabilities, or their logits before the sigmoid."""
     gate_hidden: Annotated[NonNegativeInt, SEVERAL] = 0
     """Units of the gate's hidden layer (0: a linear gate)."""
-    gate_temperature: PositiveFloat = 30.0
-    """Temperature of the gate's softmax and slope of the experts when training starts."""
+    gate_temperature: PositiveFloat | Literal["auto"] = "auto"
+    """Temperature of the gate's softmax and slope of the experts when training starts (auto: 30 for
+    points in the plane, 1 for tables)."""
     top_k: Annotated[NonNegativeInt, SEVERAL] = 0
     """Experts that each point is routed to (0: all of them)."""
     routing_noise: Annotated[NonNegativeFloat, SPARSE] = 0.0
@@ -99,7 +100,7 @@ class MoEConfig(PointsConfig, MixtureConfig, TrainingConfig):
     group: ClassVar[str] = "training"
     examples: ClassVar[tuple[str, ...]] = (
         "",
-        "--data flowers.csv --label-column species --num-epochs 200 --batch-size 32",
+        "--data flowers.csv --label-column species --num-experts 3",
         "--num-experts 3 --mixing logits",
     )
     tiny: ClassVar[Mapping[str, Any]] = {
@@ -112,6 +113,7 @@ class MoEConfig(PointsConfig, MixtureConfig, TrainingConfig):
     }
 
     num_epochs: PositiveInt = 20
+    """Passes over the training split; in an epoch of a small table, as many as make ten steps."""
     batch_size: PositiveInt = 500
     learning_rate: PositiveFloat = 0.1
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
@@ -124,8 +126,15 @@ class MoEConfig(PointsConfig, MixtureConfig, TrainingConfig):
     """Weight of the z-loss on the gate's logits."""
     restarts: PositiveInt = 16
     """Initialisations trained at once; the best by validation loss is kept."""
-    animation: bool = True
+    animation: Annotated[bool, GENERATED] = True
     """Log an animation of the decision surface during training."""
+
+    @property
+    def temperature(self) -> float:
+        """The gate's temperature, chosen by the kind of data if it is not given."""
+        if self.gate_temperature != "auto":
+            return self.gate_temperature
+        return 30.0 if self.is_generated else 1.0
 
     @model_validator(mode="after")
     def _top_k_experts_exist(self) -> "MoEConfig":

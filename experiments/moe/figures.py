@@ -26,6 +26,8 @@ LEARNED = Line2D([], [], color=style.VERMILION, linewidth=2.2, label="learned")
 # the ceilings for experts under hard (top-1) routing, computed from the distribution itself.
 RING_CEILINGS = {1: 0.698, 2: 0.952, 3: 0.967, 4: 0.983, 6: 0.991, 8: 0.994}
 
+MAX_ACCURACY = 0.9995  # on a logit scale, where that of a perfect classifier is infinite
+
 WIDE = 8.1  # inches of a figure of several columns
 
 
@@ -286,7 +288,8 @@ def accuracy_by_num_experts(by_gate: dict[str, dict[int, float]], *, ring: bool)
     figure, ((axes,),) = style.canvas(height=4.8)
     for index, (name, accuracy) in enumerate(by_gate.items()):
         look: dict[str, Any] = {"color": style.SERIES[index // 2], "marker": "os"[index // 2]}
-        axes.plot(*zip(*accuracy.items(), strict=True), ls="-:"[index % 2], label=name, **look)
+        drawn = {k: min(value, MAX_ACCURACY) for k, value in accuracy.items()}
+        axes.plot(*zip(*drawn.items(), strict=True), ls="-:"[index % 2], label=name, **look)
     shown = list(by_gate.values())
     if ring:
         shown.append(RING_CEILINGS)
@@ -297,8 +300,8 @@ def accuracy_by_num_experts(by_gate: dict[str, dict[int, float]], *, ring: bool)
     axes.set_yticks([0.5, 0.7, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998])
     axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
     axes.yaxis.set_minor_formatter(NullFormatter())
-    values = [value for accuracy in shown for value in accuracy.values()]
-    limits = min(values) - 0.05, 1 - (1 - min(max(values), 0.9995)) * 0.8
+    values = np.clip([value for each in shown for value in each.values()], 0.06, MAX_ACCURACY)
+    limits = values.min() - 0.05, 1 - (1 - values.max()) * 0.8
     axes.set(ylim=limits, xticks=sorted({k for accuracy in shown for k in accuracy}))
     style.titled(axes, "How many experts does it take?", "experts, K", "validation accuracy")
     style.legend(axes)

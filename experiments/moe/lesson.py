@@ -102,7 +102,7 @@ class MixtureOfLinearExperts(StackedExperiment):
             "top_k": config.top_k,
             "routing_noise": config.routing_noise,
             "bias_update_rate": config.bias_update_rate,
-            "temperature": config.gate_temperature,
+            "temperature": config.temperature,
         }
 
     # 3 Training: every restart has its own loss, gradient and metrics.
@@ -130,7 +130,7 @@ class MixtureOfLinearExperts(StackedExperiment):
 
     def snapshot_epochs(self, config: MoEConfig) -> set[int]:
         """Return up to 40 epochs, early ones more densely, for the animation."""
-        if not config.animation:
+        if not (config.animation and config.is_generated):
             return set()
         return {round(epoch) for epoch in np.geomspace(1, config.num_epochs, 40)}
 
@@ -214,11 +214,11 @@ class MixtureOfLinearExperts(StackedExperiment):
         with torch.inference_mode():
             mixture = trained.model.mix(torch.from_numpy(view.points))
         logits = mixture.combine(trained.config.mixing)
-        predicted = moe.class_probabilities(logits, data.test.labels).argmax(1).numpy()
+        probabilities = moe.class_probabilities(logits, data.test.labels).numpy()
         gate, test_gate = mixture.weights.T.numpy(), evaluation.mixture.weights.T.numpy()
         yield (
             "decision_surface",
-            table_figures.predicted_regions(view, predicted, points, predictions),
+            table_figures.decision_surface(view, probabilities, points, predictions),
         )
         experts = table_figures.expert_regions(view, gate, points, labels, data.classes)
         yield "experts", experts

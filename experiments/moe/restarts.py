@@ -5,8 +5,10 @@ with `stack=(R,)` is R models whose parameters have a leading axis R: one comput
 all, and every metric of the loss is (R, ...).
 """
 
+import dataclasses
+import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -20,6 +22,24 @@ from harness.training.history import History
 from harness.training.metrics import fraction, scalars
 from harness.training.optimizers import build_optimizer
 from models.moe import select_from_stack
+
+MIN_STEPS = 10
+"""Optimiser steps of an epoch on a table: a small one is passed over several times."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RepeatedBatches:
+    """Several passes over the same samples, each in an order of its own."""
+
+    batches: TensorBatches
+    passes: int
+
+    def __len__(self) -> int:
+        return self.passes * len(self.batches)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        for _ in range(self.passes):
+            yield from self.batches
 
 
 def best_restart(history: History) -> int:
@@ -49,6 +69,12 @@ class StackedExperiment(Experiment[MoEConfig]):
     def build_model(self, config: MoEConfig, data: Any) -> nn.Module:
         """Return a stack of R models that share no weight."""
         return self.build_stack(config, data, (config.restarts,))
+
+    def training_batches(self, config: MoEConfig, data: Any, epoch: int) -> RepeatedBatches:
+        """Return the batches of an epoch; those of a table are `MIN_STEPS` at least."""
+        batches = TensorBatches(*data.train, batch_size=config.batch_size, shuffle=True)
+        passes = 1 if config.is_generated else math.ceil(MIN_STEPS / len(batches))
+        return RepeatedBatches(batches, passes)
 
     def validation_batches(self, config: MoEConfig, data: Splits[Points]) -> TensorBatches:
         """Return the validation points, many at a time."""

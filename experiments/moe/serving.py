@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import pandas as pd
 import torch
 
 from harness.serving.served_model import InvalidInputError, Row, ServedModel
@@ -28,6 +29,13 @@ class ServedMixture(ServedModel[Point]):
         self.mixture.eval()
         buffers = module.state_dict()
         self.mean, self.std = buffers["model.mean"], buffers["model.std"]  # (D,)
+
+    def predict(self, data: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
+        """Return the prediction of every row, whose columns may be in any order."""
+        # Where rows of CSV have a field more than the header, pandas takes the first for an index.
+        if pd.api.types.is_float_dtype(data.index):
+            raise InvalidInputError("rows have more fields than the header has names")
+        return super().predict(data, params)
 
     def read(self, row: Row) -> Point:
         """Return the features of a point."""

@@ -7,7 +7,7 @@ from annotated_types import Ge, Le
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from pydantic.dataclasses import dataclass
 
-from datasets.choices import DigitsOrder, LevelName
+from datasets.choices import DigitsOrder, LevelName, SequenceFormat
 from harness.config import (
     STRICT,
     Configuration,
@@ -21,9 +21,17 @@ from harness.config import (
 )
 from models.choices import EncoderName, Initialisation, PoolingName, is_recurrent, suits
 
-TaskName = Literal["temporal_order", "adding", "digits", "japanese_vowels", "csv"]
-GENERATED = only_if(task=("temporal_order", "adding"))
-REAL_CHANNELS = only_if(task=("adding", "digits", "japanese_vowels"))
+TaskName = Literal["temporal_order", "adding", "digits", "japanese_vowels"]
+
+
+def only_for(*tasks: TaskName | Literal["file"]) -> OnlyIf:
+    """Return the condition that the sequences are those of a task, or of a file."""
+    words = [f"task={task}" if task != "file" else "data=PATH" for task in tasks]
+    return OnlyIf(" or ".join(words), lambda config: config.source in tasks)
+
+
+GENERATED = only_for("temporal_order", "adding")
+REAL_CHANNELS = only_for("adding", "digits", "japanese_vowels", "file")
 RECURRENT = OnlyIf("a recurrent encoder", lambda config: is_recurrent(config.encoder))
 
 
@@ -33,20 +41,27 @@ class TaskConfig(Configuration):
 
     group: ClassVar[str] = "data"
 
-    task: TaskName = "temporal_order"
+    data: str = ""
+    """File of sequences of one's own, which are classified instead of those of a task."""
+    format: Annotated[SequenceFormat, only_for("file")] = "auto"
+    """data: format of the file (auto: what its name and content look like)."""
+    task: Annotated[TaskName, only_if(data="")] = "temporal_order"
     """What is predicted of a sequence: its class, or in the adding problem a number."""
-    level: Annotated[LevelName, only_if(task="temporal_order")] = "hard"
+    level: Annotated[LevelName, only_for("temporal_order")] = "hard"
     """temporal_order: length of the sequences, from 7 steps (easy) to 3,000 (abyss)."""
-    num_marks: Annotated[int, Ge(2), Le(3), only_if(task="temporal_order")] = 2
+    num_marks: Annotated[int, Ge(2), Le(3), only_for("temporal_order")] = 2
     """temporal_order: marks whose order is the class (2: four classes, 3: eight)."""
-    length: Annotated[int, Ge(2), only_if(task="adding")] = 200
+    length: Annotated[int, Ge(2), only_for("adding")] = 200
     """adding: steps of a sequence."""
-    order: Annotated[DigitsOrder, only_if(task="digits")] = "rows"
+    order: Annotated[DigitsOrder, only_for("digits")] = "rows"
     """digits: one row per step (8 steps), or one pixel per step (64 steps)."""
-    shuffled: Annotated[bool, only_if(task="digits")] = False
+    shuffled: Annotated[bool, only_for("digits")] = False
     """digits: put digits of every writer into every split, which is easier."""
-    csv: Annotated[str, only_if(task="csv")] = ""
-    """csv: path of the labelled sequences; each line is a class, a comma and the symbols."""
+
+    @property
+    def source(self) -> str:
+        """The task, or `file` where the sequences are those of a file."""
+        return "file" if self.data else self.task
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -75,7 +90,7 @@ class SequenceAugmentationConfig(Configuration):
 
     group: ClassVar[str] = "augmentation"
 
-    distortion: Annotated[float, Ge(0), Le(4), only_if(task="digits")] = 0.0
+    distortion: Annotated[float, Ge(0), Le(4), only_for("digits")] = 0.0
     """digits: largest displacement of an edge by a random affine map, in pixels."""
     noise: Annotated[NonNegativeFloat, REAL_CHANNELS] = 0.0
     """Standard deviation of noise on each step, relative to that of the channel."""
@@ -100,7 +115,7 @@ class SequenceConfig(
     group: ClassVar[str] = "training"
     examples: ClassVar[tuple[str, ...]] = (
         "--num-marks 3 --encoder lstm",
-        "--task csv --csv sequences.csv",
+        "--data recordings.ts --encoder fcn --pooling mean",
     )
     tiny: ClassVar[Mapping[str, Any]] = {
         "level": "easy",
@@ -125,8 +140,6 @@ class SequenceConfig(
 
     @model_validator(mode="after")
     def _consistent(self) -> "SequenceConfig":
-        if self.task == "csv" and not self.csv:
-            raise ValueError("csv is empty: task=csv needs the path of a file")
         if self.initialisation != "auto" and not suits(self.encoder, self.initialisation):
             raise ValueError(
                 f"initialisation={self.initialisation}: not defined for encoder={self.encoder}"

@@ -24,7 +24,7 @@ class Inspection(NamedTuple):
 
     title: str
     """Its target, such as `class XY`."""
-    text: str
+    text: Sequence[str]
     """Its T symbols; empty for real channels."""
     features: np.ndarray
     """(T, F): features of the encoder at each step; of an LSTM, hidden states."""

@@ -1,31 +1,35 @@
 """Sequences in, classes out.
 
 An input is a sequence of symbols, such as `BacXbdcYaE`; a CSV file with one in each line, after its
-class and a comma where the class is known; or, for models of real channels, a CSV file with one
-sequence, one step in each line.
+class and a comma where the class is known; or, for models of real channels, a file of series as one
+trains on (datasets/sequence_files.py), or a CSV file with one series, a step in each line.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from datasets.characters import Vocabulary
 from datasets.errors import DataError
+from datasets.sequence_files import read_sequences
 from datasets.sequence_tasks import LabelledSequences
 from experiments.seq_classification.config import SequenceConfig
+from experiments.seq_classification.serving import MAX_STEPS, ServedSequenceClassifier
+from experiments.seq_classification.tasks import SequenceData
 from harness.errors import UserError
 from harness.experiment import ModelExport, Trained
 from harness.inference.files import attempt, lines_of, parse_lines
-from harness.inference.inference import Inference, PredictRequest, Row, predict_in_batches
+from harness.inference.inference import Inference, PredictRequest, Row, predict_rows
 from harness.tracking.models import LoadedModel
 from models.sequence_classifier import ExportableSequenceClassifier
 
-BATCH_SIZE = 100  # sequences that are classified together
-MAX_STEPS = 100_000  # of all sequences of a request
+SUFFIXES = (".csv", ".ts", ".tsv", ".txt")
+"""Of inputs that are files."""
 
 
 def export(config: SequenceConfig, trained: Trained) -> ModelExport:
@@ -41,9 +45,21 @@ def export(config: SequenceConfig, trained: Trained) -> ModelExport:
             "classes": data.classes,
             "symbols": data.symbols,
             "channels": data.num_channels,
-            "max_length": data.num_positions,
+            "max_length": data.num_positions if config.encoder == "transformer" else 0,
         },
+        served_class=ServedSequenceClassifier,
+        raw_example=[
+            raw_row(data, data.validation.inputs[i, : data.validation.lengths[i]]) for i in (0, 1)
+        ],
     )
+
+
+def raw_row(data: SequenceData, steps: Tensor) -> Row:
+    """Return a sequence, (T,) or (T, C), as a row of the served model."""
+    if not data.symbols:
+        return {"series": steps.tolist()}
+    symbols = [data.symbols[i] for i in steps]
+    return {"sequence": (" " if max(map(len, data.symbols)) > 1 else "").join(symbols)}
 
 
 def mark_padding(sequences: LabelledSequences) -> Tensor:
@@ -59,79 +75,80 @@ def padded(sequences: Sequence[Tensor]) -> Tensor:
 
 def predict(request: PredictRequest, model: LoadedModel) -> Iterator[Row]:
     """Yield class and probability for each sequence, or the predicted number."""
-    classes = model.metadata["classes"]
-
-    def answer(sequences: Sequence[Tensor]) -> Iterator[Row]:
-        for output in model(padded(sequences)):  # (K,)
-            if classes:
-                probability, label = output.softmax(-1).max(-1)
-                yield {"class": classes[label], "probability": probability.item()}
-            else:
-                yield {"prediction": output.item()}
-
-    sequences = (pair for text in request.inputs for pair in sequences_of(text, model))
-    return predict_in_batches(sequences, answer, BATCH_SIZE)
+    rows = (pair for text in request.inputs for pair in sequences_of(text, model.metadata))
+    for row in predict_rows(rows, model.served):
+        row.pop("probabilities", None)
+        yield row
 
 
-def sequences_of(text: str, model: LoadedModel) -> Iterator[tuple[Row, Tensor | UserError]]:
+def sequences_of(text: str, metadata: Mapping[str, Any]) -> Iterator[tuple[Row, Row | UserError]]:
     """Yield the sequences of an input, or why there are none.
 
     Each comes after its name, `input`, and `actual` where the class is known.
     """
-    if model.metadata["channels"]:
-        yield attempt(text, partial(read_channels, model=model), text)
-        return
-    parse = partial(parse_symbols, model=model)
-    if Path(text).suffix == ".csv":
-        yield from parse_lines(text, parse)
+    is_file = Path(text).suffix.lower() in SUFFIXES
+    if metadata["channels"]:
+        if not is_file:
+            files = ", ".join(SUFFIXES)
+            yield {"input": text}, UserError(f"this model reads files of series ({files})")
+        elif is_one_series(text):
+            yield attempt(text, partial(one_series, channels=metadata["channels"]), text)
+        else:
+            yield from labelled_series(text)
+    elif is_file:
+        yield from parse_lines(text, symbols_of)
     else:
-        yield attempt(text, parse, [text])
+        yield attempt(text, symbols_of, [text])
 
 
-def parse_symbols(fields: Sequence[str], model: LoadedModel) -> tuple[Row, Tensor]:
+def symbols_of(fields: Sequence[str]) -> tuple[Row, Row]:
     """Return the sequence of a line, after its class where that is known, or raise a UserError."""
     if len(fields) not in (1, 2):
         raise UserError(f"{len(fields)} fields; symbols, or a class and symbols, are needed")
     *actual, symbols = (field.strip() for field in fields)
     names = ("input", "actual")[: len(fields)]
-    return dict(zip(names, (symbols, *actual), strict=True)), encode(symbols, model)
+    return dict(zip(names, (symbols, *actual), strict=True)), {"sequence": symbols}
 
 
-def read_channels(text: str, model: LoadedModel) -> tuple[Row, Tensor]:
-    """Read one sequence from a file, (T, C), or raise a UserError."""
-    count = model.metadata["channels"]
-    if Path(text).suffix != ".csv":
-        raise UserError(f"this model reads CSV files, {count} numbers in a line")
+def labelled_series(text: str) -> Iterator[tuple[Row, Row | UserError]]:
+    """Yield the series of a file as one trains on them."""
+    try:
+        file = read_sequences(text, "auto")
+    except DataError as error:
+        yield {"input": text}, UserError(str(error))
+        return
+    for each in file.series:
+        row = {"input": f"{text}: {each.name}"} | ({"actual": each.label} if each.label else {})
+        yield row, {"series": np.asarray(each.steps).tolist()}
+    for name, reason in file.skipped:
+        yield {"input": f"{text}: {name}"}, UserError(reason)
+
+
+def is_one_series(text: str) -> bool:
+    """Return whether a CSV file begins with a number: one series, a step in each line."""
+    try:
+        return Path(text).suffix == ".csv" and is_number(lines_of(text)[0].split(",")[0])
+    except UserError:
+        return True  # which says why it cannot be read
+
+
+def one_series(text: str, channels: int) -> tuple[Row, Row]:
+    """Read one series from a CSV file, a step in each line, or raise a UserError."""
     steps = []
     for number, line in enumerate(lines_of(text), start=1):
-        try:
-            step = [float(field) for field in line.split(",")]
-        except ValueError as error:
-            raise UserError(f"line {number}: {error}") from None
-        if len(step) != count or not all(map(math.isfinite, step)):
-            raise UserError(f"line {number}: {count} finite numbers are needed")
-        steps.append(step)
-    check_length(len(steps), model)
-    return {"input": text}, torch.tensor(steps)
+        fields = line.split(",")
+        if len(fields) != channels or not all(map(is_number, fields)):
+            raise UserError(f"line {number}: {channels} finite numbers are needed")
+        steps.append([float(field) for field in fields])
+    return {"input": text}, {"series": steps}
 
 
-def encode(text: str, model: LoadedModel) -> Tensor:
-    """Return symbols as integers (T,); a UserError if they are none."""
+def is_number(field: str) -> bool:
+    """Return whether a text is a finite number."""
     try:
-        symbols = Vocabulary(model.metadata["symbols"]).encode(text)
-    except DataError as error:
-        raise UserError(str(error)) from None
-    check_length(len(symbols), model)
-    return symbols
-
-
-def check_length(steps: int, model: LoadedModel) -> None:
-    """Raise a UserError if a sequence is empty, or longer than the positions of a transformer."""
-    if not steps:
-        raise UserError("an empty sequence; at least one step is needed")
-    max_length = model.metadata["max_length"]
-    if model.metadata["configuration"]["encoder"] == "transformer" and steps > max_length:
-        raise UserError(f"{steps} steps; this transformer has positions for {max_length}")
+        return math.isfinite(float(field))
+    except ValueError:
+        return False
 
 
 INFERENCE = Inference(PredictRequest, predict)

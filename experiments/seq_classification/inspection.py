@@ -34,7 +34,7 @@ def inspect(
     contributions = gradient_times_input(model, inputs, lengths, labels)
     return Inspection(
         title=task.title(labels[0], data),
-        text="".join(data.symbols[i] for i in inputs[0]) if data.symbols else "",
+        text=tuple(data.symbols[i] for i in inputs[0]) if data.symbols else (),
         features=features[0].numpy(),
         cells=None if cells is None else cells.numpy(),
         steps=steps.numpy(),

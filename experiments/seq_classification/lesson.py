@@ -58,17 +58,17 @@ def predict(model: nn.Module, sequences: LabelledSequences) -> Tensor:
 def sequences_to_solve(config: SequenceConfig, history: History) -> float:
     """Return how many sequences were trained on when validation accuracy first was 1, or inf."""
     solved = np.flatnonzero(history.column("val/accuracy") == 1)
-    count = TASKS[config.task].new_sequences_per_epoch(config)
+    count = TASKS[config.source].new_sequences_per_epoch(config)
     return float(solved[0] + 1) * count if count and len(solved) else math.inf
 
 
 class SequenceClassification(Experiment[SequenceConfig]):
     """Predict from whole sequences, in which the steps that matter lie far apart.
 
-    There are five tasks: the temporal order of marks, the adding problem, scikit-learn's digits
-    read as sequences, Japanese vowels, and a CSV file. Each is one object (tasks.py) that loads its
-    sequences and measures outputs: classes by cross-entropy, the sums of the adding problem by
-    squared error (correct within 0.04).
+    There are four tasks: the temporal order of marks, the adding problem, scikit-learn's digits
+    read as sequences, and Japanese vowels; and files of one's own. Each is one object (tasks.py)
+    that loads its sequences and measures outputs: classes by cross-entropy, the sums of the adding
+    problem by squared error (correct within 0.04).
     """
 
     config_class = SequenceConfig
@@ -77,13 +77,13 @@ class SequenceClassification(Experiment[SequenceConfig]):
 
     def load_data(self, config: SequenceConfig) -> SequenceData:
         """Return symbols (N, T) or channels (N, T, C), lengths (N,) and labels (N,) by split."""
-        data = TASKS[config.task].load(config)
+        data = TASKS[config.source].load(config)
         self.check_size(config, data)
         return data
 
     def data_bytes(self, config: SequenceConfig) -> int:
         """Return the size of generated sequences: one int64, or two float32, for each step."""
-        return TASKS[config.task].data_bytes(config)
+        return TASKS[config.source].data_bytes(config)
 
     # 2 Model: encoder, pooling, linear layer.
 
@@ -136,7 +136,7 @@ class SequenceClassification(Experiment[SequenceConfig]):
         self, config: SequenceConfig, model: nn.Module, batch: tuple[Tensor, Tensor, Tensor]
     ) -> StepOutput:
         """Return loss and accuracy: inputs (B, T) or (B, T, C), lengths (B,), labels (B,)."""
-        task = TASKS[config.task]
+        task = TASKS[config.source]
         inputs, lengths, labels = batch
         outputs = model(inputs, lengths)  # (B, K)
         loss = task.loss(outputs, labels)
@@ -162,13 +162,13 @@ class SequenceClassification(Experiment[SequenceConfig]):
         self, config: SequenceConfig, trained: Trained, test: LabelledSequences
     ) -> SequenceEvaluation:
         """Evaluate the network on the test split."""
-        task, outputs = TASKS[config.task], predict(trained.model, test)
+        task, outputs = TASKS[config.source], predict(trained.model, test)
         metrics = {
             "test/accuracy": fraction(task.correct(outputs, test.labels)).item(),
             "test/loss": task.loss(outputs, test.labels).item(),
         }
         headline = (
-            f"{config.encoder}, {num_parameters(trained.model):,} parameters, {config.task}: "
+            f"{config.encoder}, {num_parameters(trained.model):,} parameters, {trained.data.name}: "
             f"test accuracy {metrics['test/accuracy']:.4f} on {len(test.labels):,} sequences"
         )
         solved = sequences_to_solve(config, trained.history)
@@ -184,7 +184,7 @@ class SequenceClassification(Experiment[SequenceConfig]):
         self, config: SequenceConfig, trained: Trained, evaluation: SequenceEvaluation
     ) -> Iterator[NamedFigure]:
         """Draw predictions on the test split, and look closely at up to eight sequences."""
-        task, data = TASKS[config.task], trained.data
+        task, data = TASKS[config.source], trained.data
         test, outputs = evaluation.test, evaluation.outputs
         correct = task.correct(outputs, test.labels)
 

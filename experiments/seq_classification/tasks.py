@@ -8,6 +8,7 @@ Letters: B sequences, T steps, C channels, K outputs.
 import dataclasses
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -35,8 +36,8 @@ class SequenceData(Splits[LabelledSequences]):
 
     classes: tuple[str, ...]
     """Names of the classes; empty in regression."""
-    symbols: str
-    """Characters that the integers of the inputs index; empty where inputs are channels."""
+    symbols: tuple[str, ...]
+    """What the integers of the inputs index; empty where inputs are channels."""
     num_positions: int
     """Positions of a transformer, at least as many as the longest sequence has steps."""
     horizon: int
@@ -66,10 +67,10 @@ class Task:
         try:
             dataset = self.dataset(config)
         except DataError as error:
-            given = f"csv={config.csv}" if config.task == "csv" else f"task={config.task}"
+            given = f"data={config.data}" if config.data else f"task={config.task}"
             raise UserError(f"{given}: {error}") from None
         meaning: dict[str, Any] = {
-            "name": config.task,
+            "name": Path(config.data).stem if config.data else config.task,
             "classes": dataset.classes,
             "symbols": dataset.symbols,
             "num_positions": max(MIN_POSITIONS, dataset.max_length),
@@ -80,6 +81,8 @@ class Task:
                 validation=dataset.validation,
                 load_test=lambda: dataset.test,
                 horizon=int(dataset.validation.lengths.max()),
+                counts=dataset.counts,
+                skipped=dataset.skipped,
                 **meaning,
             )
         size, seed = config.batch_size, config.seed
@@ -175,5 +178,7 @@ TASKS: dict[str, Task] = {
         )
     ),
     "japanese_vowels": Task(lambda _: sequence_datasets.japanese_vowels()),
-    "csv": Task(lambda config: sequence_datasets.from_csv(config.csv, config.seed)),
+    "file": Task(
+        lambda config: sequence_datasets.from_file(config.data, config.format, config.seed)
+    ),
 }

@@ -152,12 +152,12 @@ class EncoderComparison(OneOfTheEncoders):
         """Draw the network, and how the encoders compare."""
         yield from super().figures(config, trained, evaluation)
         x, per_epoch = "epoch", 1
-        new_sequences = TASKS[config.task].new_sequences_per_epoch(config)
+        new_sequences = TASKS[config.source].new_sequences_per_epoch(config)
         if new_sequences:
             x, per_epoch = "training sequences", new_sequences
             total = per_epoch * config.num_epochs
             yield "sequences_to_solve", figures.sequences_to_solve(evaluation.solved, total)
-        y = f"validation accuracy, {config.task}"
+        y = f"validation accuracy, {trained.data.name}"
         yield "encoders", training.compared(evaluation.accuracies, y, x=x, step=per_epoch)
         yield "time_by_length", figures.time_by_length(LENGTHS, evaluation.milliseconds)
 

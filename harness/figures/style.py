@@ -21,6 +21,11 @@ SKY, PURPLE, YELLOW, GREY = "#56B4E9", "#CC79A7", "#F0E442", "#7F7F7F"
 BLACK = "#000000"
 SERIES = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK, YELLOW)
 CLASSES = (BLUE, ORANGE)
+# P. Tol, "Colour schemes", 2021: the qualitative scheme "muted", and a grey.
+MUTED = (
+    *("#332288", "#88CCEE", "#44AA99", "#117733", "#999933"),
+    *("#DDCC77", "#CC6677", "#882255", "#AA4499", "#999999"),
+)
 EXPERTS = (GREEN, PURPLE, VERMILION, SKY, YELLOW, BLACK, ORANGE, BLUE)
 """Begin with other colours than those of the classes, which appear in the same figures."""
 
@@ -57,6 +62,13 @@ def canvas(
     """
     figure = _Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def class_colours(count: int) -> list[str]:
+    """Return a colour for each of several classes; more than ten share colours."""
+    few = (*CLASSES, GREEN, PURPLE, SKY, YELLOW, GREY)
+    colours = few if count <= len(few) else MUTED
+    return [colours[index % len(colours)] for index in range(count)]
 
 
 def titled(axes: Axes, title: str, x: str, y: str) -> None:

@@ -49,12 +49,9 @@ def attempt(
 
 
 def parse_lines(
-    text: str, parse: Callable[[list[str]], tuple[Row, S]], *, skip_names: bool = False
+    text: str, parse: Callable[[list[str]], tuple[Row, S]]
 ) -> Iterator[tuple[Row, S | UserError]]:
-    """Yield what `attempt` makes of each line of a CSV file.
-
-    With `skip_names`, a first line of names, such as x,y, is left out.
-    """
+    """Yield what `attempt` makes of each line of a CSV file."""
     try:
         reader = csv.reader(lines_of(text))
     except UserError as error:
@@ -68,7 +65,4 @@ def parse_lines(
         except csv.Error as error:  # a very long field
             yield {"input": f"{text}: line {reader.line_num}"}, UserError(str(error))
             continue
-        row, sample = attempt(f"{text}: line {reader.line_num}", parse, fields)
-        is_first = reader.line_num == 1 and isinstance(sample, UserError)
-        if not (skip_names and is_first and all(field.strip().isidentifier() for field in fields)):
-            yield row, sample
+        yield attempt(f"{text}: line {reader.line_num}", parse, fields)

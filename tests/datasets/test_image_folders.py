@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from datasets import images
 from datasets.errors import DataError
 from datasets.photographs import PhotographDataset, load
 
@@ -74,6 +75,36 @@ def test_files_named_by_class_are_split_by_content_too(tmp_path: Path) -> None:
     )
 
 
+def test_beside_a_folder_of_files_named_by_class_nothing_has_labels(tmp_path: Path) -> None:
+    """As the archives of Kaggle's competitions have it; and as Windows numbers files."""
+    for number in range(40):
+        write(tmp_path / "train" / f"cat.{number}.jpg", number)
+        write(tmp_path / "train" / f"여우 ({number}).jpg", 100 + number)
+        write(tmp_path / "test1" / f"{number}.jpg", 200 + number)
+    write(tmp_path / "train" / "0001.jpg", 300)
+    dataset = load(str(tmp_path), str(tmp_path.parent / "cache of kaggle"), 8)
+    assert dataset.classes == ("cat", "여우")
+    assert sum(by_class["cat"] for by_class in dataset.counts.values()) == 40
+    assert dict(dataset.skipped) == {
+        "0001.jpg": "its path names no class",
+        "test1": "a folder beside train/, where files are named by class",
+    }
+
+
+@pytest.mark.parametrize("parent", ["", "train"])
+def test_a_photograph_beside_class_folders_is_skipped_and_listed(
+    tmp_path: Path, parent: str
+) -> None:
+    folder = tmp_path / "photographs"
+    write_classes(folder / parent, dict.fromkeys(CLASSES, 40))
+    if parent:
+        write_classes(folder / "validation", dict.fromkeys(CLASSES, 2), seed=900)
+    write(folder / parent / "a.png", 1000)
+    (folder / parent / "readme.txt").write_text("no photograph")
+    dataset = load(str(folder), str(tmp_path / "cache"), 8)
+    assert dataset.skipped == ((str(Path(parent, "a.png")), "its path names no class"),)
+
+
 @pytest.mark.parametrize("name", ["validation", "val", "valid"])
 @pytest.mark.parametrize("has_test", [True, False])
 def test_folders_of_splits(tmp_path: Path, name: str, has_test: bool) -> None:
@@ -100,19 +131,26 @@ def test_without_validation_it_is_taken_from_training(tmp_path: Path) -> None:
     assert all(name.startswith("test/") for name in dataset.test.names)
 
 
-def test_the_test_has_no_photograph_of_another_split(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_no_photograph_is_in_two_splits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for number, split in enumerate(("train", "val", "test")):
         write_classes(tmp_path / "a" / split, dict.fromkeys(CLASSES, 3), seed=100 * number)
-    copy = tmp_path / "a" / "test" / "zebra" / "copy.png"
-    copy.write_bytes((tmp_path / "a" / "train" / "zebra" / "0.png").read_bytes())
+    expected = {}
+    for source, target in (("train", "test"), ("train", "val"), ("val", "test")):
+        copy = f"{target}/zebra/of {source}.png"
+        content = (tmp_path / "a" / source / "zebra" / "0.png").read_bytes()
+        (tmp_path / "a" / copy).write_bytes(content)
+        expected[copy] = f"the same photograph as '{source}/zebra/0.png'"
     with caplog.at_level(logging.WARNING):
         dataset = load(str(tmp_path / "a"), str(tmp_path / "cache"), 8)
-    reason = "the same photograph as 'train/zebra/0.png'"
-    assert dataset.skipped == (("test/zebra/copy.png", reason),)
-    assert len(dataset.test.names) == 9
-    assert reason in caplog.text
+    assert dict(dataset.skipped) == expected
+    by_split = {split: sum(by_class.values()) for split, by_class in dataset.counts.items()}
+    assert by_split == {"train": 9, "validation": 9, "test": 9}
+    assert all(reason in caplog.text for reason in expected.values())
+
+
+def write_all(folder: Path, *names: str) -> None:
+    for seed, name in enumerate(names):
+        write(folder / name, seed)
 
 
 def only_text(folder: Path) -> None:
@@ -124,12 +162,24 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "text": (only_text, "nor files named by class such as cat.0.jpg; found: notes.txt"),
     "one class": (
         lambda folder: write_classes(folder / "data", {"cats": 3}),
-        r"nor class folders, nor files named by class .*found: 0.png, 1.png, 2.png",
+        "^has one class only, cats; at least 2 are needed$",
+    ),
+    "one class of numbered files": (
+        lambda folder: write_all(folder / "cats", "10.png", "20.png"),
+        "^has one class only, cats; at least 2 are needed$",
+    ),
+    "numbers alone": (
+        lambda folder: write_all(folder, "10.png", "20.png"),
+        "nor files named by class such as cat.0.jpg; found: 10.png, 20.png",
     ),
     "one name": (lambda folder: write(folder / "cat.1.jpg", 0), "one class only, cat; at least 2"),
+    "a class without photographs": (
+        lambda folder: (write_classes(folder, {"cats": 30, "dogs": 30}) / "owls").mkdir(),
+        "^the class owls has 0 usable photographs, and none of them in the train split ",
+    ),
     "a class with fewer photographs than splits": (
         lambda folder: write_classes(folder, {"cats": 30, "dogs": 2}),
-        "^the class dogs has 2 readable photographs, and none of them in the ",
+        "^the class dogs has 2 usable photographs, and none of them in the ",
     ),
     "other classes": (
         lambda folder: [
@@ -149,11 +199,14 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("how", BAD)
-def test_a_folder_without_a_layout_is_refused(tmp_path: Path, how: str) -> None:
+def test_a_folder_without_a_layout_is_refused(
+    tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make, reason = BAD[how]
     folder = tmp_path / "photographs"
     folder.mkdir()
     make(folder)
+    monkeypatch.setattr(images, "decode", lambda *_: pytest.fail("decoded before it was refused"))
     with pytest.raises(DataError, match=reason) as caught:
         load(str(folder), str(tmp_path / "cache"), 8)
     assert "\n" not in str(caught.value)

@@ -14,7 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
-from datasets import images
+from datasets import content_hashes, images
+from datasets.content_hashes import hash_file, hash_files
 from datasets.errors import DataError, disk_errors
 from datasets.images import Decoded, UnreadableImage, read_all
 
@@ -30,7 +31,7 @@ def read(path: Path, size: int) -> np.ndarray:
 
 def decode(root: Path, names: Sequence[str], size: int, cache: Path) -> Decoded:
     with disk_errors(root):
-        hashes = images.hash_files(root, names)
+        hashes = hash_files(root, names, cache)
     return images.decode(root, hashes, size, cache)
 
 
@@ -259,7 +260,7 @@ def test_many_are_decoded_once_and_kept(
 
 def test_the_fingerprint_is_of_names_and_contents_alone(root: Path, tmp_path: Path) -> None:
     def fingerprint(folder: Path, names: list[str]) -> str:
-        return images.fingerprint({name: images.hash_file(folder / name) for name in names})
+        return content_hashes.fingerprint({name: hash_file(folder / name) for name in names})
 
     first = fingerprint(root, NAMES)
     moved = root.rename(tmp_path / "moved")

@@ -281,7 +281,7 @@ def test_unreadable_files_are_skipped_and_named_in_one_line(
     assert len(loaded.validation.names) + len(loaded.test.names) == 14
     (message,) = caplog.messages
     named = ", ".join(f"'train/dogs/text.{number}.jpg' (not an image)" for number in range(5))
-    assert message == f"7 unreadable photographs were skipped: {named} and 2 more"
+    assert message == f"7 files were skipped: {named} and 2 more"
     with caplog.at_level(logging.WARNING):
         assert load(str(folder), cache, 8).skipped == loaded.skipped
     assert len(caplog.messages) == 2, "the warning stands in the log of every run"
@@ -313,7 +313,10 @@ def leave_links(folder: Path) -> None:
             (folder / split / each / "a.jpg").symlink_to("nowhere")
 
 
-NEEDED = "(every split needs one of each class)"
+NEEDED = (
+    "split (every split needs one of each class: add photographs, or sort them into train/, "
+    "validation/ and test/)"
+)
 BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "no dogs": (
         lambda f: (f / "train" / "dogs").rename(f / "dogs"),
@@ -338,11 +341,11 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "no training dog": (
         lambda f: empty(f / "train" / "dogs"),
-        f"the class dogs has 7 readable photographs, and none of them in the train split {NEEDED}",
+        f"the class dogs has 7 usable photographs, and none of them in the train {NEEDED}",
     ),
     "one cat to halve": (
         leave_one_cat,
-        f"the class cats has 4 readable photographs, and none of them in the test split {NEEDED}",
+        f"the class cats has 4 usable photographs, and none of them in the test {NEEDED}",
     ),
     "a class elsewhere": (
         lambda f: link_elsewhere(f, "train/cats"),
@@ -354,7 +357,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "only links to nowhere": (
         leave_links,
-        "none of 0 photographs can be read (there are no files)",
+        f"the class cats has 0 usable photographs, and none of them in the train {NEEDED}",
     ),
 }
 

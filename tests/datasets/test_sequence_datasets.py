@@ -71,7 +71,7 @@ def write(tmp_path: Path, *lines: str) -> str:
 
 def test_the_splits_of_a_file_are_stratified_by_class(tmp_path: Path) -> None:
     lines = [f"{label},{label * (2 + i % 3)}-{i}" for label in ("yes", "no") for i in range(20)]
-    data = sequence_datasets.from_csv(write(tmp_path, *lines), seed=0)
+    data = sequence_datasets.from_file(write(tmp_path, *lines), "auto", seed=0)
     assert data.classes == ("no", "yes")
     for split, count in ((data.train, 12), (data.validation, 4), (data.test, 4)):
         assert torch.bincount(split.labels).tolist() == [count, count]
@@ -94,9 +94,9 @@ def test_the_splits_of_a_file_are_stratified_by_class(tmp_path: Path) -> None:
     ids=["byte-order marks", "blank lines at the end", "a long line"],
 )
 def test_an_odd_file_is_read(lines: list[str], symbols: str, tmp_path: Path) -> None:
-    data = sequence_datasets.from_csv(write(tmp_path, *lines), seed=0)
+    data = sequence_datasets.from_file(write(tmp_path, *lines), "auto", seed=0)
     assert data.classes == ("A", "B")
-    assert data.symbols == symbols
+    assert data.symbols == tuple(symbols)
     assert sum(len(split.labels) for split in data[:3]) == sum("," in line for line in lines)
 
 
@@ -109,24 +109,24 @@ def test_an_odd_file_is_read(lines: list[str], symbols: str, tmp_path: Path) -> 
         (["a,xy", "b,x,y"], "line 2: 3 fields"),
         (["a,xy", ",xy"], "line 2: no class"),
         (["a,xy", "b, "], "line 2: no symbols"),
-        (["a,xy"] * 10, r"1 classes \('a' only\) in 10 lines"),
-        (["a,xy"] * 10 + ["b,x"] * 4, "class 'b' has 4 lines"),
+        (["a,xy"] * 10, r"1 classes \('a' only\) in 10 sequences"),
+        (["a,xy"] * 10 + ["b,x"] * 4, "class 'b' has 4 sequences"),
     ],
 )
 def test_a_bad_file_is_refused_with_its_line(
     lines: list[str], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(DataError, match=message):
-        sequence_datasets.from_csv(write(tmp_path, *lines), seed=0)
+        sequence_datasets.from_file(write(tmp_path, *lines), "auto", seed=0)
 
 
 def test_a_missing_or_binary_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="No such file"):
-        sequence_datasets.from_csv(str(tmp_path / "none.csv"), seed=0)
+        sequence_datasets.from_file(str(tmp_path / "none.csv"), "auto", seed=0)
     path = tmp_path / "bytes.csv"
     path.write_bytes(b"a,x\xff")
     with pytest.raises(DataError, match="not a text file in UTF-8"):
-        sequence_datasets.from_csv(str(path), seed=0)
+        sequence_datasets.from_file(str(path), "auto", seed=0)
 
 
 def test_without_aeon_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:

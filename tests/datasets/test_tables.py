@@ -9,6 +9,7 @@ import torch
 
 from datasets.errors import DataError
 from datasets.tables import load_table
+from models.standardised import StandardisedInput
 
 
 def write(path: str, content: str | bytes) -> str:
@@ -100,6 +101,8 @@ BAD: dict[str, tuple[str | bytes, str]] = {
     "nothing but gaps": ("1,,a\n2,,b\n", r"^every row lacks a value \(line 1: no value"),
     "two columns of a name": ("x,x,label\n1,2,a\n", "^line 1: two columns are called 'x'$"),
     "not UTF-8": ("x,größe,label\n1,2,a\n".encode("latin-1"), "^not a text .* UTF-8 .* byte 4"),
+    "a column without a name": (",x,label\n1,2,a\n", "^line 1: column 1 has no name$"),
+    "Python's own number": ("\n".join([*ENOUGH, "1,1_0,a"]), "^line 21: column 'x2' has '1_0'"),
     "no CSV": ('1,"2,a\n3,4,b', "^line 2: unexpected end of data"),
 }  # fmt: skip
 
@@ -128,3 +131,28 @@ def test_a_label_column_that_is_not_there(
 def test_no_such_file_is_an_error() -> None:
     with pytest.raises(DataError, match="No such file"):
         load_table("/nowhere/a.csv", "", seed=0)
+
+
+def test_the_number_of_the_label_column_is_no_name_in_a_header(tmp_path: Path) -> None:
+    path = write(str(tmp_path / "a.csv"), "\n".join(["3,2,a", *ENOUGH]))
+    table = load_table(path, "3", seed=0)
+    assert sum(sum(by.values()) for by in table.counts.values()) == 21
+    assert table.features == ("x1", "x2")
+
+
+def test_numbers_as_classes_are_in_the_order_of_their_size(tmp_path: Path) -> None:
+    lines = [f"{i},{(10, 2, 1)[i % 3]}" for i in range(30)]
+    table = load_table(write(str(tmp_path / "a.csv"), "\n".join(lines)), "", seed=0)
+    assert table.classes == ("1", "2", "10")
+
+
+def test_features_are_standardised_as_the_logged_model_does_it(tmp_path: Path) -> None:
+    """Also where numbers are large beside their differences, or do not differ at all."""
+    lines = [f"{1.7e9 + 1000 * i + 0.3},0.1,{'ab'[i % 2]}" for i in range(40)]
+    table = load_table(write(str(tmp_path / "a.csv"), "\n".join(lines)), "", seed=0)
+    raw = torch.tensor([[float(f) for f in line.split(",")[:2]] for line in lines]).float()
+    logged = StandardisedInput(torch.nn.Identity(), table.mean, table.std)(raw)
+    rows = set(map(tuple, logged.tolist()))
+    for points, _ in (table.train, table.validation, table.test):
+        assert set(map(tuple, points.tolist())) <= rows
+    assert table.std[1] == 1, "a constant feature is not divided by 0, nor by a rounding error"

@@ -51,11 +51,8 @@ def run_of(name: str, folder: Path, database: Path) -> Iterator[Run]:
         parameters[key] = " ".join(value) if isinstance(value, tuple) else value
     if name == "tune":
         parameters["storage"] = str(folder / "optuna.journal")
-    if name in ("predict", "compare"):  # these need what another run has left
-        moe = EXPERIMENTS["moe"]
-        place = mlflow.create_experiment("moe", f"file://{folder}/models")
-        run_experiment(moe, moe.config_class(**moe.config_class.tiny))
     if name == "predict":
+        place = mlflow.get_experiment_by_name("moe").experiment_id
         (logged,) = mlflow.search_logged_models([place], output_format="list")
         parameters["model"] = logged.model_uri
     with pytest.MonkeyPatch.context() as patch:
@@ -89,9 +86,19 @@ def finished(
         yield run
 
 
+@pytest.fixture(scope="module")
+def database_with_a_run(module_store: Path) -> Path:
+    """Train a mixture, for the entry points that need what another run has left."""
+    moe = EXPERIMENTS["moe"]
+    run_experiment(moe, moe.config_class(**moe.config_class.tiny))
+    return module_store / "mlflow.db"
+
+
 @pytest.mark.parametrize("name", OTHERS)
-def test_other_entry_points_finish_too(name: str, tmp_path: Path, empty_database: Path) -> None:
-    with run_of(name, tmp_path, empty_database) as run:
+def test_other_entry_points_finish_too(
+    name: str, tmp_path: Path, database_with_a_run: Path
+) -> None:
+    with run_of(name, tmp_path, database_with_a_run) as run:
         assert run.info.status == "FINISHED"
         assert run.data.tags["mlflow.project.entryPoint"] == name
         runs = MlflowClient().search_runs([run.info.experiment_id])

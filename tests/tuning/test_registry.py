@@ -333,9 +333,12 @@ class Comparison:
 def finalist(values: Mapping[int, float], data: DataSet | Path, run_id: str = "") -> Finalist:
     """Return what has reached these values on some data, or on those of a file."""
     config = LineConfig(data=str(data) if isinstance(data, Path) else "")
-    used = data if isinstance(data, DataSet) else EXPERIMENT.load_data(config).data_set
-    results = {seed: SeedResult(run_id, "model", value, used) for seed, value in values.items()}
-    return Finalist("trial 1", config, results)
+    by_seed = {}
+    for seed, value in values.items():
+        loaded = EXPERIMENT.load_data(config.replace(seed=seed)).data_set
+        used = data if isinstance(data, DataSet) else loaded
+        by_seed[seed] = SeedResult(run_id, "model", value, used)
+    return Finalist("trial 1", config, by_seed)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import base64
 import json
 import math
 import re
+import shutil
 import statistics
 from collections.abc import Sequence
 from itertools import cycle
@@ -26,11 +27,17 @@ CELLS = {"gru": [0.91, 0.97, 0.94], "lstm": [0.99, 0.95], "<b>rnn</b>": [0.5]}
 """Accuracies of the runs, by a parameter."""
 
 
-@pytest.fixture
-def runs(store: Path) -> dict[str, list[str]]:
-    """Log runs as experiments do; return their ids by cell."""
-    client = MlflowClient()
-    place = mlflow.create_experiment("rnn", f"file://{store}/artifacts")
+Logged = tuple[Path, dict[str, list[str]]]
+"""A database of runs, and their ids by cell."""
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Logged:
+    """Log runs as experiments do, once for all tests, which have copies of the database."""
+    folder = tmp_path_factory.mktemp("runs")
+    database = Path(shutil.copy(empty_database, folder))
+    client = MlflowClient(f"sqlite:///{database}")
+    place = client.create_experiment("rnn", f"file://{folder}/artifacts")
     ids: dict[str, list[str]] = {}
     for cell, values in CELLS.items():
         for seed, value in enumerate(values):
@@ -63,6 +70,14 @@ def runs(store: Path) -> dict[str, list[str]]:
     )
     client.log_metric(study.info.run_id, "best/val_accuracy", 1.0)
     client.set_terminated(study.info.run_id)
+    return database, ids
+
+
+@pytest.fixture
+def runs(logged: Logged, store: Path) -> dict[str, list[str]]:
+    """Put the runs into the test's store, and return their ids by cell."""
+    database, ids = logged
+    shutil.copy(database, store)
     return ids
 
 

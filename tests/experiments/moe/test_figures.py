@@ -57,6 +57,12 @@ def test_every_axis_has_a_name_and_every_picture_fits(
                 assert axes.get_ylabel() or axes.get_xlabel() or name == "gate", name
 
 
+def test_perfect_accuracy_has_a_place_on_the_logit_axis() -> None:
+    figure = figures.accuracy_by_num_experts({"linear gate": {1: 1.0, 2: 1.0}}, ring=False)
+    low, high = drawn(figure).axes[0].get_ylim()
+    assert low < figures.MAX_ACCURACY < high < 1
+
+
 def test_frames_differ_only_where_something_was_learned(scene: figures.Scene) -> None:
     count = len(scene.plane.coarser().points)
     surfaces = {1: np.linspace(0, 1, count), 2: np.linspace(1, 0, count), 3: np.zeros(count)}

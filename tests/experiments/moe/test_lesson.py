@@ -12,6 +12,8 @@ import torch
 from experiments.moe.config import MoEConfig
 from experiments.moe.lesson import EXPERIMENT
 from experiments.moe.restarts import accuracy, best_restart
+from experiments.moe_extended.config import MoEExtendedConfig
+from experiments.moe_extended.lesson import NumbersOfExperts
 from harness.errors import UserError
 from harness.run_experiment import run_experiment
 from harness.training.device import seed_everything
@@ -186,3 +188,39 @@ def test_data_that_are_not_there(changes: dict[str, Any], message: str, store: P
     with pytest.raises(UserError, match=message):
         run_experiment(EXPERIMENT, MoEConfig(**changes))
     assert not mlflow.search_runs(search_all_experiments=True, output_format="list")
+
+
+def test_standardising_leaves_the_default_data_as_they_are_to_the_last_bit() -> None:
+    config = MoEConfig(**MoEConfig.tiny)
+    trained = train(EXPERIMENT, config)
+    points = trained.data.validation.points
+    exported = EXPERIMENT.export(config, trained).module
+    assert torch.equal(exported(points), trained.model(points))
+
+
+@pytest.mark.parametrize("batch_size", [7, 36, 500])
+def test_an_epoch_of_a_small_table_has_ten_steps_at_least(batch_size: int) -> None:
+    config = MoEConfig(data="iris", batch_size=batch_size)
+    data = EXPERIMENT.load_data(config)
+    batches = EXPERIMENT.training_batches(config, data, epoch=1)
+    seen = torch.cat([points for points, _ in batches])
+    passes = {7: 1, 36: 4, 500: 10}[batch_size]
+    assert len(batches) == len(list(batches)) >= 10
+    assert torch.equal(
+        torch.sort(seen.flatten())[0],
+        torch.sort(data.train.points.repeat(passes, 1).flatten())[0],
+    )
+
+
+def test_the_temperature_follows_the_data_unless_it_is_given() -> None:
+    configs = [MoEConfig(), MoEConfig(data="iris"), MoEConfig(data="iris", gate_temperature=5.0)]
+    assert [config.temperature for config in configs] == [30, 1, 5]
+
+
+def test_numbers_of_experts_are_compared_on_a_table() -> None:
+    config = MoEExtendedConfig(data="wine", num_experts=2, num_epochs=1, restarts=1)
+    experiment = NumbersOfExperts()
+    trained = train(experiment, config)
+    evaluation = experiment.evaluate(config, trained, trained.data.test)
+    assert all(set(values) == {1, 2} for values in evaluation.series.values())
+    assert dict(experiment.figures(config, trained, evaluation))["accuracy_by_num_experts"]

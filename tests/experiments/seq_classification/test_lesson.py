@@ -23,6 +23,7 @@ from harness.training.train import train
 from models.choices import ENCODERS, EncoderName, PoolingName
 from models.sequence_encoders import RecurrentEncoder
 from models.size import num_parameters
+from tests.datasets.test_sequence_files import write_ts
 from tests.experiments.conftest import check_resuming
 
 SPLIT_SIZES = ("num_train", "num_validation", "num_test")
@@ -37,9 +38,9 @@ def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
 def small(**changes: Any) -> SequenceConfig:
     """Return the tiny configuration with changes, without the values that they make useless."""
     values = {**SequenceConfig.tiny, "checkpoint_seconds": 0.0, **changes}
-    if values.get("task", "temporal_order") != "temporal_order":
+    if values.get("data") or values.get("task", "temporal_order") != "temporal_order":
         del values["level"]
-    if values.get("task") in ("digits", "japanese_vowels", "csv"):
+    if values.get("data") or values.get("task") in ("digits", "japanese_vowels"):
         values = {name: v for name, v in values.items() if name not in SPLIT_SIZES}
     if values.get("match_parameters"):
         del values["width"]
@@ -51,7 +52,7 @@ def csv(tmp_path: Path) -> dict[str, Any]:
     path = tmp_path / "sequences.csv"
     lines = [f"{name},{name[0] * (3 + i % 5)}" for name in ("up", "down") for i in range(30)]
     path.write_text("\n".join(lines))
-    return {"task": "csv", "csv": str(path)}
+    return {"data": str(path)}
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
@@ -64,13 +65,19 @@ def csv(tmp_path: Path) -> dict[str, Any]:
         {"task": "digits"},
         {"task": "digits", "order": "pixels", "shuffled": True, "distortion": 0.5},
         {"task": "csv"},
+        {"task": "ts"},
     ],
     ids=lambda task: " ".join(map(str, task.values())),
 )
 def test_every_encoder_trains_on_every_task(
-    encoder: EncoderName, task: dict[str, Any], csv: dict[str, Any]
+    encoder: EncoderName, task: dict[str, Any], csv: dict[str, Any], tmp_path: Path
 ) -> None:
-    config = small(encoder=encoder, **(csv if task["task"] == "csv" else task), num_epochs=1)
+    if task["task"] == "csv":
+        task = csv | {"task": ""}
+    if task["task"] == "ts":
+        task = {"task": "", "data": write_ts(tmp_path / "recordings.ts")}
+    given = {name: value for name, value in task.items() if value}
+    config = small(encoder=encoder, **given, num_epochs=1)
     trained = train(EXPERIMENT, config)
     data, test = trained.data, trained.data.test
     outputs = lesson.predict(trained.model, test)
@@ -83,7 +90,7 @@ def test_every_encoder_trains_on_every_task(
 
 
 def test_every_task_has_a_name() -> None:
-    assert set(tasks.TASKS) == set(get_args(TaskName))
+    assert set(tasks.TASKS) == {*get_args(TaskName), "file"}
 
 
 def test_the_loss_is_cross_entropy_or_the_squared_error() -> None:
@@ -164,7 +171,7 @@ def test_the_shortest_test_sequence_of_each_class_is_inspected() -> None:
 
 def test_a_test_sequence_longer_than_all_others_has_positions(csv: dict[str, Any]) -> None:
     """However the file is split, the transformer has a position for the longest sequence."""
-    with Path(csv["csv"]).open("a") as file:
+    with Path(csv["data"]).open("a") as file:
         file.write(f"\nup,{'u' * 1500}")
     for seed in range(12):
         config = small(**csv, encoder="transformer", seed=seed)
@@ -215,8 +222,8 @@ def test_a_regression_has_figures_too(store: Path) -> None:
             {"encoder": "rnn", "initialisation": "chrono"},
             "initialisation=chrono: not defined for encoder=rnn",
         ),
-        ({"csv": "some.csv"}, "csv=some.csv: has no effect here; it needs task=csv"),
-        ({"task": "csv"}, "csv is empty: task=csv needs the path of a file"),
+        ({"format": "ts"}, "format=ts: has no effect here; it needs data=PATH"),
+        ({"data": "a.ts", "task": "digits"}, "task=digits: has no effect here; it needs data="),
         ({"encoder": "transformer", "width": 6}, "width=6: a transformer needs"),
         ({"width": 8, "match_parameters": 500}, "width=8: has no effect.*match_parameters=0"),
         ({"level": "harder"}, "level=harder"),
@@ -238,12 +245,12 @@ def test_invalid_values_are_refused(values: dict[str, Any], message: str) -> Non
 def test_only_parameters_with_an_effect_are_logged() -> None:
     logged = set(small(task="digits", encoder="tcn").as_parameters())
     assert {"order", "distortion", "noise", "width"} <= logged
-    assert not logged & {"level", "length", "csv", "num_test", "initialisation"}
+    assert not logged & {"level", "length", "format", "num_test", "initialisation"}
 
 
 def test_an_invalid_file_ends_before_any_run(tmp_path: Path, store: Path) -> None:
     path = tmp_path / "bad.csv"
     path.write_text("up,uu\ndown\n")
-    with pytest.raises(UserError, match=r"csv=.*bad\.csv: line 2: 1 fields"):
-        run_experiment(EXPERIMENT, small(task="csv", csv=str(path)))
+    with pytest.raises(UserError, match=r"data=.*bad\.csv: line 2: 1 fields"):
+        run_experiment(EXPERIMENT, small(data=str(path)))
     assert mlflow.search_runs(search_all_experiments=True, output_format="list") == []

@@ -1,0 +1,297 @@
+"""Files of sequences, in the formats in which people have them.
+
+symbols   CSV without header: a class, a comma, and symbols: `XY,BacXbd`, or `b,tick tack tick`
+ts        UCR and UEA archives: @-lines, then series with channels between colons, the class last
+tsv       UCR archive: the class first, then one channel, NaN after the end of a shorter series
+long      CSV with a header: columns `series` and `label`, perhaps `time` and `split`; the
+          others are channels, and each line is one step of a series
+
+Of a pair NAME_TRAIN and NAME_TEST, either names both.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from datasets.choices import SequenceFormat, Split
+from datasets.csv_files import csv_rows
+from datasets.errors import DataError
+from datasets.gaps import fill_gaps
+from datasets.text_files import read_text
+
+PAIR: dict[str, Split] = {"_TRAIN": "train", "_TEST": "test"}
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+MISSING = {"", "?", "nan", "na"}
+"""What stands for no value, in any letters."""
+
+
+class Series(NamedTuple):
+    """One sequence of a file."""
+
+    name: str
+    """Where it stands, such as `line 3`."""
+    steps: tuple[str, ...] | np.ndarray
+    """T symbols, or (T, C) float32 without gaps."""
+    label: str
+    """Its class; empty where the file has none."""
+    split: Split | None = None
+    """Its split, where the file tells."""
+
+
+class SequenceFile(NamedTuple):
+    """What a file, or a pair of files, contains."""
+
+    series: list[Series]
+    channels: tuple[str, ...]
+    """Names of the channels; empty where the steps are symbols."""
+    skipped: list[tuple[str, str]]
+    """Series that were left out, each with the reason."""
+
+
+def read_sequences(path: str, file_format: SequenceFormat) -> SequenceFile:
+    """Read a file, a pair of files, or the only pair in a folder.
+
+    Args:
+        path: of the file, or of a folder.
+        file_format: symbols, ts, tsv or long; auto: what name and content look like.
+
+    Raises:
+        DataError: a file cannot be read, or a line of it is invalid.
+
+    """
+    files = _files_of(Path(path).expanduser())
+    parts = []
+    for file, split in files:
+        try:
+            part = _read(file, file_format)
+        except DataError as error:
+            where = f"{file.name}: " if len(files) > 1 else ""
+            raise DataError(f"{where}{error}") from None
+        given = [each._replace(split=split) for each in part.series] if split else part.series
+        parts.append(part._replace(series=given))
+    channels = parts[0].channels
+    if any(len(part.channels) != len(channels) for part in parts):
+        counts = " and ".join(str(len(part.channels)) for part in parts)
+        raise DataError(f"the two files have {counts} channels")
+    series = [each for part in parts for each in part.series]
+    return SequenceFile(series, channels, [each for part in parts for each in part.skipped])
+
+
+def _files_of(path: Path) -> list[tuple[Path, Split | None]]:
+    """Return the files to read, each with its split where its name tells."""
+    if path.is_dir():
+        found = sorted(file for file in path.iterdir() if file.stem.endswith("_TRAIN"))
+        if len(found) != 1:
+            raise DataError(f"the folder has {len(found)} files NAME_TRAIN.ts or NAME_TRAIN.tsv")
+        path = found[0]
+    for suffix in PAIR:
+        if path.stem.endswith(suffix):
+            stem = path.stem.removesuffix(suffix)
+            pair = {path.with_name(f"{stem}{each}{path.suffix}"): PAIR[each] for each in PAIR}
+            if all(file.is_file() for file in pair):
+                return list(pair.items())
+    return [(path, None)]
+
+
+def _read(path: Path, file_format: SequenceFormat) -> SequenceFile:
+    text = read_text(str(path))
+    if not text.strip():
+        raise DataError("the file is empty")
+    if file_format == "auto":
+        file_format = _recognised(path, text)
+    readers = {"symbols": _read_symbols, "ts": _read_ts, "tsv": _read_tsv, "long": _read_long}
+    return readers[file_format](text)
+
+
+def _recognised(path: Path, text: str) -> SequenceFormat:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if path.suffix == ".ts" or any(line.lower() == "@data" for line in lines):
+        return "ts"
+    if path.suffix == ".tsv":
+        return "tsv"
+    header = [field.strip().lower() for field in lines[0].split(",")]
+    if "series" in header:
+        return "long"
+    if len(header) == 2:
+        return "symbols"
+    raise DataError(
+        f"line 1: {len(header)} fields; a class and symbols, or a header with the columns series "
+        "and label, are needed (format names another: symbols, ts, tsv, long)"
+    )
+
+
+def _read_symbols(text: str) -> SequenceFile:
+    needed = "class and symbols are needed"
+    rows = []
+    for number, fields in csv_rows(text):
+        if len(fields) != 2:
+            raise DataError(f"line {number}: {len(fields)} fields; {needed}")
+        label, symbols = (field.strip() for field in fields)
+        if not label or not symbols:
+            missing = "class" if not label else "symbols"
+            raise DataError(f"line {number}: no {missing}; {needed}")
+        rows.append((number, label, symbols))
+    are_words = any(" " in symbols for _, _, symbols in rows)
+    return SequenceFile(
+        [
+            Series(f"line {number}", tuple(symbols.split() if are_words else symbols), label)
+            for number, label, symbols in rows
+        ],
+        channels=(),
+        skipped=[],
+    )
+
+
+def _read_ts(text: str) -> SequenceFile:
+    lines = enumerate(text.splitlines(), start=1)
+    header: dict[str, list[str]] = {}
+    for _, line in lines:
+        words = line.split()
+        if words and words[0].lower() == "@data":
+            break
+        if words and words[0].startswith("@"):
+            header[words[0].lower()] = words[1:]
+        elif words and not words[0].startswith("#"):
+            raise DataError(f"a line before @data begins neither with @ nor with #: {line[:40]!r}")
+    else:
+        raise DataError("there is no line @data")
+    if header.get("@timestamps", ["false"])[:1] == ["true"]:
+        raise DataError("@timeStamps true: series with time stamps are not supported")
+    has_label, *known = header.get("@classlabel", ["true"])
+    table = _Table(equal_length=header.get("@equallength", ["false"])[:1] == ["true"])
+    for number, line in lines:
+        if not line.strip() or line.startswith("#"):
+            continue
+        parts = line.strip().split(":")
+        label = parts.pop().strip() if has_label.lower() == "true" else ""
+        if label and known and label not in known:
+            raise DataError(f"line {number}: class {label!r}; @classLabel has {', '.join(known)}")
+        table.add(number, label, [part.split(",") for part in parts])
+    return table.finish()
+
+
+def _read_tsv(text: str) -> SequenceFile:
+    table = _Table()
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip():
+            label, *values = line.strip("\n").split("\t")
+            while values and values[-1].strip().lower() in MISSING:
+                values.pop()
+            table.add(number, label.strip(), [values])
+    return table.finish()
+
+
+def _read_long(text: str) -> SequenceFile:
+    rows = [(number, [f.strip() for f in fields]) for number, fields in csv_rows(text)]
+    rows = [(number, fields) for number, fields in rows if any(fields)]
+    (_, names), body = rows[0], rows[1:]
+    names = [name.lower() if name.lower() in (*LONG, "series") else name for name in names]
+    for needed in ("series", "label"):
+        if needed not in names:
+            raise DataError(f"line 1: no column {needed!r} (there are: {', '.join(names)})")
+    channels = tuple(name for name in names if name not in (*LONG, "series"))
+    if not channels:
+        raise DataError("line 1: no column of a channel beside series, time, label and split")
+    if not body:
+        raise DataError("line 1: a header, and no rows after it")
+    for number, fields in body:
+        if len(fields) != len(names):
+            raise DataError(f"line {number}: {len(fields)} fields; the header has {len(names)}")
+    table = pd.DataFrame([fields for _, fields in body], columns=names)
+    table["line"] = [number for number, _ in body]
+    found: list[Series] = []
+    skipped: list[tuple[str, str]] = []
+    for name, part in table.groupby("series", sort=False):
+        _add(found, skipped, _long_series(f"series {name}", part, channels))
+    return SequenceFile(found, channels, skipped)
+
+
+def _long_series(name: str, part: pd.DataFrame, channels: Sequence[str]) -> Series:
+    """Return one series from its lines in a long table, in the order of its times."""
+    first = part["line"].iloc[0]
+    for column in {"label", "split"} & set(part.columns):
+        differs = part[column] != part[column].iloc[0]
+        if differs.any():
+            line = part["line"][differs].iloc[0]
+            raise DataError(f"line {line}: {name} has several values of {column}")
+    if "time" in part.columns:
+        times = [_number(value, line, "time") for value, line in part[["time", "line"]].to_numpy()]
+        part = part.iloc[np.argsort(times, kind="stable")]
+    rows = zip(part["line"], part[list(channels)].to_numpy(), strict=True)
+    values = [
+        [_number(value, line, channel) for channel, value in zip(channels, row, strict=True)]
+        for line, row in rows
+    ]
+    split = part["split"].iloc[0].lower() if "split" in part.columns else None
+    if split is not None and split not in SPLITS:
+        raise DataError(f"line {first}: split {split!r}; allowed are {', '.join(SPLITS)}")
+    return Series(name, np.array(values), part["label"].iloc[0], split)
+
+
+LONG = ("time", "label", "split")
+"""Columns that a long table may have beside `series` and the channels."""
+
+
+class _Table:
+    """Series of numbers that are read line by line, and must agree with the first one."""
+
+    def __init__(self, *, equal_length: bool = False):
+        self.equal_length, self.shape = equal_length, (0, 0)
+        self.series: list[Series] = []
+        self.skipped: list[tuple[str, str]] = []
+
+    def add(self, number: int, label: str, channels: Sequence[Sequence[str]]) -> None:
+        """Add the series of a line, from the fields of each channel."""
+        length = len(channels[0]) if channels else 0
+        count = len(channels)
+        if not self.shape[0]:
+            self.shape = count, length
+        if count != self.shape[0]:
+            first = f"the first series has {self.shape[0]}"
+            raise DataError(f"line {number}: {count} channels; {first}")
+        if any(len(channel) != length for channel in channels):
+            lengths = ", ".join(str(len(channel)) for channel in channels)
+            raise DataError(f"line {number}: channels of different lengths ({lengths} steps)")
+        if self.equal_length and length != self.shape[1]:
+            first = f"the first series has {self.shape[1]} (@equalLength true)"
+            raise DataError(f"line {number}: {length} steps; {first}")
+        values = [
+            [_number(value, number, f"channel {k}") for value in channel]
+            for k, channel in enumerate(channels, start=1)
+        ]
+        _add(self.series, self.skipped, Series(f"line {number}", np.array(values).T, label))
+
+    def finish(self) -> SequenceFile:
+        """Return what was read."""
+        if not self.series:
+            raise DataError("there is no series in it")
+        names = tuple(f"channel {number}" for number in range(1, self.shape[0] + 1))
+        return SequenceFile(self.series, names, self.skipped)
+
+
+def _add(found: list[Series], skipped: list[tuple[str, str]], series: Series) -> None:
+    """Add a series without its gaps, or the reason why it has to be left out."""
+    try:
+        if not len(series.steps):
+            raise ValueError("no step")
+        filled = fill_gaps(np.asarray(series.steps, dtype=np.float64)).astype(np.float32)
+    except ValueError as error:
+        skipped.append((series.name, str(error)))
+    else:
+        found.append(series._replace(steps=filled))
+
+
+def _number(field: str, line: int, column: str) -> float:
+    if field.strip().lower() in MISSING:
+        return math.nan
+    try:
+        value = float(field)
+    except ValueError:
+        raise DataError(f"line {line}: {column} has {field.strip()!r}, no number") from None
+    if not abs(value) <= float(np.finfo(np.float32).max):
+        raise DataError(f"line {line}: {column} has {field.strip()}, no finite number")
+    return value

@@ -1,0 +1,104 @@
+"""A sequence classifier as other programs ask it: symbols or series in, a class out."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datasets.gaps import fill_gaps
+from harness.serving.served_model import InvalidInputError, Row, ServedModel
+
+GREATEST = float(np.finfo(np.float32).max)
+MAX_STEPS = 100_000  # of all sequences of a request, padding included
+
+
+class ServedSequenceClassifier(ServedModel[Tensor]):
+    """A column `sequence` of symbols, or `series` of numbers, in; classes out, or a number.
+
+    Its metadata has `classes` (none: regression), `symbols` (none: channels), `channels`, their
+    number, and `max_length`, which is 0 where a sequence may have any length. A sample is (T,)
+    int64, or (T, C) float32.
+    """
+
+    batch_size = 100
+    max_rows = 10_000
+
+    def read(self, row: Row) -> Tensor:
+        """Return a sequence as the network takes it."""
+        steps = self.read_series(row) if self.metadata["channels"] else self.read_symbols(row)
+        longest = self.metadata["max_length"] or MAX_STEPS
+        if not 1 <= len(steps) <= longest:
+            raise InvalidInputError(f"{len(steps):,} steps; a sequence has 1 to {longest:,}")
+        return steps
+
+    def read_symbols(self, row: Row) -> Tensor:
+        """Return symbols, one character each, or words with blanks between them."""
+        text, symbols = row["sequence"], self.metadata["symbols"]
+        if not isinstance(text, str):
+            raise InvalidInputError(f"sequence={text!r}: a text of symbols is needed")
+        index = {symbol: number for number, symbol in enumerate(symbols)}
+        are_words = " " in text or max(map(len, symbols)) > 1
+        numbers = []
+        for place, symbol in enumerate(text.split() if are_words else text, start=1):
+            if symbol not in index:
+                known = ", ".join(map(repr, symbols[:30]))
+                raise InvalidInputError(f"sequence: step {place} is {symbol!r}; allowed: {known}")
+            numbers.append(index[symbol])
+        return torch.tensor(numbers, dtype=torch.int64)
+
+    def read_series(self, row: Row) -> Tensor:
+        """Return a series: a list of steps, each a list with a number for each channel."""
+        series, channels = row["series"], self.metadata["channels"]
+        if not isinstance(series, (list, tuple, np.ndarray)):
+            raise InvalidInputError(f"series={series!r}: a list of steps is needed")
+        values = []
+        for place, step in enumerate(series, start=1):
+            numbers = list(step) if isinstance(step, (list, tuple, np.ndarray)) else [step]
+            if len(numbers) != channels:
+                wanted = f"{channels} channels are needed"
+                raise InvalidInputError(
+                    f"series: step {place} has {len(numbers)} numbers; {wanted}"
+                )
+            values.append([self.number(value, place) for value in numbers])
+        if not values:
+            raise InvalidInputError("series: no step")
+        try:
+            return torch.from_numpy(fill_gaps(np.array(values)).astype(np.float32))
+        except ValueError as error:
+            raise InvalidInputError(f"series: {error}") from None
+
+    def number(self, value: Any, step: int) -> float:
+        """Return a number; NaN for a gap."""
+        if value is None:
+            return math.nan
+        if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+            raise InvalidInputError(f"series: step {step} has {value!r}, which is no number")
+        number = float(value)
+        if abs(number) > GREATEST:
+            raise InvalidInputError(f"series: step {step} has {number}, which is not finite")
+        return number
+
+    def answer(self, samples: Sequence[Tensor], params: Mapping[str, Any]) -> Iterator[Row]:
+        """Yield the prediction of each sequence."""
+        if len(samples) * max(map(len, samples)) > MAX_STEPS:  # one by one, without padding
+            for sample in samples if len(samples) > 1 else ():
+                yield from self.answer([sample], params)
+            if len(samples) > 1:
+                return
+        padding = math.nan if samples[0].is_floating_point() else -1
+        padded = torch.nn.utils.rnn.pad_sequence(list(samples), True, padding)
+        outputs, classes = self.outputs(padded).double(), self.metadata["classes"]
+        if not classes:
+            for (value,) in outputs.tolist():
+                yield {"value": value}
+            return
+        for row in outputs.softmax(-1).tolist():
+            label = max(range(len(classes)), key=row.__getitem__)
+            yield {
+                "class": classes[label],
+                "probability": row[label],
+                "probabilities": dict(zip(classes, row, strict=True)),
+            }

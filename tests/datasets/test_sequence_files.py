@@ -1,0 +1,208 @@
+"""Files of sequences in every format, and what is wrong with them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from datasets.choices import SequenceFormat
+from datasets.errors import DataError
+from datasets.gaps import fill_gaps
+from datasets.sequence_datasets import SequenceDataset, from_file
+from datasets.sequence_files import read_sequences
+
+HEADER = [
+    "# two channels of made recordings",
+    "@problemName waves",
+    "@timeStamps false",
+    "@missing true",
+    "@univariate false",
+    "@dimensions 2",
+    "@equalLength false",
+    "@classLabel true slow fast",
+    "@data",
+]
+
+
+def wave(label: str, length: int, phase: float) -> np.ndarray:
+    """Return (length, 2): a sine and a cosine, faster for the class `fast`."""
+    angles = phase + np.arange(length) * (1.6 if label == "fast" else 0.4)
+    return np.stack([np.sin(angles), 5 + np.cos(angles)], axis=1).round(4)
+
+
+def write_ts(path: Path, count: int = 40, seed: int = 0) -> str:
+    rng = np.random.default_rng(seed)
+    lines = list(HEADER)
+    for number in range(count):
+        label = ("slow", "fast")[number % 2]
+        series = wave(label, int(rng.integers(8, 15)), rng.uniform(0, 6))
+        channels = [",".join(map(str, channel)) for channel in series.T.tolist()]
+        lines.append(":".join([*channels, label]))
+    path.write_text("\n".join(lines) + "\n")
+    return str(path)
+
+
+def total(dataset: SequenceDataset) -> dict[str, int]:
+    return {split: sum(by_class.values()) for split, by_class in dataset.counts.items()}
+
+
+def test_a_ts_file_with_two_channels_of_unequal_lengths(tmp_path: Path) -> None:
+    path = write_ts(tmp_path / "waves.ts")
+    dataset = from_file(path, "auto", seed=0)
+    assert dataset.classes == ("fast", "slow")
+    assert dataset.channels == ("channel 1", "channel 2")
+    assert total(dataset) == {"train": 24, "validation": 8, "test": 8}
+    lines = Path(path).read_text().splitlines()[len(HEADER) :]
+    expected = set()
+    for line in lines:
+        *channels, label = line.split(":")
+        expected.add((label, tuple(tuple(map(float, c.split(","))) for c in channels)))
+    found = set()
+    for split in (dataset.train, dataset.validation, dataset.test):
+        for series, length, label in zip(*split, strict=True):
+            channels = series[: int(length)].T.double().numpy().round(4).tolist()
+            found.add((dataset.classes[int(label)], tuple(map(tuple, channels))))
+            assert (series[int(length) :] == 0).all()
+    assert found == expected
+
+
+@pytest.mark.parametrize("given", ["waves_TRAIN.ts", "waves_TEST.ts", ""])
+def test_a_pair_of_files_keeps_its_split(tmp_path: Path, given: str) -> None:
+    write_ts(tmp_path / "waves_TRAIN.ts", 40)
+    write_ts(tmp_path / "waves_TEST.ts", 12, seed=1)
+    dataset = from_file(str(tmp_path / given), "auto", seed=0)
+    assert total(dataset) == {"train": 32, "validation": 8, "test": 12}
+    alone = read_sequences(str(tmp_path / "waves_TEST.ts"), "ts")
+    assert {each.split for each in alone.series} == {"train", "test"}
+
+
+def test_a_tsv_file_with_padding_and_gaps(tmp_path: Path) -> None:
+    rows = [f"{1 + n % 2}\t{n}\t{n + 2}\tNaN\t{n + 6}" + n % 3 * "\tNaN" for n in range(20)]
+    path = tmp_path / "a.tsv"
+    path.write_text("\n".join([*rows, "1\tNaN\tNaN"]))
+    file = read_sequences(str(path), "auto")
+    assert file.channels == ("channel 1",)
+    for number, each in enumerate(file.series):
+        np.testing.assert_allclose(
+            np.asarray(each.steps)[:, 0], [number, number + 2, number + 4, number + 6]
+        )
+    assert file.skipped == [("line 21", "no step")]
+    assert from_file(str(path), "tsv", seed=0).classes == ("1", "2")
+
+
+def long_table(*, time: bool, split: bool) -> list[str]:
+    names = [
+        "series",
+        *(["time"] if time else []),
+        "u",
+        "v",
+        "label",
+        *(["split"] if split else []),
+    ]
+    lines = [",".join(names)]
+    for number in range(30):
+        label, part = "ab"[number % 2], ("train", "test", "validation")[number // 10]
+        for step in (2, 0, 1) if time else (0, 1, 2):
+            u = "" if (number, step) == (3, 1) else str(10 * number + step)
+            fields = [f"s{number}", *[str(step)][:time], u, "0.5", label, *[part][:split]]
+            lines.append(",".join(fields))
+    return lines
+
+
+@pytest.mark.parametrize("time", [True, False])
+@pytest.mark.parametrize("split", [True, False])
+def test_a_long_table(tmp_path: Path, time: bool, split: bool) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(long_table(time=time, split=split)))
+    file = read_sequences(str(path), "auto")
+    assert file.channels == ("u", "v")
+    for number, each in enumerate(file.series):
+        assert each.name == f"series s{number}"
+        np.testing.assert_allclose(np.asarray(each.steps)[:, 0], 10 * number + np.arange(3))
+        np.testing.assert_allclose(np.asarray(each.steps)[:, 1], 0.5)
+    by_split = (10, 10, 10) if split else (18, 6, 6)
+    dataset = from_file(str(path), "auto", seed=0)
+    assert total(dataset) == dict(zip(("train", "validation", "test"), by_split, strict=True))
+
+
+def test_words_are_symbols_with_blanks_between_them(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(["up,tick tack  tick", "down,tack tick"] * 5))
+    dataset = from_file(str(path), "auto", seed=0)
+    assert dataset.symbols == ("tack", "tick")
+    assert {tuple(row.tolist()) for row in dataset.train.inputs} == {(1, 0, 1), (0, 1, 0)}
+    assert dataset.train.inputs.dtype == torch.int64
+
+
+def test_gaps_are_interpolated() -> None:
+    values = np.array([[np.nan, 1], [2, np.nan], [np.nan, 3], [4, np.nan]])
+    np.testing.assert_array_equal(fill_gaps(values), [[2, 1], [2, 2], [3, 3], [4, 3]])
+    with pytest.raises(ValueError, match=r"^channel 2 has no value$"):
+        fill_gaps(np.array([[1, np.nan], [2, np.nan]]))
+
+
+TS = ["@timeStamps false", "@classLabel true a b", "@data", "1,2:3,4:a", "1,2,3:4,5,6:b"]
+ENOUGH = ["1,2:3,4:a", "1,2,3:4,5,6:b"] * 5
+BAD: dict[str, tuple[str, list[str] | bytes, str]] = {
+    "empty": ("a.ts", [], "^the file is empty$"),
+    "no data": ("a.ts", TS[:2], "^there is no line @data$"),
+    "nothing after the header": ("a.ts", TS[:3], "^there is no series in it$"),
+    "other channels": ("a.ts", [*TS, "1,2:a"], "^line 6: 1 channels; the first series has 2$"),
+    "uneven channels": ("a.ts", [*TS, "1,2:3:a"], r"^line 6: channels of different lengths"),
+    "an unknown class": ("a.ts", [*TS, "1:2:c"], "^line 6: class 'c'; @classLabel has a, b$"),
+    "another length": (
+        "a.ts",
+        ["@equalLength true", *TS],
+        r"^line 6: 3 steps; the first series has 2 \(@equalLength true\)$",
+    ),
+    "time stamps": ("a.ts", ["@timeStamps true", *TS[1:]], "^@timeStamps true: .* not supported$"),
+    "no classes": ("a.ts", ["@classLabel false", "@data", "1,2", "3,4"], "^line 3: no class$"),
+    "text": ("a.ts", [*TS, "1,x:2,3:a"], "^line 6: channel 1 has 'x', no number$"),
+    "infinite": ("a.ts", [*TS, "1,inf:2,3:a"], "^line 6: channel 1 has inf, no finite number$"),
+    "no header": ("a.ts", ["1,2:a"], "^a line before @data begins neither with @ nor with #"),
+    "one class": ("a.tsv", ["1\t2\t3"] * 9, r"^1 classes \('1' only\) in 9 sequences"),
+    "a rare class": ("a.tsv", ["1\t2"] * 9 + ["2\t2"], "^class '2' has 1 sequences; at least 5"),
+    "no UTF-8": ("a.tsv", b"\xff\t1\n", "^not a text file in UTF-8 .* at byte 0"),
+    "an unknown table": ("a.csv", ["1,2,3"], "^line 1: 3 fields; a class and symbols, or a header"),
+    "no labels": ("a.csv", ["series,u", "1,2"], "^line 1: no column 'label'"),
+    "no channels": ("a.csv", ["series,label", "1,2"], "^line 1: no column of a channel"),
+    "only a header": ("a.csv", ["series,u,label"], "^line 1: a header, and no rows after it$"),
+    "a short row": ("a.csv", ["series,u,label", "1,2"], "^line 2: 2 fields; the header has 3$"),
+    "two labels": (
+        "a.csv",
+        ["series,u,label", "s,1,a", "s,2,b"],
+        "^line 3: series s has several values of label$",
+    ),
+    "an unknown split": (
+        "a.csv",
+        ["series,u,label,split", "s,1,a,dev"],
+        "^line 2: split 'dev'; allowed are train, validation, test$",
+    ),
+    "no training split": (
+        "a.csv",
+        ["series,u,label,split", "s,1,a,test"],
+        "^its splits are test; train and test are needed$",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", BAD)
+def test_a_bad_file_is_refused_with_its_line(tmp_path: Path, how: str) -> None:
+    name, content, reason = BAD[how]
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else "\n".join(content).encode())
+    with pytest.raises(DataError, match=reason) as caught:
+        from_file(str(path), "auto", seed=0)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("given", ["symbols", "long"])
+def test_a_format_that_is_named_is_taken(tmp_path: Path, given: SequenceFormat) -> None:
+    path = tmp_path / "a.ts"
+    path.write_text("\n".join(["a,xy", "b,yx"] * 5) if given == "symbols" else "series,u,label\n")
+    if given == "symbols":
+        assert from_file(str(path), given, seed=0).symbols == ("x", "y")
+    else:
+        with pytest.raises(DataError, match="a header, and no rows"):
+            from_file(str(path), given, seed=0)
