@@ -3,6 +3,8 @@
 import contextlib
 import importlib
 import os
+import runpy
+import shlex
 import shutil
 import signal
 import socket
@@ -10,7 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import mlflow
@@ -18,6 +20,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from harness.execution import forkserver
 from harness.tracking.export import NETWORK
 
 ROOT = Path(__file__).parents[1]
@@ -146,6 +149,36 @@ def start(folder: Path, *arguments: str) -> "subprocess.Popen[bytes]":
             stdout=subprocess.DEVNULL,
             stderr=errors,
         )
+
+
+class ForkedRun:
+    """A command that is run as by a shell, in a process that finds torch and MLflow imported.
+
+    It stands for a `subprocess.Popen`, whose imports take seconds.
+    """
+
+    def __init__(self, command: str, folder: str, environment: Mapping[str, str]):
+        arguments = (shlex.split(command), folder, dict(environment))
+        self.process = forkserver.context().Process(target=run_module, args=arguments)
+        forkserver.start_process(self.process)
+
+    def wait(self) -> int | None:
+        self.process.join()
+        return self.process.exitcode
+
+    def poll(self) -> int | None:
+        return self.process.exitcode
+
+
+def run_module(words: list[str], folder: str, environment: dict[str, str]) -> None:
+    """Do what `python -m MODULE ARGUMENTS` does."""
+    python, option, module, *arguments = words
+    assert (python, option) == ("python", "-m")
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    sys.argv = [module, *arguments]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 def wait_until(condition: Callable[[], bool], process: "subprocess.Popen[bytes]") -> None:

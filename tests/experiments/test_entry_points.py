@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,9 @@ import pytest
 import torch
 import yaml
 from mlflow.entities import Run
+from mlflow.projects.backend import local
+from mlflow.projects.submitted_run import LocalSubmittedRun
+from mlflow.projects.utils import get_run_env_vars
 from mlflow.tracking import MlflowClient
 from PIL import Image
 
@@ -25,7 +29,7 @@ from harness.run_experiment import run_experiment
 from harness.tracking.export import NETWORK
 from harness.training.device import seed_everything
 from harness.training.train import train
-from tests.conftest import ROOT
+from tests.conftest import ROOT, ForkedRun
 
 ENTRY_POINTS = list(yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"])
 CONFIGURATIONS = project.configurations()
@@ -40,7 +44,7 @@ def test_every_configuration_is_an_entry_point() -> None:
 
 
 @contextlib.contextmanager
-def run_of(name: str, folder: Path, database: Path) -> Iterator[Run]:
+def run_of(name: str, folder: Path, database: Path, *, forked: bool = False) -> Iterator[Run]:
     """Run one entry point through `mlflow run` in a store of its own, and yield the run."""
     shutil.copy(database, folder)
     uri = f"sqlite:///{folder}/mlflow.db"
@@ -62,6 +66,8 @@ def run_of(name: str, folder: Path, database: Path) -> Iterator[Run]:
         # As a notebook's terminal has it, and an old one: neither is of any concern.
         patch.setenv("MPLBACKEND", "module://no_such_package.backend")
         patch.setenv("PYTHONIOENCODING", "cp1252")
+        if forked:
+            patch.setattr(local, "_run_entry_point", run_forked)
         experiment = mlflow.create_experiment("smoke", f"file://{folder}/artifacts")
         submitted = mlflow.projects.run(
             str(ROOT),
@@ -74,6 +80,12 @@ def run_of(name: str, folder: Path, database: Path) -> Iterator[Run]:
     mlflow.set_tracking_uri(before)
 
 
+def run_forked(command: str, folder: str, experiment_id: str, run_id: str) -> LocalSubmittedRun:
+    """Do what `mlflow run` does with its command."""
+    variables = os.environ | get_run_env_vars(run_id, experiment_id)
+    return LocalSubmittedRun(run_id, ForkedRun(command, folder, variables))
+
+
 @pytest.fixture(scope="module", params=list(EXPERIMENTS))
 def finished(
     request: pytest.FixtureRequest,
@@ -82,7 +94,8 @@ def finished(
 ) -> Iterator[Run]:
     """Run one experiment."""
     folder = tmp_path_factory.mktemp(request.param)
-    with run_of(request.param, folder, empty_database) as run:
+    # One of them with all that a process of its own has to import.
+    with run_of(request.param, folder, empty_database, forked=request.param != "moe") as run:
         yield run
 
 
