@@ -7,19 +7,15 @@ sends one request after the other over one connection.
 """
 
 import argparse
-import http.client
 import json
-import os
-import signal
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from benchmarks.serving import measure, served
 from experiments.predict.command import inference_of
 from harness.tracking.models import load
 
@@ -48,44 +44,11 @@ def warm(model: str, folder: str) -> tuple[int, float]:
 
 def serving(model: str) -> tuple[int, np.ndarray]:
     """Return how many requests failed, and the latency of each in milliseconds."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    options = ["-m", model, "--env-manager", "local", "-p", str(port)]
-    command = [sys.executable, "-m", "mlflow", "models", "serve", *options]
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    environment = os.environ | {"PATH": path}
-    server = subprocess.Popen(command, start_new_session=True, env=environment, **quiet)
-    try:
-        return measure(port, server)
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait()
-
-
-def measure(port: int, server: "subprocess.Popen[bytes]") -> tuple[int, np.ndarray]:
-    """Send requests one after the other, once the server is up."""
-    client = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    while server.poll() is None:
-        try:
-            client.request("GET", "/ping")
-            client.getresponse().read()
-            break
-        except OSError:
-            client.close()
-            time.sleep(0.2)
     random = np.random.default_rng(0)
-    failed, milliseconds = 0, []
-    for _ in range(REQUESTS):
-        body = json.dumps({"inputs": random.normal(size=(POINTS, 2)).tolist()})
-        began = time.perf_counter()
-        client.request("POST", "/invocations", body, {"Content-Type": "application/json"})
-        response = client.getresponse()
-        content = json.loads(response.read())
-        milliseconds.append(1000 * (time.perf_counter() - began))
-        failed += response.status != 200 or len(content["predictions"]) != POINTS
-    return failed, np.array(milliseconds)
+    tables = (random.normal(size=(POINTS, 2)).tolist() for _ in range(REQUESTS))
+    bodies = [json.dumps({"dataframe_split": {"columns": ["x", "y"], "data": t}}) for t in tables]
+    with served(model) as port:
+        return measure(port, bodies)
 
 
 def main() -> None:

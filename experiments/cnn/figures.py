@@ -21,13 +21,15 @@ from datasets.augmentation import to_float
 from harness.evaluation import Predictions
 from harness.figures import classification, style
 from harness.figures.classification import note
-from harness.figures.letters import short
+from harness.figures.letters import short, width
 from harness.training.batches import TensorBatches
 from models.cnn import ImageClassifier
 from models.inspection import convolutional
 
 WIDTH = 7.4  # inches of every figure here
 CAPTION = 9  # points
+LINE = 15
+"""Letters that find room in a line of a caption below a photograph."""
 HEAT = mpl.colormaps["inferno"]
 
 
@@ -39,7 +41,7 @@ def to_hwc(images: Tensor) -> np.ndarray:
 def photographs(
     photos: np.ndarray, captions: Sequence[str], title: str, framed: np.ndarray | None = None
 ) -> Figure:
-    """Draw photographs in a grid, each over its caption of up to two short lines.
+    """Draw photographs in a grid, each over its caption of a few short lines.
 
     Those that are `framed`, (N,) bool, get a frame in vermilion.
     """
@@ -47,7 +49,8 @@ def photographs(
         return note(title)
     columns = min(6, max(3, len(photos)))
     rows = math.ceil(len(photos) / columns)
-    height = 0.5 + rows * (WIDTH / columns + 0.4)
+    num_lines = max(2, *(1 + caption.count("\n") for caption in captions))
+    height = 0.5 + rows * (WIDTH / columns + 0.1 + 0.15 * num_lines)
     figure, axes = style.canvas(rows, columns, width=WIDTH, height=height)
     figure.suptitle(title, fontsize=12)
     frames = [False] * len(photos) if framed is None else framed
@@ -65,20 +68,25 @@ def augmented_batch(photos: np.ndarray, targets: np.ndarray, classes: Sequence[s
     """
     captions = []
     for target in targets:
-        parts = [(p, short(name)) for p, name in zip(target, classes, strict=True) if p >= 0.005]
-        mixture = " +\n".join(f"{p:.2f} {name}" for p, name in parts)
-        captions.append(parts[0][1] if len(parts) == 1 else mixture)
+        parts = [(p, name) for p, name in zip(target, classes, strict=True) if p >= 0.005]
+        mixture = " +\n".join(f"{p:.2f} {short(name, LINE - 7)}" for p, name in parts)
+        captions.append(short(parts[0][1], LINE) if len(parts) == 1 else mixture)
     return photographs(photos, captions, "Training photographs after augmentation, with targets")
 
 
 def captions_of(predictions: Predictions) -> list[str]:
-    """Return a caption of two lines for each photograph: "cats, predicted / dogs 0.98"."""
-    labels, classes = predictions.labels, [short(name) for name in predictions.classes]
-    triples = zip(labels, predictions.predicted, predictions.confidence, strict=True)
-    return [
-        f"{classes[label]}, predicted\n{classes[predicted]} {_probability(confidence)}"
-        for label, predicted, confidence in triples
-    ]
+    """Return a caption for each photograph: "cats, predicted / dogs 0.98"; long names take more."""
+    names = [short(name, LINE - 1) for name in predictions.classes]
+    captions = []
+    for label, predicted, confidence in zip(
+        predictions.labels, predictions.predicted, predictions.confidence, strict=True
+    ):
+        probability = _probability(confidence)
+        lines = [f"{names[label]}, predicted", f"{names[predicted]} {probability}"]
+        if max(map(width, lines)) > LINE:
+            lines = [f"{names[label]},", f"predicted {probability}:", names[predicted]]
+        captions.append("\n".join(lines))
+    return captions
 
 
 def misclassified(photos: np.ndarray, predictions: Predictions, count: int = 18) -> Figure:
@@ -180,7 +188,8 @@ def gradcam(photos: np.ndarray, predictions: Predictions, heatmaps: np.ndarray) 
         _draw_photo(first, photo, captions[index], framed=not correct[index], size=size)
         for place, label in zip(rest, pairs[index], strict=True):
             overlay = overlaid(photo, heatmaps[index, label])
-            _draw_photo(place, overlay, f"for {short(predictions.classes[label])}", size=size)
+            name = short(predictions.classes[label], LINE - 1)
+            _draw_photo(place, overlay, _in_lines("for", name), size=size)
     for place in triples[count:].flat:
         place.set_axis_off()
     figure.suptitle("Class activation maps (Grad-CAM; framed: misclassified)", fontsize=12)
@@ -195,7 +204,8 @@ def explained(
     figure, axes = style.canvas(1, 1 + min(3, len(classes)), width=WIDTH, height=3.9)
     _draw_photo(axes[0, 0], photo, "input")
     for place, label in zip(axes[0, 1:], np.argsort(-probabilities, kind="stable"), strict=False):
-        caption = f"for {short(classes[label])}, probability {_probability(probabilities[label])}"
+        name, probability = short(classes[label], 20), _probability(probabilities[label])
+        caption = _in_lines(f"for {name},", f"probability {probability}", longest=26)
         _draw_photo(place, overlaid(photo, heatmaps[label]), caption)
     figure.suptitle("Class activation maps (Grad-CAM)", fontsize=12)
     _draw_heat_scale(figure, axes)
@@ -261,6 +271,12 @@ def _draw_photo(
     axes.set_xlabel(caption, fontsize=size)
     axes.spines[:].set_visible(framed)
     axes.spines[:].set(color=style.VERMILION, linewidth=3)
+
+
+def _in_lines(first: str, second: str, longest: int = LINE) -> str:
+    """Return both in one line if there is room, else in two."""
+    line = f"{first} {second}"
+    return line if width(line) <= longest else f"{first}\n{second}"
 
 
 def _probability(value: float) -> str:

@@ -9,14 +9,18 @@ from matplotlib.figure import Figure
 from sklearn import metrics
 
 from harness.figures import style
-from harness.figures.letters import short
+from harness.figures.letters import short, width
 
-# Vermilion and black are left for misclassified samples.
-COLOURS = (*style.CLASSES, style.GREEN, style.PURPLE, style.SKY, style.YELLOW, style.GREY)
+COLOURS = style.class_colours(7)
+"""Vermilion and black are left for misclassified samples."""
 MAX_CURVES = len(COLOURS)
 """ROC curves that one figure can have."""
 MAX_NUMBERED = 12
 """Classes of a confusion matrix whose cells have room for numbers."""
+ROOM_FOR_NAMES = 36
+"""Letters that find room in one line below the columns of a confusion matrix."""
+MAX_LISTED = 42
+"""Classes that the legend of a feature map has room for."""
 MARKERS = "os^DvP"  # 7 colours and 6 markers: 42 classes before a pair returns
 
 
@@ -33,7 +37,8 @@ def confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)  # of each actual class
     crowded = num_classes > 4
     numbered = num_classes <= MAX_NUMBERED
-    side = 5.2 if not crowded else 6.0 if numbered else 7.4
+    slanted = crowded or num_classes * max(map(width, names)) > ROOM_FOR_NAMES
+    side = 7.2 if not numbered else 6.2 if slanted else 5.2
     figure, ((axes,),) = style.canvas(width=side, height=side)
     image = axes.imshow(shares, "Blues", vmin=0, vmax=1)
     if not numbered:
@@ -43,10 +48,10 @@ def confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
         share = shares[row, column]
         colour = "white" if share > 0.5 else "black"
         axes.text(column, row, f"{count:,}\n{share:.0%}", color=colour, **look)
-    slanted: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
-    axes.set_xticks(range(num_classes), names, **(slanted if crowded else {}))
+    slant: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+    axes.set_xticks(range(num_classes), names, **(slant if slanted else {}))
     axes.set_yticks(range(num_classes), names)
-    axes.tick_params(length=0, labelsize=None if numbered else max(4, 300 // num_classes))
+    axes.tick_params(length=0, labelsize=None if numbered else max(4, 270 // num_classes))
     title = f"Accuracy {correct / max(total, 1):.3f}: {correct:,} of {total:,} correct"
     title += "\n(percentages are of each actual class)" if numbered else ""
     style.titled(axes, title, "predicted", "actual")
@@ -175,17 +180,31 @@ def feature_map(
         axis_names: Such as "first principal component (41% of the variance)".
 
     """
-    figure, ((axes,),) = style.canvas(height=5.4)
-    for label, name in enumerate(names):
+    listed = [short(name) for name in names[:MAX_LISTED]]
+    is_long = len(names) > 4 or sum(map(width, listed)) > ROOM_FOR_NAMES
+    figure, ((axes,),) = style.canvas(width=8.1 if is_long else 7.2, height=5.4)
+    for label in range(len(names)):
         x, y = points[labels == label].T
         look = {"c": COLOURS[label % len(COLOURS)], "marker": MARKERS[label % len(MARKERS)]}
-        axes.scatter(x, y, s=22, alpha=0.7, linewidths=0, label=short(name), **look)
+        name = listed[label] if label < len(listed) else None
+        axes.scatter(x, y, s=22, alpha=0.7, linewidths=0, label=name, **look)
     incorrect = labels != predictions
     x, y = points[incorrect].T
     name = f"{incorrect.sum():,} misclassified"
     axes.scatter(x, y, s=28, c="black", marker="x", linewidths=1, label=name)
     style.titled(axes, title, *axis_names)
-    style.legend(axes, below=True)
+    if not is_long:
+        style.legend(axes, below=True)
+        return figure
+    more = len(names) - len(listed)
+    axes.legend(
+        frameon=False,
+        loc="center left",
+        bbox_to_anchor=(1, 0.5),
+        fontsize=min(10, 270 // (len(listed) + 1)),
+        labelspacing=0.3,
+        title=f"and {more:,} more classes" if more else None,
+    )
     return figure
 
 

@@ -21,13 +21,21 @@ _in_use = ["sans-serif"]
 """Families of which letters are taken, in the order in which they are asked."""
 
 
-def short(name: str) -> str:
-    """Return a name as `literal` does, and shortened to what finds room beside a figure."""
+def short(name: str, longest: int = LONGEST_NAME) -> str:
+    """Return a name as `literal` does, and shortened to what finds room beside a figure.
+
+    The longest is measured in letters of the Latin alphabet; those of Hangul, say, are two wide.
+    """
     drawn = _letters(name or "(empty)")
-    ends = list(itertools.accumulate(map(len, drawn)))
-    if ends[-1] > LONGEST_NAME:
-        drawn = [*drawn[: bisect.bisect_left(ends, LONGEST_NAME)], "…"]
+    ends = list(itertools.accumulate(map(width, drawn)))
+    if ends[-1] > longest:
+        drawn = [*drawn[: bisect.bisect_left(ends, longest)], "…"]
     return _visible("".join(drawn))
+
+
+def width(text: str) -> int:
+    """Return about how wide a text is drawn, in letters of the Latin alphabet."""
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
 
 
 def literal(text: str) -> str:

@@ -9,7 +9,7 @@ from matplotlib.image import AxesImage
 from experiments.cnn import figures
 from harness.evaluation import Predictions
 from harness.figures import style
-from tests.harness.figures.layout import drawn
+from tests.harness.figures.layout import NAMES, drawn
 
 CLASSES = ("cats", "dogs")
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -78,6 +78,20 @@ def test_training_targets_are_named_and_mixtures_have_their_shares() -> None:
     figure = figures.augmented_batch(photos, targets, ("cats", "dogs", "owls"))
     assert captions(figure) == ["cats", "owls", "0.71 cats +\n0.29 dogs", "cats"]
     assert (pixels(shown(figure)[2].images[0]) == photos[2]).all()
+
+
+def test_captions_of_long_names_are_readable() -> None:
+    names, num_classes = NAMES[:10], 10
+    photos = RANDOM.integers(0, 255, (18, 16, 16, 3), dtype=np.uint8)
+    targets = np.eye(num_classes)[np.arange(18) % num_classes]
+    drawn(figures.augmented_batch(photos, 0.7 * targets + 0.3 * np.roll(targets, 1, 1), names))
+    probabilities = RANDOM.dirichlet(np.ones(num_classes), 18)
+    predictions = Predictions(np.arange(18) % num_classes, probabilities, names)
+    drawn(figures.least_confident(photos, predictions))
+    for count in (6, 12):
+        heatmaps = np.zeros((count, num_classes, 2, 2))
+        drawn(figures.gradcam(photos[:count], predictions.select(np.arange(count)), heatmaps))
+    drawn(figures.explained(photos[0], heatmaps[0], probabilities[0], names))
 
 
 @pytest.mark.parametrize("count", [0, 2, 7])

@@ -7,11 +7,14 @@ from typing import Any
 
 import mlflow
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
 from mlflow.tracking import MlflowClient
 from PIL import Image
+from sklearn.metrics import balanced_accuracy_score, recall_score, roc_auc_score
+from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor, nn
 
 from datasets.photographs import Photographs
@@ -25,6 +28,7 @@ from harness.tracking.lifecycle import track
 from harness.training.device import Hardware
 from harness.training.train import train
 from models.pretrained import WeightsUnavailableError
+from tests.datasets.test_image_folders import write_classes
 
 CPU = Hardware(torch.device("cpu"), "fp32")
 COUNTS = {"train": 12, "validation": 8}
@@ -91,6 +95,63 @@ def test_the_loss_is_smoothed_cross_entropy_in_training_and_plain_in_validation(
     torch.testing.assert_close(output.loss, -logs[torch.arange(5), labels].mean())
     correct = [int(logits[i, 1] > logits[i, 0]) == label for i, label in enumerate(labels.tolist())]
     assert output.metrics["accuracy"].item() == pytest.approx(sum(correct) / 5)
+
+
+UNEQUAL = {"여우": 3, "lynx": 12, "red panda": 6}
+
+
+@pytest.fixture
+def unequal(tmp_path: Path) -> CNNConfig:
+    """Write training photographs of three classes of unequal size, and others of equal size."""
+    folder = tmp_path / "photographs"
+    write_classes(folder / "train", UNEQUAL)
+    for number, split in enumerate(("valid", "test"), start=1):
+        write_classes(folder / split, dict.fromkeys(UNEQUAL, 4), seed=100 * number)
+    return small(folder, num_epochs=1, class_weights="balanced")
+
+
+def test_balanced_class_weights_are_those_of_scikit_learn(unequal: CNNConfig) -> None:
+    config = unequal.replace(mixup_alpha=0.0, label_smoothing=0.0)
+    data = EXPERIMENT.load_data(config)
+    labels = data.train.labels.numpy()
+    expected = torch.tensor(compute_class_weight("balanced", classes=np.arange(3), y=labels))
+    model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()).train()  # logits: mean colours
+    seen = 0
+    for images, targets, *weights in EXPERIMENT.training_batches(config, data, 1):
+        output = EXPERIMENT.loss(config, model, (images, targets, *weights))  # type: ignore[arg-type]
+        actual, logits = targets.argmax(1), images.mean((2, 3))
+        losses = F.cross_entropy(logits, actual, weight=expected.float(), reduction="none")
+        torch.testing.assert_close(output.loss, losses.mean())
+        seen += len(images)
+    assert seen == len(labels) == sum(UNEQUAL.values())
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_of_several_classes_each_is_evaluated_against_the_others(
+    unequal: CNNConfig, store: Path
+) -> None:
+    metrics = run_experiment(EXPERIMENT, unequal).metrics
+    (run,) = mlflow.search_runs(experiment_names=["cnn"], output_format="list")
+    tables = f"{run.info.artifact_uri}/tables"
+    predictions = pd.DataFrame(
+        **json.loads(mlflow.artifacts.load_text(f"{tables}/test_predictions.json"))
+    )
+    classes = sorted(UNEQUAL)
+    scores = predictions[[f"probability_of_{name}" for name in classes]].to_numpy()
+    scores = scores / scores.sum(1, keepdims=True)  # they are rounded in the table
+    area = roc_auc_score(predictions["actual"], scores, multi_class="ovr", labels=classes)
+    assert metrics["test/roc_area"] == pytest.approx(area, abs=1e-3)
+    balanced = balanced_accuracy_score(predictions["actual"], predictions["predicted"])
+    assert metrics["test/balanced_accuracy"] == pytest.approx(balanced)
+    by_class = pd.DataFrame(
+        **json.loads(mlflow.artifacts.load_text(f"{tables}/accuracy_by_class.json"))
+    )
+    assert by_class["class"].tolist() == classes
+    recalls = recall_score(
+        predictions["actual"], predictions["predicted"], labels=classes, average=None
+    )
+    assert by_class["accuracy"].tolist() == pytest.approx(recalls.tolist())
+    assert by_class["samples"].tolist() == [4, 4, 4]
 
 
 @pytest.mark.usefixtures("no_figures")

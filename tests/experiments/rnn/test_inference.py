@@ -1,5 +1,6 @@
 """Echoes and copies of texts, as `predict` prints them."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -12,21 +13,25 @@ from datasets.characters import Vocabulary
 from datasets.memory_tasks import Copy
 from experiments.rnn.inference import EchoRequest, predict
 from harness.errors import UserError
-from harness.tracking.models import load
+from harness.tracking import models
 from tests.conftest import network_of
 
 Train = Callable[..., str]
+load = functools.cache(models.load)
 
 
 def rows_of(uri: str, *inputs: str, **options: Any) -> list[dict[str, Any]]:
     return list(predict(EchoRequest(model=uri, inputs=inputs, **options), load(uri)))
 
 
+@functools.cache
+def load_network(uri: str) -> Any:
+    return mlflow.pyfunc.load_model(network_of(uri))
+
+
 def served(uri: str, inputs: np.ndarray) -> np.ndarray:
     """Return the most probable symbols of one sequence, as MLflow itself serves the model."""
-    logits = np.asarray(
-        mlflow.pyfunc.load_model(network_of(uri)).predict(inputs.astype(np.float64))
-    )
+    logits = np.asarray(load_network(uri).predict(inputs.astype(np.float64)))
     return np.asarray(logits[0].argmax(-1))
 
 

@@ -13,6 +13,13 @@ from harness.figures import style
 PANE = (1100, 600)
 """Pixels to which the UI reduces a picture that is larger."""
 
+NAMES = (
+    "여우",
+    "red panda of the eastern Himalaya",
+    *(f"species {k} of a long name" for k in range(60)),
+)
+"""Of classes, as people have them."""
+
 
 def drawn(figure: Figure) -> Figure:
     """Draw a figure, and check that it fits the pane and no text lies on another or is cut off."""

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from harness.evaluation import confusion_matrix
 from harness.figures import classification as figures
 from harness.figures import style
-from tests.harness.figures.layout import drawn
+from tests.harness.figures.layout import NAMES, drawn
 
 
 def rows(values: Any) -> list[Any]:
@@ -48,6 +49,28 @@ def test_cells_keep_apart_however_many_classes(num_classes: int) -> None:
     boxes += [name.get_window_extent(canvas.get_renderer()) for name in axes.get_yticklabels()]
     overlaps = [(i, j) for i, one in enumerate(boxes) for j in range(i) if one.overlaps(boxes[j])]
     assert not overlaps
+
+
+@pytest.mark.parametrize("num_classes", [3, 30])
+def test_long_names_of_classes_are_readable(num_classes: int) -> None:
+    names, labels = NAMES[:num_classes], np.arange(120) % num_classes
+    random = np.random.default_rng(0)
+    probabilities = random.dirichlet(np.ones(num_classes), 120)
+    predicted = probabilities.argmax(1)
+    drawn(figures.confusion(confusion_matrix(labels, predicted, num_classes), names))
+    drawn(figures.roc_curves(labels, probabilities, names))
+    points = random.normal(size=(120, 2))
+    drawn(figures.feature_map(points, labels, predicted, names, "Title", ("first", "second")))
+
+
+def test_a_legend_of_very_many_classes_counts_those_that_it_has_no_room_for() -> None:
+    labels, axis_names = np.arange(60), ("first", "second")
+    points = np.random.default_rng(0).normal(size=(60, 2))
+    figure = drawn(figures.feature_map(points, labels, labels, NAMES[:60], "Title", axis_names))
+    assert len(legend(figure)) == figures.MAX_LISTED + 1
+    listed = figure.axes[0].get_legend()
+    assert listed is not None
+    assert listed.get_title().get_text() == f"and {60 - figures.MAX_LISTED} more classes"
 
 
 def test_a_class_without_samples_has_shares_of_nothing() -> None:

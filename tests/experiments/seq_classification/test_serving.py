@@ -1,0 +1,153 @@
+"""Sequence classifiers behind a real server: symbols and series, and what is refused."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pytest
+import torch
+
+from experiments.seq_classification.config import SequenceConfig
+from experiments.seq_classification.lesson import EXPERIMENT
+from harness.run_experiment import train_and_evaluate
+from tests.conftest import serve
+from tests.datasets.test_sequence_files import wave, write_ts
+from tests.experiments.predict.test_serving import SERVE, post
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def uris(module_store: Path) -> dict[str, str]:
+    """Train one model of symbols, one of two channels, and one of a regression."""
+    generated = {"num_train": 40, "num_validation": 20, "num_test": 20}
+    kinds: dict[str, dict[str, Any]] = {
+        "symbols": {"level": "easy", **generated},
+        "series": {"data": write_ts(module_store / "waves.ts"), "encoder": "transformer"},
+        "numbers": {"task": "adding", "length": 12, **generated},
+    }
+    uris = {}
+    for kind, values in kinds.items():
+        config = SequenceConfig(num_epochs=1, width=8, **values)
+        run = train_and_evaluate(EXPERIMENT, config, read_test=False)
+        uris[kind] = f"runs:/{run.run_id}/model"
+    return uris
+
+
+@pytest.fixture(scope="module")
+def ask(
+    uris: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str, str, str], tuple[int, Any]]]:
+    """Serve a model when it is first asked, one at a time; return status and answer."""
+    running: dict[str, tuple[Any, str]] = {}
+
+    def to(kind: str, body: str, content_type: str = "application/json") -> tuple[int, Any]:
+        if kind not in running:
+            for server, _ in running.values():
+                server.__exit__(None, None, None)
+            running.clear()
+            server = serve(tmp_path_factory.mktemp(kind), "/ping", *SERVE, uris[kind])
+            running[kind] = server, server.__enter__()
+        return post(running[kind][1], body, content_type)
+
+    yield to
+    for server, _ in running.values():
+        server.__exit__(None, None, None)
+
+
+def records(column: str, *values: object) -> str:
+    return json.dumps({"dataframe_records": [{column: value} for value in values]})
+
+
+def outputs(uri: str, inputs: torch.Tensor) -> list[float]:
+    """Return what the exported network says of one sequence."""
+    network: Any = mlflow.pytorch.load_model(uri)
+    values: list[float] = network(inputs[None])[0].tolist()
+    return values
+
+
+def test_symbols(uris: dict[str, str], ask: Callable[..., tuple[int, Any]]) -> None:
+    texts = ["BacXbdcYaE", "BaXbYcE"]
+    status, answer = ask("symbols", records("sequence", *texts))
+    assert status == 200, answer
+    for text, row in zip(texts, answer["predictions"], strict=True):
+        symbols = torch.tensor(["BEabcdXY".index(symbol) for symbol in text])
+        expected = torch.tensor(outputs(uris["symbols"], symbols)).softmax(0).tolist()
+        assert list(row["probabilities"].values()) == pytest.approx(expected, rel=1e-4)
+        assert row["class"] == ("XX", "XY", "YX", "YY")[int(np.argmax(expected))]
+    as_csv = ask("symbols", "sequence\n" + "\n".join(texts) + "\n", "text/csv")
+    assert as_csv == (status, answer)
+
+
+def test_series_of_unequal_lengths_and_with_gaps(
+    uris: dict[str, str], ask: Callable[..., tuple[int, Any]]
+) -> None:
+    series = [wave("slow", 9, 0.3).tolist(), wave("fast", 12, 1.0).tolist()]
+    gap: Any = [*map(list, series[0])]
+    filled = [*map(list, series[0])]
+    gap[4][1] = None
+    filled[4][1] = (series[0][3][1] + series[0][5][1]) / 2
+    for sent, meant in (([*series], series), ([gap], [filled])):
+        status, answer = ask("series", records("series", *sent))
+        assert status == 200, answer
+        for steps, row in zip(meant, answer["predictions"], strict=True):
+            expected = torch.tensor(outputs(uris["series"], torch.tensor(steps))).softmax(0)
+            assert row["probabilities"] == pytest.approx(
+                dict(zip(("fast", "slow"), expected.tolist(), strict=True)), rel=1e-4
+            )
+
+
+def test_a_number(uris: dict[str, str], ask: Callable[..., tuple[int, Any]]) -> None:
+    steps = [[0.5, 1.0], [0.25, 0.0], [0.125, 1.0]]
+    status, answer = ask("numbers", records("series", steps))
+    (expected,) = outputs(uris["numbers"], torch.tensor(steps))
+    assert status == 200, answer
+    assert answer["predictions"] == [{"value": pytest.approx(expected, rel=1e-4)}]
+
+
+GOOD = [[0.1, 5.0], [0.2, 5.5]]
+MALFORMED: dict[str, tuple[str, str, str]] = {
+    "another symbol": ("symbols", records("sequence", "BaQE"), "row 1: sequence: step 3 is 'Q'"),
+    "an empty sequence": ("symbols", records("sequence", ""), "row 1: 0 steps"),
+    "the second row": ("symbols", records("sequence", "BaE", "Ba1"), "row 2: sequence: step 3"),
+    "a number as symbols": ("symbols", records("sequence", 3), "sequence"),
+    "null as symbols": ("symbols", records("sequence", None), "sequence"),
+    "a list of symbols": ("symbols", records("sequence", ["B", "a"]), "sequence"),
+    "too many steps": ("symbols", records("sequence", 100_001 * "a"), "100,001 steps"),
+    "no rows of symbols": ("symbols", records("sequence"), ""),
+    "another column": ("symbols", records("text", "BaE"), "missing inputs"),
+    "an array": ("symbols", '{"inputs": [[0, 1, 2]]}', ""),
+    "no JSON": ("symbols", '{"dataframe_records": [', "JSON"),
+    "a CSV file without the column": ("symbols", "x\nBaE\n", ""),
+    "one channel": ("series", records("series", [[1.0], [2.0]]), "step 1 has 1 numbers"),
+    "three channels": ("series", records("series", [[1.0, 2.0, 3.0]]), "step 1 has 3 numbers"),
+    "uneven steps": ("series", records("series", [[1.0, 2.0], [3.0]]), "step 2 has 1 numbers"),
+    "a flat list": ("series", records("series", [1.0, 2.0]), ""),
+    "no step": ("series", records("series", []), ""),
+    "text in a step": ("series", records("series", [[1.0, "a"]]), ""),
+    "a channel of gaps": ("series", records("series", [[1.0, None], [2.0, None]]), "channel 2 has"),
+    "infinite": (
+        "series",
+        '{"dataframe_records": [{"series": [[1.0, Infinity]]}]}',
+        "step 1 has inf, which is not finite",
+    ),
+    "too large": ("series", records("series", [[1.0, 1e39]]), "not finite"),
+    "too long": ("series", records("series", 1025 * GOOD[:1]), "1,025 steps; .* 1 to 1,024"),
+    "text as a series": ("series", records("series", "1,2"), ""),
+    "null as a series": ("series", records("series", None), ""),
+    "true as a number": ("series", records("series", [[True, False]]), ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", MALFORMED)
+def test_a_malformed_request_is_refused(what: str, ask: Callable[..., tuple[int, Any]]) -> None:
+    kind, body, reason = MALFORMED[what]
+    content_type = "text/csv" if "CSV" in what else "application/json"
+    status, answer = ask(kind, body, content_type)
+    assert 400 <= status < 500, (status, str(answer)[:300])
+    assert len(answer["message"]) > 10
+    assert re.search(reason, answer["message"], re.S), answer["message"][:500]
