@@ -66,12 +66,17 @@ def first_step(folder: Path, cache: Path) -> Iterator["subprocess.Popen[bytes]"]
         yield process
 
 
-def seconds_to_first_step(folder: Path, cache: Path) -> float:
-    """Return the time from the start of a process to its first training step."""
-    began = time.perf_counter()
+def seconds_to_first_step(folder: Path, cache: Path) -> tuple[float, float]:
+    """Return the time from the start of a process to its first training step, and that of a core.
+
+    The latter depends little on what else the cores have to do.
+    """
+    began, before = time.perf_counter(), os.times()
     with first_step(folder, cache) as process:
         assert process.wait() == 0, "the run failed"
-    return time.perf_counter() - began
+    after = os.times()
+    user = after.children_user - before.children_user
+    return time.perf_counter() - began, user + after.children_system - before.children_system
 
 
 def main() -> None:
@@ -93,17 +98,18 @@ def main() -> None:
         size_megabytes = sum(path.stat().st_size for path in folder.rglob("*.*")) / 1e6
         print(f"{count:,} photographs, {size_megabytes:,.0f} MB")
         cache = root / "cache"
-        first = seconds_to_first_step(folder, cache)
-        again = seconds_to_first_step(folder, cache)
-        print(f"first run: {first:.1f} s to the first training step")
-        print(f"second run: {again:.1f} s")
-        print(f"decoding: {count / (first - again):,.0f} photographs a second")
+        first, first_core = seconds_to_first_step(folder, cache)
+        again, again_core = seconds_to_first_step(folder, cache)
+        print(f"first run: {first:.1f} s to the first training step, {first_core:.1f} s of a core")
+        print(f"second run: {again:.1f} s, {again_core:.1f} s of a core")
+        rate, rate_core = count / (first - again), count / (first_core - again_core)
+        print(f"decoding: {rate:,.0f} photographs a second, {rate_core:,.0f} in a second of a core")
         other = root / "other"
         with first_step(folder, other) as process:
             time.sleep(again + (first - again) / 2)
             process.kill()
-        resumed = seconds_to_first_step(folder, other)
-        print(f"after a kill halfway: {resumed:.1f} s")
+        resumed, resumed_core = seconds_to_first_step(folder, other)
+        print(f"after a kill halfway: {resumed:.1f} s, {resumed_core:.1f} s of a core")
 
 
 if __name__ == "__main__":

@@ -61,6 +61,13 @@ def photograph(seed: int, file_format: str = "JPEG", mode: str = "RGB") -> bytes
     return file.getvalue()
 
 
+def huge() -> bytes:
+    """Return the small file of very many pixels."""
+    file = io.BytesIO()
+    Image.new("1", (12_000, 12_000)).save(file, "PNG")
+    return file.getvalue()
+
+
 def as_records(*contents: bytes) -> str:
     rows = [{"image": base64.b64encode(content).decode()} for content in contents]
     return json.dumps({"dataframe_records": rows})
@@ -126,6 +133,7 @@ MALFORMED: dict[str, tuple[str, str, str]] = {
     "text": (JSON, as_records(b"a photograph"), r"row 1: image: not an image \(12 bytes\)"),
     "an empty file": (JSON, as_records(b""), "row 1: image: empty file"),
     "an incomplete file": (JSON, as_records(photograph(0)[:500]), "row 1: image: [Tt]runcated"),
+    "too many pixels": (JSON, as_records(huge()), "12000 x 12000 pixels; at most 89,478,485"),
     "the second of two": (JSON, as_records(photograph(0), b"x"), "row 2: image: not an image"),
     "a PDF": (JSON, as_records(b"%PDF-1.4\n%"), "row 1: image: not an image"),
     "another content type": ("image/jpeg", "x", "content type|Unsupported|image/jpeg"),
