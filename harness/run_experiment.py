@@ -43,12 +43,15 @@ def run_experiment(experiment: Experiment[C], config: C) -> TrackedRun:
         config = resumed(config)
     else:
         require_unused_run()
-    first = load_and_announce(experiment, config)
     if config.seeds == 1:
-        return train_and_evaluate(experiment, config, data=first)
+        return train_and_evaluate(experiment, config)
+    hardware = Hardware.choose(config)
+    with signals.interruptible():
+        first = load_data(experiment, config, hardware)
     if config.resume:
         require_same_data(config.resume, first.data_set)
-    with track(config, Hardware.choose(config).name) as run:
+    with track(config, hardware.name) as run:
+        announce(first)
         run.log_data(first)
         children, results = run.children(), {}
         for seed in range(config.seed, config.seed + config.seeds):
@@ -58,18 +61,11 @@ def run_experiment(experiment: Experiment[C], config: C) -> TrackedRun:
                 continue
             settings = config.replace(seed=seed, seeds=1, resume=child.info.run_id if child else "")
             data = first if seed == config.seed else None
-            done = train_and_evaluate(experiment, settings, parent_id=run.run_id, data=data)
+            done = train_and_evaluate(
+                experiment, settings, parent_id=run.run_id, data=data, quiet=True
+            )
             results[seed] = done.metrics
         return TrackedRun(run.run_id, _log_seeds(results, run))
-
-
-def load_and_announce(experiment: Experiment[C], config: C) -> Any:
-    """Return what `experiment.load_data(config)` does, after a summary of it is printed."""
-    hardware = Hardware.choose(config)
-    with signals.interruptible():
-        data = load_data(experiment, config, hardware)
-    announce(data)
-    return data
 
 
 def train_and_evaluate(
@@ -81,11 +77,13 @@ def train_and_evaluate(
     tags: Mapping[str, str] = MappingProxyType({}),
     read_test: bool = True,
     data: Any = None,
+    quiet: bool = False,
 ) -> TrackedRun:
     """Train in a run of its own, which ends with the model, its metrics and its figures.
 
     What an earlier process has done of it is not repeated. `data` is what
-    `experiment.load_data(config)` returns, where it is loaded already.
+    `experiment.load_data(config)` returns, where it is loaded already. A summary of
+    it is printed, unless `quiet`.
     """
     hardware = Hardware.choose(config)
     with signals.interruptible():
@@ -93,6 +91,8 @@ def train_and_evaluate(
     if config.resume:
         require_same_data(config.resume, data.data_set)
     with track(config, hardware.name, parent_id=parent_id, name=name, tags=tags) as run:
+        if not quiet:
+            announce(data)
         run.log_data(data)
         log_split(experiment, data, "train", run)
         log_split(experiment, data, "validation", run)

@@ -86,9 +86,8 @@ def train_finalist(
 
     The test split is not read: only a champion is evaluated on it.
     """
-    run = train_and_evaluate(
-        experiment, config, parent_id=parent_id, name=name, tags=tags, read_test=False
-    )
+    options: dict[str, Any] = {"parent_id": parent_id, "name": name, "tags": tags}
+    run = train_and_evaluate(experiment, config, read_test=False, quiet=True, **options)
     return read_result(run.run_id, metric)
 
 

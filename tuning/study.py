@@ -29,12 +29,12 @@ from harness.errors import UserError
 from harness.execution.workers import Pool, threads_per_worker
 from harness.experiment import Splits
 from harness.fingerprints import DataSet
-from harness.run_experiment import load_and_announce
-from harness.summary import summary
+from harness.summary import announce, summary
 from harness.tracking.lifecycle import require_unused_run
 from harness.tracking.locations import redact_password
 from harness.tracking.run import SUMMARY
 from harness.training.device import Hardware
+from harness.training.memory import load_data
 from tuning import report, space_file, storage
 from tuning.config import StudyConfig
 from tuning.finals import run_finals
@@ -107,7 +107,8 @@ def tune(
     default = space.configuration({"seed": config.seed})
     hardware = Hardware.choose(default)
     # What cannot be had is found before any run is opened.
-    data = load_and_announce(space.experiment, default)
+    with signals.interruptible():
+        data = load_data(space.experiment, default, hardware)
     opened = storage.open_storage(config.storage)
     try:
         return _run_study(config, space, opened, hardware, stopper, data)
@@ -143,6 +144,7 @@ def _run_study(
         queue.requeue_stale_trials(alone=is_ours)
         runs.close_orphans(study.get_trials(deepcopy=False))
         print(f"Study {study.study_name}; `mlflow ui` shows it as run {parent_id}.")
+        announce(data)
         try:
             with pool() as workers:
                 if not study.get_trials(deepcopy=False) and (default := space.default_point()):

@@ -9,7 +9,7 @@ from harness.config import nearest
 from harness.errors import UserError
 from harness.experiment import AnyExperiment
 from harness.project import configurations
-from harness.run_experiment import load_and_announce, train_and_evaluate
+from harness.run_experiment import train_and_evaluate
 from harness.tracking.lifecycle import track_command
 
 
@@ -26,9 +26,7 @@ def main(config: MainConfig) -> None:
                 if config.num_epochs:
                     settings["num_epochs"] = config.num_epochs
                 small = experiment.config_class(**settings)
-                data = load_and_announce(experiment, small)
-                title = small.as_name()
-                train_and_evaluate(experiment, small, parent_id=run_id, name=title, data=data)
+                train_and_evaluate(experiment, small, parent_id=run_id, name=small.as_name())
             except Exception as error:
                 print(f"{name} has failed: {error}")
                 failures.append(error)

@@ -69,7 +69,7 @@ def test_sigterm_ends_the_run_as_killed_after_a_last_checkpoint(tmp_path: Path) 
     assert run.info.status == "KILLED"
     assert "Terminated" in run.data.tags["failure"]
     assert list(tmp_path.rglob("last.pt"))
-    *summary, opened, interrupted, command = errors.read_text().splitlines()
+    opened, *summary, interrupted, command = errors.read_text().splitlines()
     assert summary[0].startswith("Data ring (")
     assert opened.startswith(f"Run {run_id}: moe ")
     assert "num_epochs=999" in opened
