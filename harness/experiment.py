@@ -61,8 +61,12 @@ class Splits(Generic[S]):
 
     @functools.cached_property
     def data_set(self) -> DataSet:
-        """Which data these are: by the validation split, and by all fingerprints that are given."""
-        known = {**self.fingerprints, "validation": self.fingerprint("validation")}
+        """Which data these are: by the validation split, and by all fingerprints that are given.
+
+        Where samples are counted, they are collected and not generated, so that training counts.
+        """
+        splits = ("train", "validation") if self.counts else ("validation",)
+        known = {**self.fingerprints, **{split: self.fingerprint(split) for split in splits}}
         return DataSet(self.name, fingerprints.of_splits(known))
 
 

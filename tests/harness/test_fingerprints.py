@@ -1,5 +1,6 @@
 """Fingerprints: another content has another one, and nothing else has."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -65,6 +66,11 @@ def test_a_data_set_is_known_by_validation_and_by_what_is_given() -> None:
     assert same == splits(line()).data_set
     several = [splits(line(), **given) for given in ({"test": "a"}, {"test": "b"}, {"train": "a"})]
     assert len({each.data_set for each in [*several, splits(line(9))]} | {same}) == 5
+    counted = [
+        dataclasses.replace(splits(line()), train=train, counts={"train": {"a": 1}}).data_set
+        for train in (line(), line(9))
+    ]
+    assert len({*counted, same}) == 3, "of samples that were collected, training counts"
     given = splits(object(), validation="hash of the file")
     assert given.fingerprint("validation") == "hash of the file"
     assert given.data_set == splits(None, validation="hash of the file").data_set
