@@ -201,5 +201,4 @@ def collect_garbage(run_id: str) -> None:
 
 def network_of(uri: str) -> str:
     """Return the folder of a model's exported network, which takes arrays."""
-    folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
-    return str(folder / NETWORK if (folder / NETWORK).is_dir() else folder)
+    return str(Path(mlflow.artifacts.download_artifacts(artifact_uri=uri)) / NETWORK)

@@ -181,8 +181,6 @@ def test_its_model_predicts_in_a_clean_process_elsewhere(finished: Run, tmp_path
     folder = Path(
         mlflow.artifacts.download_artifacts(f"models:/{output.model_id}", dst_path=str(tmp_path))
     )
-    if not (folder / NETWORK).is_dir():
-        return  # it takes arrays only
     rival = tmp_path / "datasets"
     rival.mkdir()
     (rival / "__init__.py").write_text("raise ImportError('the package of others')")
@@ -203,7 +201,12 @@ assert not ours & {{name.split(".")[0] for name in sys.modules}}
     assert done.returncode == 0, done.stderr
     (answers, (one, seven)) = json.loads(done.stdout.splitlines()[-1])
     assert [len(answer) for answer in answers] == [1, 7]
-    assert answers[1] == 7 * answers[0]
+    ((first,), others) = answers
+    for row in others:
+        assert row.keys() == first.keys()
+        for name, value in first.items():
+            is_text = isinstance(value, str)
+            assert row[name] == (value if is_text else pytest.approx(value, rel=1e-5))
     loaded: Any = mlflow.pytorch.load_model(str(folder))
     example = json.loads((folder / NETWORK / "serving_input_example.json").read_text())["inputs"]
     here = loaded(torch.tensor(example)[:1]).detach().numpy()
