@@ -5,8 +5,10 @@ japanese_vowels   640 recordings of 9 speakers, 12 channels, as distributed with
 a file            symbols, or series of one or more channels, in several formats
 """
 
+import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +20,7 @@ from torch import Tensor
 
 from datasets.choices import DigitsOrder, SequenceFormat, Split
 from datasets.errors import DataError
-from datasets.sequence_files import read_sequences
+from datasets.sequence_files import Series, read_sequences
 from datasets.sequence_tasks import LabelledSequences
 from datasets.stratified import stratified_splits
 
@@ -39,6 +41,10 @@ class SequenceDataset(NamedTuple):
     """Names of the channels, where they have any."""
     skipped: tuple[tuple[str, str], ...] = ()
     """Sequences that were left out, each with the reason."""
+    name: str = ""
+    """Of the file."""
+    fingerprints: Mapping[str, str] = MappingProxyType({})
+    """Of the content of a file, by split: hashes of classes and steps."""
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
@@ -177,6 +183,10 @@ def from_file(path: str, file_format: SequenceFormat, seed: int) -> SequenceData
         symbols=symbols,
         channels=file.channels,
         skipped=tuple(file.skipped),
+        name=file.name,
+        fingerprints={
+            split: _fingerprint(file.series[i] for i in chosen) for split, chosen in splits.items()
+        },
     )
 
 
@@ -197,12 +207,14 @@ def _splits(
     }
     train = splits["train"]
     of_train = Counter(labels[i] for i in train)
+    if len(of_train) < 2:
+        raise DataError(f"the train split has 1 class ({labels[train[0]]!r}); at least 2 needed")
     for split, chosen in splits.items():
         for label in {labels[i] for i in chosen} - set(of_train):
             raise DataError(f"class {label!r} is in the {split} split, but not in the train split")
     if not splits["validation"]:
         label, count = of_train.most_common()[-1]
-        if len(of_train) < 2 or count < 2 or len(train) < 5 * len(of_train):
+        if count < 2 or len(train) < 5 * len(of_train):
             raise DataError(
                 f"class {label!r} has {count} of {len(train)} training sequences, of which a fifth "
                 f"is for validation; at least 2, and {5 * len(of_train)} in total, are needed"
@@ -212,6 +224,15 @@ def _splits(
             train, test_size=VALIDATION_FRACTION, stratify=stratify, random_state=seed
         )
     return splits
+
+
+def _fingerprint(series: Iterable[Series]) -> str:
+    """Return a hash of classes and steps, in which the order of the series counts."""
+    digest = hashlib.sha256()
+    for _, steps, label, _ in series:
+        content = steps.tobytes() if isinstance(steps, np.ndarray) else "\0".join(steps).encode()
+        digest.update(f"{label}\n{np.shape(steps)} {len(content)}\n".encode() + content)
+    return digest.hexdigest()[:12]
 
 
 def _pad(sequences: Sequence[Tensor], labels: Sequence[int]) -> LabelledSequences:

@@ -10,7 +10,8 @@ Of a pair NAME_TRAIN and NAME_TEST, either names both.
 """
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,6 +46,8 @@ class Series(NamedTuple):
 class SequenceFile(NamedTuple):
     """What a file, or a pair of files, contains."""
 
+    name: str
+    """Of the file without its ending; of a pair, what both names begin with."""
     series: list[Series]
     channels: tuple[str, ...]
     """Names of the channels; empty where the steps are symbols."""
@@ -67,7 +70,7 @@ def read_sequences(path: str, file_format: SequenceFormat) -> SequenceFile:
     parts = []
     for file, split in files:
         try:
-            part = _read(file, file_format)
+            part = read_one(file, file_format)
         except DataError as error:
             where = f"{file.name}: " if len(files) > 1 else ""
             raise DataError(f"{where}{error}") from None
@@ -77,34 +80,43 @@ def read_sequences(path: str, file_format: SequenceFormat) -> SequenceFile:
     if any(len(part.channels) != len(channels) for part in parts):
         counts = " and ".join(str(len(part.channels)) for part in parts)
         raise DataError(f"the two files have {counts} channels")
+    name = parts[0].name.removesuffix("_TRAIN") if len(parts) > 1 else parts[0].name
     series = [each for part in parts for each in part.series]
-    return SequenceFile(series, channels, [each for part in parts for each in part.skipped])
+    return SequenceFile(name, series, channels, [each for part in parts for each in part.skipped])
 
 
 def _files_of(path: Path) -> list[tuple[Path, Split | None]]:
     """Return the files to read, each with its split where its name tells."""
     if path.is_dir():
-        found = sorted(file for file in path.iterdir() if file.stem.endswith("_TRAIN"))
-        if len(found) != 1:
-            raise DataError(f"the folder has {len(found)} files NAME_TRAIN.ts or NAME_TRAIN.tsv")
-        path = found[0]
+        pairs = [_pair_of(file) for kind in ("ts", "tsv") for file in path.glob(f"*_TRAIN.{kind}")]
+        pairs = [pair for pair in pairs if pair]  # the archives have .arff and .txt beside them
+        if len(pairs) != 1:
+            needed = "NAME_TRAIN.ts and NAME_TEST.ts, or the same in .tsv"
+            raise DataError(f"the folder has {len(pairs)} pairs; one of {needed}, is needed")
+        return pairs[0]
+    return _pair_of(path) or [(path, None)]
+
+
+def _pair_of(path: Path) -> list[tuple[Path, Split | None]]:
+    """Return the two files of a pair, of which one is given; none if there is no other."""
     for suffix in PAIR:
         if path.stem.endswith(suffix):
             stem = path.stem.removesuffix(suffix)
             pair = {path.with_name(f"{stem}{each}{path.suffix}"): PAIR[each] for each in PAIR}
             if all(file.is_file() for file in pair):
                 return list(pair.items())
-    return [(path, None)]
+    return []
 
 
-def _read(path: Path, file_format: SequenceFormat) -> SequenceFile:
+def read_one(path: Path, file_format: SequenceFormat) -> SequenceFile:
+    """Read one file, even if it is one of a pair; the arguments are those of `read_sequences`."""
     text = read_text(str(path))
     if not text.strip():
         raise DataError("the file is empty")
     if file_format == "auto":
         file_format = _recognised(path, text)
     readers = {"symbols": _read_symbols, "ts": _read_ts, "tsv": _read_tsv, "long": _read_long}
-    return readers[file_format](text)
+    return readers[file_format](text)._replace(name=path.stem)
 
 
 def _recognised(path: Path, text: str) -> SequenceFormat:
@@ -137,6 +149,7 @@ def _read_symbols(text: str) -> SequenceFile:
         rows.append((number, label, symbols))
     are_words = any(" " in symbols for _, _, symbols in rows)
     return SequenceFile(
+        "",
         [
             Series(f"line {number}", tuple(symbols.split() if are_words else symbols), label)
             for number, label, symbols in rows
@@ -148,30 +161,65 @@ def _read_symbols(text: str) -> SequenceFile:
 
 def _read_ts(text: str) -> SequenceFile:
     lines = enumerate(text.splitlines(), start=1)
-    header: dict[str, list[str]] = {}
-    for _, line in lines:
-        words = line.split()
-        if words and words[0].lower() == "@data":
-            break
-        if words and words[0].startswith("@"):
-            header[words[0].lower()] = words[1:]
-        elif words and not words[0].startswith("#"):
-            raise DataError(f"a line before @data begins neither with @ nor with #: {line[:40]!r}")
-    else:
-        raise DataError("there is no line @data")
-    if header.get("@timestamps", ["false"])[:1] == ["true"]:
+    header = _ts_header(lines)
+    if _flag(header, "@timeStamps"):
         raise DataError("@timeStamps true: series with time stamps are not supported")
-    has_label, *known = header.get("@classlabel", ["true"])
-    table = _Table(equal_length=header.get("@equallength", ["false"])[:1] == ["true"])
+    if _flag(header, "@targetLabel"):
+        raise DataError("@targetLabel true: numbers as targets are not supported, only classes")
+    has_label = _flag(header, "@classLabel", default=True)
+    known = header.get("@classlabel", [])[1:]
+    table = _ts_table(header)
     for number, line in lines:
         if not line.strip() or line.startswith("#"):
             continue
         parts = line.strip().split(":")
-        label = parts.pop().strip() if has_label.lower() == "true" else ""
+        label = parts.pop().strip() if has_label else ""
         if label and known and label not in known:
             raise DataError(f"line {number}: class {label!r}; @classLabel has {', '.join(known)}")
         table.add(number, label, [part.split(",") for part in parts])
     return table.finish()
+
+
+def _ts_header(lines: Iterator[tuple[int, str]]) -> dict[str, list[str]]:
+    """Read the lines up to @data; return the words of each @-line by its name in small letters."""
+    header: dict[str, list[str]] = {}
+    for _, line in lines:
+        words = line.split()
+        if words and words[0].lower() == "@data":
+            return header
+        if words and words[0].startswith("@"):
+            header[words[0].lower()] = words[1:]
+        elif words and not words[0].startswith("#"):
+            raise DataError(f"a line before @data begins neither with @ nor with #: {line[:40]!r}")
+    raise DataError("there is no line @data")
+
+
+def _ts_table(header: dict[str, list[str]]) -> "_Table":
+    """Return a table for series of the shape that the header promises."""
+    table = _Table(equal_length=_flag(header, "@equalLength"))
+    if _flag(header, "@univariate"):
+        table.expected["channels"] = 1, "@univariate is true:"
+    if "@dimensions" in header:
+        table.expected["channels"] = _count(header, "@dimensions"), "@dimensions is"
+    if table.equal_length and "@serieslength" in header:
+        table.expected["steps"] = _count(header, "@seriesLength"), "@seriesLength is"
+    return table
+
+
+def _flag(header: dict[str, list[str]], name: str, *, default: bool = False) -> bool:
+    """Return whether an @-line says true; the default where there is none."""
+    word = " ".join(header.get(name.lower(), [str(default)])[:1]).lower()
+    if word not in ("true", "false"):
+        raise DataError(f"{name} {word!r}: true or false is needed")
+    return word == "true"
+
+
+def _count(header: dict[str, list[str]], name: str) -> int:
+    """Return the number of an @-line."""
+    word = " ".join(header[name.lower()])
+    if not (word.isdecimal() and int(word)):
+        raise DataError(f"{name} {word!r}: a number from 1 is needed")
+    return int(word)
 
 
 def _read_tsv(text: str) -> SequenceFile:
@@ -193,6 +241,10 @@ def _read_long(text: str) -> SequenceFile:
     for needed in ("series", "label"):
         if needed not in names:
             raise DataError(f"line 1: no column {needed!r} (there are: {', '.join(names)})")
+    name, count = Counter(names).most_common(1)[0]
+    if count > 1 or "" in names:
+        problem = f"{count} columns {name!r}" if count > 1 else "a column without a name"
+        raise DataError(f"line 1: {problem}; each needs a name of its own")
     channels = tuple(name for name in names if name not in (*LONG, "series"))
     if not channels:
         raise DataError("line 1: no column of a channel beside series, time, label and split")
@@ -201,34 +253,37 @@ def _read_long(text: str) -> SequenceFile:
     for number, fields in body:
         if len(fields) != len(names):
             raise DataError(f"line {number}: {len(fields)} fields; the header has {len(names)}")
-    table = pd.DataFrame([fields for _, fields in body], columns=names)
-    table["line"] = [number for number, _ in body]
+    lines = [number for number, _ in body]
+    table = pd.DataFrame([fields for _, fields in body], columns=names, index=lines)
     found: list[Series] = []
     skipped: list[tuple[str, str]] = []
     for name, part in table.groupby("series", sort=False):
         _add(found, skipped, _long_series(f"series {name}", part, channels))
-    return SequenceFile(found, channels, skipped)
+    return SequenceFile("", found, channels, skipped)
 
 
 def _long_series(name: str, part: pd.DataFrame, channels: Sequence[str]) -> Series:
-    """Return one series from its lines in a long table, in the order of its times."""
-    first = part["line"].iloc[0]
+    """Return one series from its lines in a long table, in the order of its times.
+
+    The index of the table has the numbers of the lines.
+    """
     for column in {"label", "split"} & set(part.columns):
         differs = part[column] != part[column].iloc[0]
         if differs.any():
-            line = part["line"][differs].iloc[0]
-            raise DataError(f"line {line}: {name} has several values of {column}")
+            raise DataError(f"line {part.index[differs][0]}: {name} has several values of {column}")
     if "time" in part.columns:
-        times = [_number(value, line, "time") for value, line in part[["time", "line"]].to_numpy()]
+        times = [_number(value, line, "time") for line, value in part["time"].items()]
+        if np.isnan(times).any():
+            raise DataError(f"line {part.index[np.isnan(times)][0]}: no time")
         part = part.iloc[np.argsort(times, kind="stable")]
-    rows = zip(part["line"], part[list(channels)].to_numpy(), strict=True)
+    rows = zip(part.index, part[list(channels)].to_numpy(), strict=True)
     values = [
         [_number(value, line, channel) for channel, value in zip(channels, row, strict=True)]
         for line, row in rows
     ]
     split = part["split"].iloc[0].lower() if "split" in part.columns else None
     if split is not None and split not in SPLITS:
-        raise DataError(f"line {first}: split {split!r}; allowed are {', '.join(SPLITS)}")
+        raise DataError(f"line {part.index[0]}: split {split!r}; allowed are {', '.join(SPLITS)}")
     return Series(name, np.array(values), part["label"].iloc[0], split)
 
 
@@ -237,40 +292,45 @@ LONG = ("time", "label", "split")
 
 
 class _Table:
-    """Series of numbers that are read line by line, and must agree with the first one."""
+    """Series of numbers that are read line by line, and must agree in their shape."""
 
     def __init__(self, *, equal_length: bool = False):
-        self.equal_length, self.shape = equal_length, (0, 0)
+        self.equal_length = equal_length
+        self.expected: dict[str, tuple[int, str]] = {}
+        """How many channels, and perhaps steps, a series has, and what says so."""
         self.series: list[Series] = []
         self.skipped: list[tuple[str, str]] = []
 
     def add(self, number: int, label: str, channels: Sequence[Sequence[str]]) -> None:
         """Add the series of a line, from the fields of each channel."""
-        length = len(channels[0]) if channels else 0
-        count = len(channels)
-        if not self.shape[0]:
-            self.shape = count, length
-        if count != self.shape[0]:
-            first = f"the first series has {self.shape[0]}"
-            raise DataError(f"line {number}: {count} channels; {first}")
+        if not channels:
+            raise DataError(f"line {number}: no channel beside the class")
+        length = len(channels[0])
+        self._check(number, "channels", len(channels))
         if any(len(channel) != length for channel in channels):
             lengths = ", ".join(str(len(channel)) for channel in channels)
             raise DataError(f"line {number}: channels of different lengths ({lengths} steps)")
-        if self.equal_length and length != self.shape[1]:
-            first = f"the first series has {self.shape[1]} (@equalLength true)"
-            raise DataError(f"line {number}: {length} steps; {first}")
+        if self.equal_length:
+            self._check(number, "steps", length)
         values = [
             [_number(value, number, f"channel {k}") for value in channel]
             for k, channel in enumerate(channels, start=1)
         ]
         _add(self.series, self.skipped, Series(f"line {number}", np.array(values).T, label))
 
+    def _check(self, line: int, what: str, count: int) -> None:
+        """Raise a DataError if a count is not that of the header or of the first series."""
+        expected, source = self.expected.setdefault(what, (count, "the first series has"))
+        if count != expected:
+            because = " (@equalLength true)" if what == "steps" else ""
+            raise DataError(f"line {line}: {count} {what}; {source} {expected}{because}")
+
     def finish(self) -> SequenceFile:
         """Return what was read."""
         if not self.series:
             raise DataError("there is no series in it")
-        names = tuple(f"channel {number}" for number in range(1, self.shape[0] + 1))
-        return SequenceFile(self.series, names, self.skipped)
+        names = tuple(f"channel {number}" for number in range(1, self.expected["channels"][0] + 1))
+        return SequenceFile("", self.series, names, self.skipped)
 
 
 def _add(found: list[Series], skipped: list[tuple[str, str]], series: Series) -> None:

@@ -130,16 +130,25 @@ class Standardize(nn.Module):
         self.register_buffer("mean", torch.zeros(num_channels))
         self.register_buffer("std", torch.ones(num_channels))
 
-    def fit(self, inputs: Tensor, lengths: Tensor) -> None:
+    def fit(self, inputs: Tensor, lengths: Tensor, *, same_unit: bool) -> None:
         """Take mean and standard deviation from sequences (B, T, C) of lengths (B,).
 
-        The standard deviation of a nearly constant channel, such as a pixel that is always white,
-        counts as a tenth of the largest, so that its noise is not amplified.
+        Where all channels have the same unit, the standard deviation of a nearly constant one, such
+        as a pixel that is always white, counts as a tenth of the largest, so that its noise is not
+        amplified. Channels with units of their own cannot be compared: each keeps its own standard
+        deviation, and one that is constant is only shifted.
         """
         steps = inputs[~padding_mask(inputs, lengths)]  # (N, C)
-        std = steps.std(0)
-        self.mean.copy_(steps.mean(0))
-        self.std.copy_(std.clamp(min=0.1 * std.max()))
+        if same_unit:
+            std = steps.std(0)
+            self.mean.copy_(steps.mean(0))
+            self.std.copy_(std.clamp(min=0.1 * std.max()))
+            return
+        steps = steps.double()  # a small variation may lie on a large offset
+        mean, std = steps.mean(0), steps.std(0, correction=0)
+        rounding = torch.finfo(torch.float32).eps * steps.abs().amax(0)
+        self.mean.copy_(mean)
+        self.std.copy_(torch.where(std > rounding, std, 1.0))
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Map (B, T, C) to the same shape."""

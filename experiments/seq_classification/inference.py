@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from datasets.errors import DataError
-from datasets.sequence_files import read_sequences
+from datasets.sequence_files import read_one
 from datasets.sequence_tasks import LabelledSequences
 from experiments.seq_classification.config import SequenceConfig
 from experiments.seq_classification.serving import MAX_STEPS, ServedSequenceClassifier
@@ -113,7 +113,7 @@ def symbols_of(fields: Sequence[str]) -> tuple[Row, Row]:
 def labelled_series(text: str) -> Iterator[tuple[Row, Row | UserError]]:
     """Yield the series of a file as one trains on them."""
     try:
-        file = read_sequences(text, "auto")
+        file = read_one(Path(text).expanduser(), "auto")
     except DataError as error:
         yield {"input": text}, UserError(str(error))
         return

@@ -95,8 +95,9 @@ class SequenceClassification(Experiment[SequenceConfig]):
             width = matching_width(build, config.match_parameters, multiple_of=WIDTH_STEP)
         model = build(width)
         if isinstance(data.train, LabelledSequences) and not data.symbols:
-            # Recorded channels have units of their own.
-            model.standardize.fit(data.train.inputs, data.train.lengths)
+            # Pixels, like coefficients of speech, have one unit; those of a file have their own.
+            same_unit = config.source != "file"
+            model.standardize.fit(data.train.inputs, data.train.lengths, same_unit=same_unit)
         return model
 
     def build_network(

@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from mlflow.types.schema import AnyType, Array
 from torch import Tensor
 
 from datasets.gaps import fill_gaps
@@ -23,6 +24,8 @@ class ServedSequenceClassifier(ServedModel[Tensor]):
     int64, or (T, C) float32.
     """
 
+    # With a type for numbers, MLflow would refuse integers, and a list in which a step is a number.
+    input_types: ClassVar[Mapping[str, Any]] = {"series": Array(AnyType())}
     batch_size = 100
     max_rows = 10_000
 
@@ -50,7 +53,10 @@ class ServedSequenceClassifier(ServedModel[Tensor]):
         return torch.tensor(numbers, dtype=torch.int64)
 
     def read_series(self, row: Row) -> Tensor:
-        """Return a series: a list of steps, each a list with a number for each channel."""
+        """Return a series: a list of steps, each a list with a number for each channel.
+
+        Of one channel, a step may be the number itself.
+        """
         series, channels = row["series"], self.metadata["channels"]
         if not isinstance(series, (list, tuple, np.ndarray)):
             raise InvalidInputError(f"series={series!r}: a list of steps is needed")
@@ -76,7 +82,10 @@ class ServedSequenceClassifier(ServedModel[Tensor]):
             return math.nan
         if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
             raise InvalidInputError(f"series: step {step} has {value!r}, which is no number")
-        number = float(value)
+        try:
+            number = float(value)
+        except OverflowError:  # an integer of more than 308 digits
+            number = math.inf
         if abs(number) > GREATEST:
             raise InvalidInputError(f"series: step {step} has {number}, which is not finite")
         return number

@@ -8,7 +8,6 @@ Letters: B sequences, T steps, C channels, K outputs.
 import dataclasses
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -70,7 +69,7 @@ class Task:
             given = f"data={config.data}" if config.data else f"task={config.task}"
             raise UserError(f"{given}: {error}") from None
         meaning: dict[str, Any] = {
-            "name": Path(config.data).stem if config.data else config.task,
+            "name": dataset.name if config.data else config.task,
             "classes": dataset.classes,
             "symbols": dataset.symbols,
             "num_positions": max(MIN_POSITIONS, dataset.max_length),
@@ -83,6 +82,7 @@ class Task:
                 horizon=int(dataset.validation.lengths.max()),
                 counts=dataset.counts,
                 skipped=dataset.skipped,
+                fingerprints=dataset.fingerprints,
                 **meaning,
             )
         size, seed = config.batch_size, config.seed

@@ -46,6 +46,8 @@ class ServedModel(ABC, Generic[S]):
     """Rows that one request may have: with `batch_size`, the bound of its time and memory."""
     batch_size: ClassVar[int] = 1_000
     """Samples that are predicted together."""
+    input_types: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    """MLflow's types of columns for which that of the example would be too narrow."""
     needed: ClassVar[tuple[str, ...]] = ()
     """Packages that it needs, as they are called where they are installed from."""
 

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 from mlflow.models import Model, ModelSignature, infer_signature
-from mlflow.types.schema import Schema, TensorSpec
+from mlflow.types.schema import ColSpec, Schema, TensorSpec
 from torch import Tensor, nn
 
 from harness.experiment import ModelExport
@@ -110,6 +110,15 @@ class _Flavors:
             package = copy_code(exported.served_class, code)
             served = load(exported.served_class, str(network))
             example = pd.DataFrame(exported.raw_example)
+            signature = infer_signature(
+                example, served.predict(example), params=dict(served.params) or None
+            )
+            signature.inputs = Schema(
+                [
+                    ColSpec(served.input_types.get(column.name, column.type), column.name)
+                    for column in signature.inputs
+                ]
+            )
             mlflow_model.flavors["pytorch"] = {
                 **Model.load(str(network)).flavors["pytorch"],
                 "model_data": f"{NETWORK}/data",
@@ -120,9 +129,7 @@ class _Flavors:
                 loader_module=package,
                 data_path=str(network),
                 code_paths=[str(code / package)],
-                signature=infer_signature(
-                    example, served.predict(example), params=dict(served.params) or None
-                ),
+                signature=signature,
                 input_example=example,
                 pip_requirements=_requirements(*NEEDED, *served.needed),
             )

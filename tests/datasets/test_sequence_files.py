@@ -10,7 +10,7 @@ from datasets.choices import SequenceFormat
 from datasets.errors import DataError
 from datasets.gaps import fill_gaps
 from datasets.sequence_datasets import SequenceDataset, from_file
-from datasets.sequence_files import read_sequences
+from datasets.sequence_files import read_one, read_sequences
 
 HEADER = [
     "# two channels of made recordings",
@@ -73,8 +73,37 @@ def test_a_pair_of_files_keeps_its_split(tmp_path: Path, given: str) -> None:
     write_ts(tmp_path / "waves_TEST.ts", 12, seed=1)
     dataset = from_file(str(tmp_path / given), "auto", seed=0)
     assert total(dataset) == {"train": 32, "validation": 8, "test": 12}
-    alone = read_sequences(str(tmp_path / "waves_TEST.ts"), "ts")
-    assert {each.split for each in alone.series} == {"train", "test"}
+    assert dataset.name == "waves"
+    alone = read_one(tmp_path / "waves_TEST.ts", "auto")
+    assert (alone.name, len(alone.series)) == ("waves_TEST", 12)
+
+
+def test_of_a_folder_only_a_pair_counts(tmp_path: Path) -> None:
+    """The archives have the same series in other formats beside it."""
+    write_ts(tmp_path / "waves_TRAIN.ts")
+    for name in ("waves_TRAIN.arff", "waves_TEST.arff", "waves_TEST.txt"):
+        (tmp_path / name).write_text("@relation waves")
+    with pytest.raises(DataError, match=r"^the folder has 0 pairs; one of NAME_TRAIN\.ts and NAME"):
+        from_file(str(tmp_path), "auto", seed=0)
+    write_ts(tmp_path / "waves_TEST.ts", 12)
+    assert total(from_file(str(tmp_path), "auto", seed=0))["test"] == 12
+
+
+def test_another_content_has_another_fingerprint(tmp_path: Path) -> None:
+    def fingerprints(old: str = "", new: str = "", split: str = "TEST") -> dict[str, str]:
+        write_ts(tmp_path / "waves_TRAIN.ts", 40)
+        write_ts(tmp_path / "waves_TEST.ts", 12, seed=1)
+        for file in tmp_path.glob(f"*_{split}.ts"):
+            file.write_text(file.read_text().replace(old, new))
+        return dict(from_file(str(tmp_path), "auto", seed=0).fingerprints)
+
+    before = fingerprints()
+    assert len(set(before.values())) == 3
+    assert fingerprints() == before
+    changed = fingerprints("0.", "0.1")
+    assert {split for split in before if changed[split] != before[split]} == {"test"}
+    renamed = fingerprints("slow", "calm", split="T*")
+    assert not set(renamed.values()) & set(before.values())
 
 
 def test_a_tsv_file_with_padding_and_gaps(tmp_path: Path) -> None:
@@ -126,6 +155,18 @@ def test_a_long_table(tmp_path: Path, time: bool, split: bool) -> None:
     assert total(dataset) == dict(zip(("train", "validation", "test"), by_split, strict=True))
 
 
+@pytest.mark.parametrize("name", ["line", "index", "0"])
+def test_a_channel_may_have_any_name_of_its_own(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(
+        "\n".join(long_table(time=True, split=False)).replace("v,label", f"{name},label")
+    )
+    file = read_sequences(str(path), "auto")
+    assert file.channels == ("u", name)
+    assert file.name == "a"
+    np.testing.assert_allclose(np.asarray(file.series[0].steps), [[0, 0.5], [1, 0.5], [2, 0.5]])
+
+
 def test_words_are_symbols_with_blanks_between_them(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("\n".join(["up,tick tack  tick", "down,tack tick"] * 5))
@@ -156,7 +197,24 @@ BAD: dict[str, tuple[str, list[str] | bytes, str]] = {
         ["@equalLength true", *TS],
         r"^line 6: 3 steps; the first series has 2 \(@equalLength true\)$",
     ),
-    "time stamps": ("a.ts", ["@timeStamps true", *TS[1:]], "^@timeStamps true: .* not supported$"),
+    "another length than the header": (
+        "a.ts",
+        ["@equalLength TRUE", "@seriesLength 3", *TS],
+        r"^line 6: 2 steps; @seriesLength is 3 \(@equalLength true\)$",
+    ),
+    "other channels than the header": (
+        "a.ts", ["@dimensions 3", *TS], "^line 5: 2 channels; @dimensions is 3$",
+    ),
+    "more than one channel": (
+        "a.ts", ["@univariate true", *TS], "^line 5: 2 channels; @univariate is true: 1$",
+    ),
+    "no number of channels": (
+        "a.ts", ["@dimensions two", *TS], "^@dimensions 'two': a number from 1 is needed$",
+    ),
+    "neither true nor false": ("a.ts", ["@classLabel", *TS[2:]], "^@classLabel '': true or false"),
+    "targets": ("a.ts", ["@targetLabel true", *TS[2:]], "^@targetLabel true: .* only classes$"),
+    "only a class": ("a.ts", [*TS, "a"], "^line 6: no channel beside the class$"),
+    "time stamps": ("a.ts", ["@timeStamps True", *TS[1:]], "^@timeStamps true: .* not supported$"),
     "no classes": ("a.ts", ["@classLabel false", "@data", "1,2", "3,4"], "^line 3: no class$"),
     "text": ("a.ts", [*TS, "1,x:2,3:a"], "^line 6: channel 1 has 'x', no number$"),
     "infinite": ("a.ts", [*TS, "1,inf:2,3:a"], "^line 6: channel 1 has inf, no finite number$"),
@@ -169,6 +227,16 @@ BAD: dict[str, tuple[str, list[str] | bytes, str]] = {
     "no channels": ("a.csv", ["series,label", "1,2"], "^line 1: no column of a channel"),
     "only a header": ("a.csv", ["series,u,label"], "^line 1: a header, and no rows after it$"),
     "a short row": ("a.csv", ["series,u,label", "1,2"], "^line 2: 2 fields; the header has 3$"),
+    "two columns of one name": ("a.csv", ["series,u,u,label"], "^line 1: 2 columns 'u'; each"),
+    "no name": ("a.csv", [",series,u,label"], "^line 1: a column without a name; each needs"),
+    "no time": (
+        "a.csv", ["series,time,u,label", "s,0,1,a", "s,,2,a"], "^line 3: no time$",
+    ),
+    "one class in splits": (
+        "a.csv",
+        ["series,u,label,split", "s,1,a,train", "r,1,a,validation", "t,1,a,test"],
+        r"^the train split has 1 class \('a'\); at least 2 needed$",
+    ),
     "two labels": (
         "a.csv",
         ["series,u,label", "s,1,a", "s,2,b"],

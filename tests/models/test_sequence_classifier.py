@@ -37,7 +37,7 @@ def test_channels_are_standardized_by_the_steps_without_padding() -> None:
     model = sequence_classifier("gru", num_symbols=0, num_channels=2)
     rows = torch.tensor([[3.0, 10.0], [5.0, 10.1], [7.0, 10.2]])
     padded = torch.stack([rows, F.pad(rows[:1], (0, 0, 0, 2), value=1e6)])
-    model.standardize.fit(padded, torch.tensor([3, 1]))
+    model.standardize.fit(padded, torch.tensor([3, 1]), same_unit=True)
     seen = torch.cat([rows, rows[:1]])
     channels = model.to_channels(rows.unsqueeze(0))[0]
     expected = (rows[:, 0] - seen[:, 0].mean()) / seen[:, 0].std()
@@ -45,6 +45,15 @@ def test_channels_are_standardized_by_the_steps_without_padding() -> None:
     # The second channel hardly varies: its deviation counts as a tenth of the largest.
     expected = (rows[:, 1] - seen[:, 1].mean()) / (0.1 * seen[:, 0].std())
     torch.testing.assert_close(channels[:, 1], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_channel_in_a_small_unit_counts_as_much_as_others() -> None:
+    model = sequence_classifier("gru", num_symbols=0, num_channels=3)
+    steps = torch.tensor([[1000.0, 2e-6, 0.1], [-3000.0, 5e-6, 0.1], [500.0, -1e-6, 0.1]])
+    model.standardize.fit(steps.unsqueeze(0), torch.tensor([3]), same_unit=False)
+    channels = model.to_channels(steps.unsqueeze(0))[0]
+    torch.testing.assert_close(channels.std(0, correction=0), torch.tensor([1.0, 1.0, 0.0]))
+    torch.testing.assert_close(channels.mean(0), torch.zeros(3), rtol=0, atol=1e-6)
 
 
 def test_noise_is_added_to_channels_in_training_alone() -> None:

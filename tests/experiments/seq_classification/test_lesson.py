@@ -254,3 +254,52 @@ def test_an_invalid_file_ends_before_any_run(tmp_path: Path, store: Path) -> Non
     with pytest.raises(UserError, match=r"data=.*bad\.csv: line 2: 1 fields"):
         run_experiment(EXPERIMENT, small(data=str(path)))
     assert mlflow.search_runs(search_all_experiments=True, output_format="list") == []
+
+
+GENERATED = {"num_train": 100, "num_validation": 40, "num_test": 60}
+BUILT_IN: dict[str, tuple[dict[str, Any], tuple[str, str, str]]] = {
+    "temporal_order": (
+        {"level": "easy", **GENERATED},
+        ("29ab29ef462a", "97d74711b15f", "4ef8a50cfb12"),
+    ),
+    "adding": ({"length": 12, **GENERATED}, ("14748653f1af", "aaa5f5da8259", "c88c2d2a3f24")),
+    "digits": ({}, ("7fb9125efb61", "e14e1692a255", "7cfb0f6358d3")),
+}
+
+
+@pytest.mark.parametrize("task", BUILT_IN)
+def test_built_in_sequences_stay_as_they_are(task: Any) -> None:
+    values, fingerprints = BUILT_IN[task]
+    config = SequenceConfig(task=task, **values)
+    data = EXPERIMENT.load_data(config)
+    assert data.name == task
+    assert tuple(data.fingerprint(split) for split in ("train", "validation", "test")) == (
+        fingerprints
+    )
+    standardize = EXPERIMENT.build_model(config, data).standardize
+    if task == "digits":
+        steps = data.train.inputs.flatten(0, 1)
+        assert standardize.mean.equal(steps.mean(0))
+        assert standardize.std.equal(steps.std(0).clamp(min=0.1 * steps.std(0).max()))
+    else:
+        assert not standardize.mean.any()
+        assert (standardize.std == 1).all()
+
+
+def test_channels_of_a_file_are_standardised_each_by_itself(tmp_path: Path) -> None:
+    path = Path(write_ts(tmp_path / "recordings.ts"))
+    header, rows = path.read_text().split("@data\n")
+    lines = []
+    for row in rows.splitlines():
+        first, second, label = row.split(":")
+        scaled = ",".join(f"{1e6 * float(value)}" for value in first.split(","))
+        lines.append(f"{scaled}:{second}:{label}")
+    path.write_text(header + "@data\n" + "\n".join(lines))
+    config = small(data=str(path))
+    data = EXPERIMENT.load_data(config)
+    model = EXPERIMENT.build_model(config, data)
+    inputs, lengths, _ = data.train
+    steps = zip(model.standardize(inputs), lengths, strict=True)
+    channels = torch.cat([series[:length] for series, length in steps])
+    torch.testing.assert_close(channels.mean(0), torch.zeros(2), rtol=0, atol=1e-4)
+    torch.testing.assert_close(channels.std(0, correction=0), torch.ones(2))

@@ -1,6 +1,7 @@
 """Sequence classifiers behind a real server: symbols and series, and what is refused."""
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import mlflow
 import numpy as np
 import pytest
 import torch
+from mlflow.pyfunc.scoring_server import infer_and_parse_data
 
 from experiments.seq_classification.config import SequenceConfig
 from experiments.seq_classification.lesson import EXPERIMENT
@@ -70,6 +72,13 @@ def outputs(uri: str, inputs: torch.Tensor) -> list[float]:
     return values
 
 
+def check_refused(reply: tuple[int, Any], reason: str) -> None:
+    status, answer = reply
+    assert 400 <= status < 500, (status, str(answer)[:300])
+    assert len(answer["message"]) > 10
+    assert re.search(reason, answer["message"], re.S), answer["message"][:500]
+
+
 def test_symbols(uris: dict[str, str], ask: Callable[..., tuple[int, Any]]) -> None:
     texts = ["BacXbdcYaE", "BaXbYcE"]
     status, answer = ask("symbols", records("sequence", *texts))
@@ -83,6 +92,29 @@ def test_symbols(uris: dict[str, str], ask: Callable[..., tuple[int, Any]]) -> N
     assert as_csv == (status, answer)
 
 
+# Tests of one kind stand together: only one server runs at a time.
+MALFORMED_SYMBOLS: dict[str, tuple[str, str]] = {
+    "another symbol": (records("sequence", "BaQE"), "row 1: sequence: step 3 is 'Q'"),
+    "an empty sequence": (records("sequence", ""), "row 1: 0 steps"),
+    "the second row": (records("sequence", "BaE", "Ba1"), "row 2: sequence: step 3"),
+    "a number as symbols": (records("sequence", 3), "sequence"),
+    "null as symbols": (records("sequence", None), "sequence"),
+    "a list of symbols": (records("sequence", ["B", "a"]), "sequence"),
+    "too many steps": (records("sequence", 100_001 * "a"), "100,001 steps"),
+    "no rows of symbols": (records("sequence"), ""),
+    "another column": (records("text", "BaE"), "missing inputs"),
+    "an array": ('{"inputs": [[0, 1, 2]]}', ""),
+    "no JSON": ('{"dataframe_records": [', "JSON"),
+    "a CSV file without the column": ("x\nBaE\n", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", MALFORMED_SYMBOLS)
+def test_malformed_symbols_are_refused(what: str, ask: Callable[..., tuple[int, Any]]) -> None:
+    body, reason = MALFORMED_SYMBOLS[what]
+    check_refused(ask("symbols", body, "text/csv" if "CSV" in what else "application/json"), reason)
+
+
 def test_series_of_unequal_lengths_and_with_gaps(
     uris: dict[str, str], ask: Callable[..., tuple[int, Any]]
 ) -> None:
@@ -91,7 +123,8 @@ def test_series_of_unequal_lengths_and_with_gaps(
     filled = [*map(list, series[0])]
     gap[4][1] = None
     filled[4][1] = (series[0][3][1] + series[0][5][1]) / 2
-    for sent, meant in (([*series], series), ([gap], [filled])):
+    whole = [[0, 5], [1, 6]]
+    for sent, meant in ((series, series), ([gap], [filled]), ([whole], [whole])):
         status, answer = ask("series", records("series", *sent))
         assert status == 200, answer
         for steps, row in zip(meant, answer["predictions"], strict=True):
@@ -99,6 +132,33 @@ def test_series_of_unequal_lengths_and_with_gaps(
             assert row["probabilities"] == pytest.approx(
                 dict(zip(("fast", "slow"), expected.tolist(), strict=True)), rel=1e-4
             )
+
+
+GOOD = [[0.1, 5.0], [0.2, 5.5]]
+MALFORMED_SERIES: dict[str, tuple[str, str]] = {
+    "one channel": (records("series", [[1.0], [2.0]]), "step 1 has 1 numbers"),
+    "three channels": (records("series", [[1.0, 2.0, 3.0]]), "step 1 has 3 numbers"),
+    "uneven steps": (records("series", [[1.0, 2.0], [3.0]]), "step 2 has 1 numbers"),
+    "a flat list": (records("series", [1.0, 2.0]), "step 1 has 1 numbers; 2 channels"),
+    "no step": (records("series", []), "row 1: series: no step"),
+    "a step of no channels": (records("series", [[]]), "step 1 has 0 numbers"),
+    "text in a step": (records("series", [[1.0, "a"]]), "step 1 has 'a', which is no"),
+    "a list in a step": (records("series", [[1.0, [2.0]]]), r"step 1 has \[2.0\], which"),
+    "a channel of gaps": (records("series", [[1.0, None], [2.0, None]]), "channel 2 has"),
+    "infinite": (records("series", [[1.0, math.inf]]), "step 1 has inf, which is not finite"),
+    "a huge integer": (records("series", [[10**400, 1]]), "not finite"),
+    "too large": (records("series", [[1.0, 1e39]]), "not finite"),
+    "too long": (records("series", 1025 * GOOD[:1]), "1,025 steps; .* 1 to 1,024"),
+    "text as a series": (records("series", "1,2"), ""),
+    "null as a series": (records("series", None), "series=None: a list of steps"),
+    "true as a number": (records("series", [[True, False]]), "step 1 has True, which"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", MALFORMED_SERIES)
+def test_malformed_series_are_refused(what: str, ask: Callable[..., tuple[int, Any]]) -> None:
+    body, reason = MALFORMED_SERIES[what]
+    check_refused(ask("series", body), reason)
 
 
 def test_a_number(uris: dict[str, str], ask: Callable[..., tuple[int, Any]]) -> None:
@@ -109,45 +169,15 @@ def test_a_number(uris: dict[str, str], ask: Callable[..., tuple[int, Any]]) -> 
     assert answer["predictions"] == [{"value": pytest.approx(expected, rel=1e-4)}]
 
 
-GOOD = [[0.1, 5.0], [0.2, 5.5]]
-MALFORMED: dict[str, tuple[str, str, str]] = {
-    "another symbol": ("symbols", records("sequence", "BaQE"), "row 1: sequence: step 3 is 'Q'"),
-    "an empty sequence": ("symbols", records("sequence", ""), "row 1: 0 steps"),
-    "the second row": ("symbols", records("sequence", "BaE", "Ba1"), "row 2: sequence: step 3"),
-    "a number as symbols": ("symbols", records("sequence", 3), "sequence"),
-    "null as symbols": ("symbols", records("sequence", None), "sequence"),
-    "a list of symbols": ("symbols", records("sequence", ["B", "a"]), "sequence"),
-    "too many steps": ("symbols", records("sequence", 100_001 * "a"), "100,001 steps"),
-    "no rows of symbols": ("symbols", records("sequence"), ""),
-    "another column": ("symbols", records("text", "BaE"), "missing inputs"),
-    "an array": ("symbols", '{"inputs": [[0, 1, 2]]}', ""),
-    "no JSON": ("symbols", '{"dataframe_records": [', "JSON"),
-    "a CSV file without the column": ("symbols", "x\nBaE\n", ""),
-    "one channel": ("series", records("series", [[1.0], [2.0]]), "step 1 has 1 numbers"),
-    "three channels": ("series", records("series", [[1.0, 2.0, 3.0]]), "step 1 has 3 numbers"),
-    "uneven steps": ("series", records("series", [[1.0, 2.0], [3.0]]), "step 2 has 1 numbers"),
-    "a flat list": ("series", records("series", [1.0, 2.0]), ""),
-    "no step": ("series", records("series", []), ""),
-    "text in a step": ("series", records("series", [[1.0, "a"]]), ""),
-    "a channel of gaps": ("series", records("series", [[1.0, None], [2.0, None]]), "channel 2 has"),
-    "infinite": (
-        "series",
-        '{"dataframe_records": [{"series": [[1.0, Infinity]]}]}',
-        "step 1 has inf, which is not finite",
-    ),
-    "too large": ("series", records("series", [[1.0, 1e39]]), "not finite"),
-    "too long": ("series", records("series", 1025 * GOOD[:1]), "1,025 steps; .* 1 to 1,024"),
-    "text as a series": ("series", records("series", "1,2"), ""),
-    "null as a series": ("series", records("series", None), ""),
-    "true as a number": ("series", records("series", [[True, False]]), ""),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("what", MALFORMED)
-def test_a_malformed_request_is_refused(what: str, ask: Callable[..., tuple[int, Any]]) -> None:
-    kind, body, reason = MALFORMED[what]
-    content_type = "text/csv" if "CSV" in what else "application/json"
-    status, answer = ask(kind, body, content_type)
-    assert 400 <= status < 500, (status, str(answer)[:300])
-    assert len(answer["message"]) > 10
-    assert re.search(reason, answer["message"], re.S), answer["message"][:500]
+def test_of_one_channel_a_step_may_be_a_number(store: Path) -> None:
+    path = store / "recordings.ts"
+    rows = [f"{','.join('12345'[: 3 + i % 3])}:{'ab'[i % 2]}" for i in range(20)]
+    path.write_text("\n".join(["@univariate true", "@classLabel true a b", "@data", *rows]))
+    config = SequenceConfig(data=str(path), num_epochs=1, width=8)
+    run = train_and_evaluate(EXPERIMENT, config, read_test=False)
+    model = mlflow.pyfunc.load_model(f"runs:/{run.run_id}/model")
+    same = [1.0, 2.5, 4.0], [[1], [2.5], [4]], [1, None, 4], [[1.0], [None], [4.0]]
+    body = records("series", *same)
+    rows = infer_and_parse_data(json.loads(body), model.metadata.get_input_schema())
+    answers = model.predict(rows)["probability"]  # as the server does
+    assert answers.tolist() == pytest.approx(4 * [answers[0]], rel=1e-6)

@@ -1,0 +1,68 @@
+"""Predictions for files of series, as one trains on them, against the exported network."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from datasets.sequence_files import read_one
+from experiments.seq_classification.config import SequenceConfig
+from experiments.seq_classification.inference import INFERENCE
+from experiments.seq_classification.lesson import EXPERIMENT
+from harness.inference.request import PredictRequest
+from harness.run_experiment import train_and_evaluate
+from harness.tracking.models import LoadedModel, load
+from tests.datasets.test_sequence_files import write_ts
+
+
+@pytest.fixture(scope="module")
+def model(module_store: Path) -> LoadedModel:
+    write_ts(module_store / "waves_TRAIN.ts", 40)
+    write_ts(module_store / "waves_TEST.ts", 6, seed=1)
+    config = SequenceConfig(data=str(module_store), num_epochs=1, width=8)
+    return load(f"runs:/{train_and_evaluate(EXPERIMENT, config, read_test=False).run_id}/model")
+
+
+def predict(model: LoadedModel, path: Path) -> list[dict[str, Any]]:
+    return list(INFERENCE.predict(PredictRequest(model="m", inputs=(str(path),)), model))
+
+
+def long_table(path: Path) -> Path:
+    """Write the series of a .ts file as a table with a row for each step."""
+    lines = ["series,time,u,v,label"]
+    for number, each in enumerate(read_one(path, "ts").series):
+        rows = enumerate(np.asarray(each.steps).tolist())
+        lines += [f"{number},{time},{u!r},{v!r},{each.label}" for time, (u, v) in rows]
+    target = path.with_name("long.csv")
+    target.write_text("\n".join(lines))
+    return target
+
+
+@pytest.mark.parametrize("is_long", [False, True])
+def test_of_a_pair_the_file_that_is_named_is_predicted(
+    is_long: bool, model: LoadedModel, module_store: Path
+) -> None:
+    path = module_store / "waves_TEST.ts"
+    rows = predict(model, long_table(path) if is_long else path)
+    series = read_one(path, "ts").series
+    assert [row["actual"] for row in rows] == [each.label for each in series]
+    for row, each in zip(rows, series, strict=True):
+        expected = model(torch.from_numpy(each.steps)[None].double()).softmax(-1)[0]
+        assert row["class"] == ("fast", "slow")[int(expected.argmax())]
+        assert row["probability"] == pytest.approx(expected.max().item(), rel=1e-4)
+
+
+def test_a_series_that_cannot_be_answered_has_its_reason(
+    model: LoadedModel, module_store: Path
+) -> None:
+    path = module_store / "new.ts"
+    path.write_text("@classLabel false\n@data\n1,2,3:4,?,6\n1,2:?,?\n")
+    good, bad = predict(model, path)
+    assert "actual" not in good
+    assert good["input"] == f"{path}: line 3"
+    assert "channel 2 has no value" in str(bad)
+    path.write_text("@classLabel false\n@data\n1,2,3\n")
+    (row,) = predict(model, path)
+    assert "step 1 has 1 numbers; 2 channels are needed" in str(row)
