@@ -56,6 +56,7 @@ def test_killed_in_mid_epoch_and_resumed_ends_with_the_same_metrics(tmp_path: Pa
         assert histories[0] == histories[1], name
 
 
+@pytest.mark.slow
 def test_sigterm_ends_the_run_as_killed_after_a_last_checkpoint(tmp_path: Path) -> None:
     process = start(tmp_path, *f"-m experiments.moe --num-epochs 999 {SLOW_ENOUGH}".split())
     wait_until(lambda: bool(list(tmp_path.rglob("config.json"))), process)
