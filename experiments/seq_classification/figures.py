@@ -10,19 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harness.figures import style
-from harness.figures.letters import literal, short, width
+from harness.figures.letters import literal, short
 from harness.figures.units import alike, draw_units
 
 WIDTH = 7.4  # inches
 MAX_LABELLED_STEPS = 40
 """Longest sequence of which every symbol is a tick label; of longer ones only rare symbols are."""
-MAX_LABELLED_WORDS = 20
-"""The same, where symbols are words, which are written aslant."""
-LONGEST_WORD = 10
-"""Letters of a label; the rest of a longer one is left out."""
 COLOURS = style.SERIES
-MAX_LINES = 2 * len(COLOURS)
-"""Lines of a panel that can be told apart: one in each colour, and as many dashed ones."""
 
 
 class Inspection(NamedTuple):
@@ -32,8 +26,6 @@ class Inspection(NamedTuple):
     """Its target, such as `class XY`."""
     text: Sequence[str]
     """Its T symbols; empty for real channels."""
-    channels: np.ndarray
-    """(T, C): its channels, standardised; for symbols, 1 at their place."""
     features: np.ndarray
     """(T, F): features of the encoder at each step; of an LSTM, hidden states."""
     cells: np.ndarray | None
@@ -148,61 +140,26 @@ def states(inspections: Sequence[Inspection]) -> Figure:
 
 
 def prediction_by_step(inspections: Sequence[Inspection], classes: Sequence[str]) -> Figure:
-    """Draw the prediction for each prefix of the sequences; `classes` are empty in regression.
-
-    Of more classes than lines can be told apart, those that are ever the most probable are drawn.
-    """
-    greatest = np.max([each.predictions.max(0) for each in inspections], axis=0)  # (K,)
-    shown = np.sort(np.argsort(-greatest, kind="stable")[:MAX_LINES])
-    names = [classes[k] for k in shown] if classes else []
-    titles = [f"actual {short(each.title)}" for each in inspections]
-    values = [(each.steps - 1, each.predictions[:, shown]) for each in inspections]
-    figure, axes = _lines(inspections, values, names, titles)
-    for place in axes.flat[: len(inspections)] if classes else ():
-        place.set(ylim=(-0.03, 1.03), yticks=[0, 0.5, 1])
+    """Draw the prediction for each prefix of the sequences; `classes` are empty in regression."""
+    names = [short(name) for name in classes]
+    columns = max(1, min(len(names), 90 // (6 + max(map(len, names), default=0))))
+    legend = 0.2 * len(names) / columns
+    figure, axes = _grid(len(inspections), min(2, len(inspections)), legend)
+    for place, each in zip(axes.flat, inspections, strict=False):
+        for k, name in enumerate(names or [""]):
+            colour, dashes = COLOURS[k % len(COLOURS)], "-" if k < len(COLOURS) else "--"
+            values = each.predictions[:, k]
+            place.plot(each.steps - 1, values, dashes, color=colour, linewidth=1.6, label=name)
+        if classes:
+            place.set(ylim=(-0.03, 1.03), yticks=[0, 0.5, 1])
+        _label(place, each, f"actual {short(each.title)}")
+    if classes:
+        where: dict[str, Any] = {"loc": "outside lower center", "ncols": columns}
+        figure.legend(axes[0, 0].lines, names, frameon=False, fontsize=9, **where)
     kind = "Probability of each class" if classes else "Prediction"
-    if len(names) < len(classes):
-        kind = f"Probability of {len(names)} of {len(classes)} classes"
     figure.suptitle(f"{kind} if the sequence ended at that step", fontsize=12)
     figure.supylabel("probability" if classes else "prediction", fontsize=10)
     return figure
-
-
-def channels(inspections: Sequence[Inspection], names: Sequence[str]) -> Figure:
-    """Draw the channels of the sequences, of which names and values (T, C) there are C."""
-    shown = names[: len(COLOURS)]
-    values = [
-        (np.arange(len(each.channels)), each.channels[:, : len(shown)]) for each in inspections
-    ]
-    figure, _ = _lines(inspections, values, shown, [short(each.title) for each in inspections])
-    which = f", the first {len(shown)} of {len(names)}" if len(shown) < len(names) else ""
-    figure.suptitle(f"Channels as the network reads them{which}", fontsize=12)
-    figure.supylabel("standard deviations from the mean", fontsize=10)
-    return figure
-
-
-def _lines(
-    inspections: Sequence[Inspection],
-    values: Sequence[tuple[np.ndarray, np.ndarray]],
-    names: Sequence[str],
-    titles: Sequence[str],
-) -> tuple[Figure, np.ndarray]:
-    """Draw a panel for each sequence: its steps (M,), and a line for each name of values (M, K)."""
-    drawn = [short(name) for name in names]
-    columns = max(1, min(len(drawn), 90 // (6 + max(map(width, drawn), default=0))))
-    legend = 0.2 * len(drawn) / columns
-    figure, axes = _grid(len(inspections), min(2, len(inspections)), legend)
-    for place, each, (steps, lines), title in zip(
-        axes.flat, inspections, values, titles, strict=False
-    ):
-        for k, line in enumerate(lines.T):
-            colour, dashes = COLOURS[k % len(COLOURS)], "-" if k < len(COLOURS) else "--"
-            place.plot(steps, line, dashes, color=colour, linewidth=1.6)
-        _label(place, each, title)
-    if names:
-        where: dict[str, Any] = {"loc": "outside lower center", "ncols": columns}
-        figure.legend(axes[0, 0].lines, drawn, frameon=False, fontsize=9, **where)
-    return figure, axes
 
 
 def importance(inspections: Sequence[Inspection]) -> Figure:
@@ -249,22 +206,16 @@ def _label(axes: Axes, inspection: Inspection, title: str) -> None:
     if not text:
         style.count(axes)
         return
-    counts, are_words = Counter(text), max(map(width, text)) > 2
-    room = MAX_LABELLED_WORDS if are_words else MAX_LABELLED_STEPS
-    is_short, rare = len(text) <= room, 0.05 * len(text)
-    shown: dict[int, list[str]] = {}
+    counts = Counter(text)
+    is_short, rare = len(text) <= MAX_LABELLED_STEPS, 0.05 * len(text)
+    shown: dict[int, str] = {}
     for step, symbol in enumerate(text):
         if not (is_short or counts[symbol] <= rare):
             continue
         last = max(shown, default=-len(text))
-        if step - last < len(text) / room and not is_short:
-            shown[last].append(symbol)  # neighbours share a label
+        if step - last < len(text) / MAX_LABELLED_STEPS and not is_short:
+            shown[last] += symbol  # neighbours share a label
         else:
-            shown[step] = [symbol]
-    if are_words:
-        labels = [short(" ".join(words), LONGEST_WORD) for words in shown.values()]
-        aslant: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
-        axes.set_xticks(list(shown), labels, fontsize=8, **aslant)
-    else:
-        axes.set_xticks(list(shown), [literal("".join(s)) for s in shown.values()], fontsize=9)
+            shown[step] = symbol
+    axes.set_xticks(list(shown), [*map(literal, shown.values())], fontsize=9)
     axes.tick_params(axis="x", length=2)

@@ -25,7 +25,6 @@ def inspect(
     inputs = inputs[:, :length]  # (1, T) or (1, T, C)
     steps = torch.linspace(1, length, min(length, MAX_PREFIXES)).round().long()
     with torch.inference_mode():
-        channels = model.to_channels(inputs)  # (1, T, C)
         features = model.encode(inputs, lengths)  # (1, T, F)
         outputs = torch.cat([model(inputs[:, :step], step.view(1)) for step in steps])
         attention = None
@@ -36,7 +35,6 @@ def inspect(
     return Inspection(
         title=task.title(labels[0], data),
         text=tuple(data.symbols[i] for i in inputs[0]) if data.symbols else (),
-        channels=channels[0].numpy(),
         features=features[0].numpy(),
         cells=None if cells is None else cells.numpy(),
         steps=steps.numpy(),

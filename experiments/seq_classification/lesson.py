@@ -195,8 +195,6 @@ class SequenceClassification(Experiment[SequenceConfig]):
         yield task.figure(outputs, test.labels, data)
         examples = task.examples(test)[:8]
         inspections = [inspect(trained.model, task, data, test, index) for index in examples]
-        if data.channels:
-            yield "channels", figures.channels(inspections, data.channels)
         yield "states", figures.states(inspections)
         yield "importance", figures.importance(inspections)
         yield "prediction_by_step", figures.prediction_by_step(inspections, data.classes)

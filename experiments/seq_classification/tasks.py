@@ -37,8 +37,6 @@ class SequenceData(Splits[LabelledSequences]):
     """Names of the classes; empty in regression."""
     symbols: tuple[str, ...]
     """What the integers of the inputs index; empty where inputs are channels."""
-    channels: tuple[str, ...] = ()
-    """Names of the channels, where they have any."""
     num_positions: int
     """Positions of a transformer, at least as many as the longest sequence has steps."""
     horizon: int
@@ -83,7 +81,6 @@ class Task:
                 load_test=lambda: dataset.test,
                 horizon=int(dataset.validation.lengths.max()),
                 counts=dataset.counts,
-                channels=dataset.channels,
                 skipped=dataset.skipped,
                 fingerprints=dataset.fingerprints,
                 **meaning,

@@ -16,7 +16,6 @@ def inspection(
     return Inspection(
         title="class XY",
         text=text,
-        channels=generator.normal(size=(steps, 3)),
         features=generator.normal(size=(steps, 5)),
         cells=generator.normal(size=(steps, 5)) if cells else None,
         steps=np.arange(1, steps + 1),
