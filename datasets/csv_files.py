@@ -1,4 +1,4 @@
-"""Rows of CSV files, with the line that each stands in."""
+"""Rows of CSV files with the lines in which they stand, and the numbers in their fields."""
 
 import csv
 import io
@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 from datasets.errors import DataError
 
+MISSING = {"", "nan", "na", "n/a", "null", "none", "?"}
+"""What stands for no value, in any letters."""
 MAX_FIELD_SIZE = 2**31 - 1
 """Characters of a field of a CSV file: as many as the module `csv` counts on every platform."""
 
@@ -24,3 +26,16 @@ def csv_rows(text: str) -> Iterator[tuple[int, list[str]]]:
             yield reader.line_num, fields
     except csv.Error as error:
         raise DataError(f"line {reader.line_num}: {error}") from None
+
+
+def as_number(field: str) -> float | None:
+    """Return the number that a field has, or None; 1_000 is a number in Python only."""
+    try:
+        return None if "_" in field else float(field)
+    except ValueError:
+        return None
+
+
+def is_missing(field: str) -> bool:
+    """Return whether a field stands for no value."""
+    return field.strip().lower() in MISSING

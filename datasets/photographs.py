@@ -13,6 +13,7 @@ from torch import Tensor
 from datasets import cats_and_dogs, images
 from datasets.archives import extract
 from datasets.choices import Split
+from datasets.classes import class_counts
 from datasets.content_hashes import fingerprint, hash_files
 from datasets.errors import DataError, disk_errors
 from datasets.folders import listed
@@ -53,16 +54,8 @@ class PhotographDataset(NamedTuple):
     @property
     def counts(self) -> dict[str, dict[str, int]]:
         """Photographs by split and class."""
-        return {
-            split: dict(
-                zip(
-                    self.classes,
-                    getattr(self, split).labels.bincount(minlength=len(self.classes)).tolist(),
-                    strict=True,
-                )
-            )
-            for split in get_args(Split)
-        }
+        labels = {split: getattr(self, split).labels.numpy() for split in get_args(Split)}
+        return class_counts(labels, self.classes)
 
 
 def load(data: str, data_dir: str, image_size: int) -> PhotographDataset:

@@ -19,10 +19,10 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from datasets.choices import DigitsOrder, SequenceFormat, Split
+from datasets.classes import class_counts, class_names, stratified_splits
 from datasets.errors import DataError
 from datasets.sequence_files import Series, read_sequences
 from datasets.sequence_tasks import LabelledSequences
-from datasets.stratified import stratified_splits
 
 VALIDATION_FRACTION = 0.2
 """Fraction of the published training set that is used for validation."""
@@ -37,8 +37,6 @@ class SequenceDataset(NamedTuple):
     classes: tuple[str, ...]
     symbols: tuple[str, ...]
     """What the integers of the inputs index; empty where inputs are channels."""
-    channels: tuple[str, ...] = ()
-    """Names of the channels, where they have any."""
     skipped: tuple[tuple[str, str], ...] = ()
     """Sequences that were left out, each with the reason."""
     name: str = ""
@@ -50,10 +48,8 @@ class SequenceDataset(NamedTuple):
     def counts(self) -> dict[str, dict[str, int]]:
         """Sequences by split and class."""
         splits = {"train": self.train, "validation": self.validation, "test": self.test}
-        return {
-            name: {each: int((split.labels == k).sum()) for k, each in enumerate(self.classes)}
-            for name, split in splits.items()
-        }
+        labels = {name: split.labels.numpy() for name, split in splits.items()}
+        return class_counts(labels, self.classes)
 
     @property
     def max_length(self) -> int:
@@ -161,7 +157,7 @@ def from_file(path: str, file_format: SequenceFormat, seed: int) -> SequenceData
         if not each.label:
             raise DataError(f"{each.name}: no class")
     labels = [each.label for each in file.series]
-    classes = tuple(sorted(set(labels)))
+    classes = class_names(labels)
     symbols = (
         () if file.channels else tuple(sorted({s for each in file.series for s in each.steps}))
     )
@@ -181,7 +177,6 @@ def from_file(path: str, file_format: SequenceFormat, seed: int) -> SequenceData
         **{split: select(chosen) for split, chosen in splits.items()},
         classes=classes,
         symbols=symbols,
-        channels=file.channels,
         skipped=tuple(file.skipped),
         name=file.name,
         fingerprints={

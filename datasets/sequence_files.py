@@ -19,15 +19,13 @@ import numpy as np
 import pandas as pd
 
 from datasets.choices import SequenceFormat, Split
-from datasets.csv_files import csv_rows
+from datasets.csv_files import as_number, csv_rows, is_missing
 from datasets.errors import DataError
 from datasets.gaps import fill_gaps
 from datasets.text_files import read_text
 
 PAIR: dict[str, Split] = {"_TRAIN": "train", "_TEST": "test"}
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-MISSING = {"", "?", "nan", "na"}
-"""What stands for no value, in any letters."""
 
 
 class Series(NamedTuple):
@@ -227,7 +225,7 @@ def _read_tsv(text: str) -> SequenceFile:
     for number, line in enumerate(text.splitlines(), start=1):
         if line.strip():
             label, *values = line.strip("\n").split("\t")
-            while values and values[-1].strip().lower() in MISSING:
+            while values and is_missing(values[-1]):
                 values.pop()
             table.add(number, label.strip(), [values])
     return table.finish()
@@ -346,12 +344,11 @@ def _add(found: list[Series], skipped: list[tuple[str, str]], series: Series) ->
 
 
 def _number(field: str, line: int, column: str) -> float:
-    if field.strip().lower() in MISSING:
+    if is_missing(field):
         return math.nan
-    try:
-        value = float(field)
-    except ValueError:
-        raise DataError(f"line {line}: {column} has {field.strip()!r}, no number") from None
+    value = as_number(field)
+    if value is None:
+        raise DataError(f"line {line}: {column} has {field.strip()!r}, no number")
     if not abs(value) <= float(np.finfo(np.float32).max):
         raise DataError(f"line {line}: {column} has {field.strip()}, no finite number")
     return value

@@ -5,7 +5,6 @@ deviation is 1.
 """
 
 import hashlib
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, get_args
@@ -16,15 +15,11 @@ import torch
 from torch import Tensor
 
 from datasets.choices import TableName
-from datasets.csv_files import csv_rows
+from datasets.classes import class_counts, class_names, stratified_splits
+from datasets.csv_files import as_number, csv_rows, is_missing
 from datasets.errors import DataError
 from datasets.points import Points
-from datasets.stratified import stratified_splits
 from datasets.text_files import read_text
-
-MISSING = {"", "nan", "na", "n/a", "null", "none", "?"}
-"""What stands for no value, in any letters; such rows are left out."""
-
 
 LARGEST = 1e30
 """Of a number: differences of two are finite in single precision."""
@@ -77,7 +72,7 @@ def load_table(data: str, label_column: str, seed: int) -> Table:
     """
     raw = _built_in(data) if data in get_args(TableName) else _read_csv(data, label_column)
     splits = stratified_splits(raw.labels, seed, "rows")
-    classes = tuple(sorted(set(raw.labels), key=_numbers_by_size))
+    classes = class_names(raw.labels)
     labels = np.array([classes.index(label) for label in raw.labels])
     targets = labels.astype(np.float32) if len(classes) == 2 else labels
     mean, std = _mean_and_std(raw.values[splits["train"]])
@@ -93,10 +88,7 @@ def load_table(data: str, label_column: str, seed: int) -> Table:
         classes=classes,
         mean=torch.from_numpy(mean),
         std=torch.from_numpy(std),
-        counts={
-            split: {name: int((labels[chosen] == k).sum()) for k, name in enumerate(classes)}
-            for split, chosen in splits.items()
-        },
+        counts=class_counts({split: labels[chosen] for split, chosen in splits.items()}, classes),
         skipped=tuple(raw.skipped),
         fingerprints={split: _fingerprint(raw, chosen) for split, chosen in splits.items()},
     )
@@ -128,7 +120,7 @@ def _read_csv(path: str, label_column: str) -> Raw:
     if width < 2:
         raise DataError(f"line {rows[0][0]}: one column; features and a label are needed")
     is_named = label_column in first and bool(label_column) and not label_column.isdecimal()
-    has_header = is_named or not any(map(_is_number, first))
+    has_header = is_named or all(as_number(field) is None for field in first)
     header = first if has_header else [f"x{number}" for number in range(1, width + 1)]
     if "" in header:
         raise DataError(f"line {rows[0][0]}: column {header.index('') + 1} has no name")
@@ -142,7 +134,7 @@ def _read_csv(path: str, label_column: str) -> Raw:
     for number, fields in body:
         if len(fields) != width:
             raise DataError(f"line {number}: {len(fields)} fields; the first line has {width}")
-        missing = [name for name, f in zip(header, fields, strict=True) if f.lower() in MISSING]
+        missing = [name for name, f in zip(header, fields, strict=True) if is_missing(f)]
         if missing:
             skipped.append((f"line {number}", f"no value in column {missing[0]!r}"))
             continue
@@ -166,32 +158,14 @@ def _label_index(header: Sequence[str], label_column: str, *, has_header: bool) 
     raise DataError(f"no column {label_column!r} for the labels (label_column; there are: {known})")
 
 
-def _is_number(field: str) -> bool:
-    return _as_number(field) is not None
-
-
-def _as_number(field: str) -> float | None:
-    try:
-        return None if "_" in field else float(field)  # 1_000 is a number in Python only
-    except ValueError:
-        return None
-
-
 def _number(field: str, name: str, line: int) -> float:
-    value = _as_number(field)
+    value = as_number(field)
     if value is None:
         raise DataError(f"line {line}: column {name!r} has {field!r}; features are numbers")
     if not abs(value) <= LARGEST:
         needed = f"features are finite numbers, up to {LARGEST:g}"
         raise DataError(f"line {line}: column {name!r} has {field}; {needed}")
     return value
-
-
-def _numbers_by_size(label: str) -> tuple[float, str]:
-    """Return a key that sorts 2 before 10, and texts after numbers."""
-    number = _as_number(label)
-    is_finite = number is not None and math.isfinite(number)
-    return (number if is_finite else math.inf, label)  # type: ignore[return-value]
 
 
 def _fingerprint(raw: Raw, chosen: np.ndarray) -> str:

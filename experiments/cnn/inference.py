@@ -78,40 +78,25 @@ def predict(request: PhotographRequest, model: LoadedModel) -> Iterator[Row]:
 
 def photographs(inputs: Sequence[str]) -> Iterator[tuple[Row, Row | UserError]]:
     """Yield the content of each photograph with its file, or why there is none."""
-    for file, problem in (pair for text in inputs for pair in files_of(text)):
+    for file in (file for text in inputs for file in files_of(text)):
         try:
-            content = UserError(problem) if problem else {"image": Path(file).read_bytes()}
+            if not file.is_file():
+                raise UserError("a folder without files" if file.is_dir() else "no such photograph")
+            yield {"input": str(file)}, {"image": file.read_bytes()}
         except OSError as error:
-            content = UserError(str(error.strerror))
-        yield {"input": file}, content
+            yield {"input": str(file)}, UserError(str(error.strerror))
+        except UserError as error:
+            yield {"input": str(file)}, error
 
 
-def files_of(text: str) -> Iterator[tuple[str, str]]:
-    """Yield the photograph that an input names, or those of a folder, each with `why_unusable`."""
+def files_of(text: str) -> list[Path]:
+    """Return the file that an input names, or those of a folder, which is itself one without."""
     try:
         path = Path(text).expanduser()
-        is_folder = path.is_dir()
+        files = sorted(f for f in path.rglob("*") if f.is_file() and not f.name.startswith("."))
     except (OSError, RuntimeError):  # too long a name, or the home folder of no user
-        path, is_folder = Path(text), False
-    if not is_folder:
-        yield str(path), why_unusable(path)
-        return
-    files = sorted(f for f in path.rglob("*") if f.is_file() and not f.name.startswith("."))
-    if not files:
-        yield text, "a folder without files"
-    for file in files:
-        yield str(file), why_unusable(file)
-
-
-def why_unusable(file: Path) -> str:
-    """Return why a file cannot be opened; nothing if it can."""
-    try:
-        if not file.is_file():
-            return "no such photograph"
-        file.open("rb").close()
-    except OSError as error:
-        return str(error.strerror)
-    return ""
+        return [Path(text)]
+    return files or [path]
 
 
 class Explainer:

@@ -206,8 +206,9 @@ class CatsAndDogs(Experiment[CNNConfig]):
             accuracy = Predictions(validation.labels.numpy(), both, classes).accuracy
             metrics["best/val_accuracy_flip_tta"] = accuracy
         table = predictions.table(photograph=test.names)
-        for name, column in list(zip(classes, probabilities.T, strict=True))[len(classes) == 2 :]:
-            table[f"probability_of_{name}"] = column.round(4).tolist()  # of two, the second
+        shown = range(1, 2) if len(classes) == 2 else range(len(classes))
+        for k in shown:  # of two classes, the second says all
+            table[f"probability_of_{classes[k]}"] = probabilities[:, k].round(4).tolist()
         tables = {"test_predictions": table, "accuracy_by_class": predictions.by_class()}
         return ClassifierEvaluation(
             metrics=metrics, headline=f"{headline}.", tables=tables, predictions=predictions

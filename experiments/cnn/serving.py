@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from datasets.pixels import UnreadableImage, read_pixels
-from harness.serving.served_model import InvalidInputError, Row, ServedModel
+from harness.serving.served_model import InvalidInputError, Row, ServedModel, classified
 
 
 class ServedClassifier(ServedModel[np.ndarray]):
@@ -18,6 +18,7 @@ class ServedClassifier(ServedModel[np.ndarray]):
 
     max_rows = 128
     batch_size = 32
+    reads_in_threads = True
     needed = ("pillow",)
 
     def read(self, row: Row) -> np.ndarray:
@@ -34,12 +35,4 @@ class ServedClassifier(ServedModel[np.ndarray]):
     def answer(self, samples: Sequence[np.ndarray], params: Mapping[str, Any]) -> Iterator[Row]:
         """Yield the prediction of each photograph."""
         images = torch.from_numpy(np.stack(samples)).permute(0, 3, 1, 2)
-        logits = self.outputs(images.float() / 255)
-        classes = self.metadata["classes"]
-        for probabilities in logits.double().softmax(1).tolist():
-            label = max(range(len(classes)), key=probabilities.__getitem__)
-            yield {
-                "class": classes[label],
-                "probability": probabilities[label],
-                "probabilities": dict(zip(classes, probabilities, strict=True)),
-            }
+        yield from classified(self.metadata["classes"], self.outputs(images.float() / 255))

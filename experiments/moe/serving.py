@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from harness.serving.served_model import InvalidInputError, Row, ServedModel
+from harness.serving.served_model import InvalidInputError, Row, ServedModel, classified
 from models.moe import MixtureOfExperts
 
 GREATEST = torch.finfo(torch.float32).max
@@ -51,15 +51,8 @@ class ServedMixture(ServedModel[Point]):
         logits = self.outputs(points)
         if logits.dim() == 1:  # of two classes
             logits = torch.stack([torch.zeros_like(logits), logits], dim=1)
-        probabilities = logits.double().softmax(1)  # (B, C)
+        rows = classified(self.metadata["classes"], logits)
         standardised = (points.float() - self.mean) / self.std
         weights = self.mixture.mix(standardised).weights.T  # (B, K)
-        classes = self.metadata["classes"]
-        for row, gate in zip(probabilities.tolist(), weights.tolist(), strict=True):
-            label = max(range(len(row)), key=row.__getitem__)
-            yield {
-                "class": classes[label],
-                "probability": row[label],
-                "probabilities": dict(zip(classes, row, strict=True)),
-                "expert_weights": {f"expert_{k}": w for k, w in enumerate(gate, start=1)},
-            }
+        for row, gate in zip(rows, weights.tolist(), strict=True):
+            yield row | {"expert_weights": {f"expert_{k}": w for k, w in enumerate(gate, start=1)}}

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from datasets.errors import DataError
 from datasets.sequence_files import read_one
 from datasets.sequence_tasks import LabelledSequences
 from experiments.seq_classification.config import SequenceConfig
-from experiments.seq_classification.serving import MAX_STEPS, ServedSequenceClassifier
+from experiments.seq_classification.serving import MAX_STEPS, ServedSequenceClassifier, padded
 from experiments.seq_classification.tasks import SequenceData
 from harness.errors import UserError
 from harness.experiment import ModelExport, Trained
@@ -65,12 +64,6 @@ def raw_row(data: SequenceData, steps: Tensor) -> Row:
 def mark_padding(sequences: LabelledSequences) -> Tensor:
     """Return inputs as the exported model takes them: symbols padded with -1, channels with NaN."""
     return padded([x[:n] for x, n in zip(sequences.inputs, sequences.lengths, strict=True)])
-
-
-def padded(sequences: Sequence[Tensor]) -> Tensor:
-    """Stack sequences (T,) or (T, C) of different lengths as the exported model takes them."""
-    padding = math.nan if sequences[0].is_floating_point() else -1
-    return torch.nn.utils.rnn.pad_sequence(list(sequences), batch_first=True, padding_value=padding)
 
 
 def predict(request: PredictRequest, model: LoadedModel) -> Iterator[Row]:

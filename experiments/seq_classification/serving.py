@@ -10,7 +10,7 @@ from mlflow.types.schema import AnyType, Array
 from torch import Tensor
 
 from datasets.gaps import fill_gaps
-from harness.serving.served_model import InvalidInputError, Row, ServedModel
+from harness.serving.served_model import InvalidInputError, Row, ServedModel, classified
 
 GREATEST = float(np.finfo(np.float32).max)
 MAX_STEPS = 100_000  # of all sequences of a request, padding included
@@ -92,22 +92,18 @@ class ServedSequenceClassifier(ServedModel[Tensor]):
 
     def answer(self, samples: Sequence[Tensor], params: Mapping[str, Any]) -> Iterator[Row]:
         """Yield the prediction of each sequence."""
-        if len(samples) * max(map(len, samples)) > MAX_STEPS:  # one by one, without padding
-            for sample in samples if len(samples) > 1 else ():
+        if len(samples) > 1 and len(samples) * max(map(len, samples)) > MAX_STEPS:
+            for sample in samples:  # one by one, without padding
                 yield from self.answer([sample], params)
-            if len(samples) > 1:
-                return
-        padding = math.nan if samples[0].is_floating_point() else -1
-        padded = torch.nn.utils.rnn.pad_sequence(list(samples), True, padding)
-        outputs, classes = self.outputs(padded).double(), self.metadata["classes"]
-        if not classes:
-            for (value,) in outputs.tolist():
-                yield {"value": value}
             return
-        for row in outputs.softmax(-1).tolist():
-            label = max(range(len(classes)), key=row.__getitem__)
-            yield {
-                "class": classes[label],
-                "probability": row[label],
-                "probabilities": dict(zip(classes, row, strict=True)),
-            }
+        outputs, classes = self.outputs(padded(samples)), self.metadata["classes"]
+        if classes:
+            yield from classified(classes, outputs)
+        else:
+            yield from ({"value": value} for (value,) in outputs.tolist())
+
+
+def padded(sequences: Sequence[Tensor]) -> Tensor:
+    """Stack sequences (T,) or (T, C) of different lengths as the exported network takes them."""
+    padding = math.nan if sequences[0].is_floating_point() else -1
+    return torch.nn.utils.rnn.pad_sequence(list(sequences), batch_first=True, padding_value=padding)

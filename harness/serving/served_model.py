@@ -4,8 +4,11 @@ This file, and each one that extends it, is copied into the models that are logg
 import torch, numpy, pandas, Pillow, MLflow and the standard library, and nothing else.
 """
 
+import contextlib
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -46,6 +49,8 @@ class ServedModel(ABC, Generic[S]):
     """Rows that one request may have: with `batch_size`, the bound of its time and memory."""
     batch_size: ClassVar[int] = 1_000
     """Samples that are predicted together."""
+    reads_in_threads: ClassVar[bool] = False
+    """Whether reading a row mostly is work without the interpreter, as decoding an image is."""
     input_types: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     """MLflow's types of columns for which that of the example would be too narrow."""
     needed: ClassVar[tuple[str, ...]] = ()
@@ -87,11 +92,17 @@ class ServedModel(ABC, Generic[S]):
         if not 1 <= len(data) <= self.max_rows:
             raise InvalidInputError(f"{len(data):,} rows; a request has 1 to {self.max_rows:,}")
         options = {**self.params, **(params or {})}
-        samples = []
-        for number, row in enumerate(data.to_dict("records"), start=1):
-            with _named(number):
-                samples.append(self.read(row))
+        rows = data.to_dict("records")
+        if self.reads_in_threads and len(rows) > 1:
+            with ThreadPoolExecutor() as pool:
+                samples = list(pool.map(self._read, rows, itertools.count(1)))
+        else:
+            samples = list(map(self._read, rows, itertools.count(1)))
         return pd.DataFrame(list(self._answer_in_batches(samples, options)))
+
+    def _read(self, row: Row, number: int) -> S:
+        with _row(number):
+            return self.read(row)
 
     def _answer_in_batches(self, samples: Sequence[S], options: Mapping[str, Any]) -> Iterator[Row]:
         for start in range(0, len(samples), self.batch_size):
@@ -100,7 +111,7 @@ class ServedModel(ABC, Generic[S]):
                 yield from list(self.answer(batch, options))
             except InvalidInputError:  # which of them it is
                 for number, sample in enumerate(batch, start=start + 1):
-                    with _named(number):
+                    with _row(number):
                         yield from list(self.answer([sample], options))
 
     def get_raw_model(self) -> "ServedModel[S]":
@@ -108,18 +119,21 @@ class ServedModel(ABC, Generic[S]):
         return self
 
 
-class _named:  # noqa: N801, a context manager that reads as a word
-    """Puts the number of a row in front of the error that it raises."""
+def classified(classes: Sequence[str], logits: Tensor) -> Iterator[Row]:
+    """Yield class, its probability and the probability of each class, from logits (B, K)."""
+    for probabilities in logits.double().softmax(1).tolist():
+        by_class = dict(zip(classes, probabilities, strict=True))
+        best = max(by_class, key=by_class.__getitem__)
+        yield {"class": best, "probability": by_class[best], "probabilities": by_class}
 
-    def __init__(self, number: int):
-        self.number = number
 
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, InvalidInputError):
-            raise InvalidInputError(f"row {self.number}: {error.message}") from None
+@contextlib.contextmanager
+def _row(number: int) -> Iterator[None]:
+    """Put the number of a row in front of the error that says why it cannot be answered."""
+    try:
+        yield
+    except InvalidInputError as error:
+        raise InvalidInputError(f"row {number}: {error.message}") from None
 
 
 def load(served_class: type[ServedModel[Any]], folder: str) -> ServedModel[Any]:

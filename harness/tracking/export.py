@@ -1,4 +1,6 @@
-"""Models as torch.export archives, which load and predict without any of this project's code.
+"""Models as they are logged, which load and predict without this project and without pickle.
+
+Each is a torch.export archive of its network, and a served model around it.
 
 What a model refuses is part of the archive, so that it holds wherever the model is loaded.
 """

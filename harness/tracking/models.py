@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow.pyfunc
+import mlflow.pytorch
 import torch
 from mlflow.models import Model
 from mlflow.tracking import MlflowClient
@@ -27,17 +28,24 @@ class LoadedModel:
     """A logged model, and its metadata."""
 
     uri: str
-    module: nn.Module
-    """The exported model, on the CPU."""
+    folder: str
+    """A local copy of its files."""
     metadata: Mapping[str, Any]
     """`architecture`, `entry_point`, `configuration`, and what inputs and outputs stand for."""
-    folder: str
+
+    @functools.cached_property
+    def module(self) -> nn.Module:
+        """The exported network, on the CPU."""
+        network: nn.Module = mlflow.pytorch.load_model(self.folder)
+        return network
 
     @functools.cached_property
     def served(self) -> ServedModel[Any]:
-        """The model of raw inputs, with the code that was logged with it."""
-        loaded: ServedModel[Any] = mlflow.pyfunc.load_model(self.folder).get_raw_model()
-        return loaded
+        """The model of raw inputs, with the code that was logged with it; a UserError without."""
+        loaded = mlflow.pyfunc.load_model(self.folder).get_raw_model()
+        if not hasattr(loaded, "answer"):
+            raise UserError(f"model={self.uri}: takes arrays only, no raw inputs; train it again")
+        return loaded  # type: ignore[no-any-return]
 
     @property
     def weights(self) -> dict[str, Tensor]:
@@ -79,8 +87,7 @@ def load(uri: str) -> LoadedModel:
         raise UserError(f"model={uri}: cannot be loaded ({reason}){_hint(uri)}") from None
     if not metadata or "entry_point" not in metadata:
         raise UserError(f"model={uri}: does not say what it was trained as; train it again")
-    module: nn.Module = mlflow.pytorch.load_model(folder)
-    return LoadedModel(uri, module, metadata, folder)
+    return LoadedModel(uri, folder, metadata)
 
 
 def _hint(uri: str) -> str:

@@ -51,7 +51,7 @@ def test_a_ts_file_with_two_channels_of_unequal_lengths(tmp_path: Path) -> None:
     path = write_ts(tmp_path / "waves.ts")
     dataset = from_file(path, "auto", seed=0)
     assert dataset.classes == ("fast", "slow")
-    assert dataset.channels == ("channel 1", "channel 2")
+    assert read_sequences(path, "ts").channels == ("channel 1", "channel 2")
     assert total(dataset) == {"train": 24, "validation": 8, "test": 8}
     lines = Path(path).read_text().splitlines()[len(HEADER) :]
     expected = set()

@@ -117,3 +117,16 @@ def test_the_copy_is_imported_in_place_of_the_project(
     assert f"{package}.harness.serving.served_model" in bases
     assert "harness.serving.served_model" not in bases
     assert callable(importlib.import_module(package)._load_pyfunc)
+
+
+def test_rows_that_are_read_in_threads_keep_their_order_and_their_numbers() -> None:
+    class InThreads(Reciprocal):
+        reads_in_threads = True
+        max_rows = 40
+
+    model, values = InThreads(Network(), {}), list(range(10, 50))
+    answers = model.predict(pd.DataFrame({"x": values}), {"digits": 6})["reciprocal"]
+    assert answers.tolist() == [pytest.approx(1 / value, abs=1e-6) for value in values]
+    values[6] = -1
+    with pytest.raises(InvalidInputError, match="^row 7: "):
+        model.predict(pd.DataFrame({"x": values}))

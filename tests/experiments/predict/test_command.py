@@ -424,3 +424,12 @@ def test_a_model_of_others_is_refused(module_store: Path, tmp_path: Path) -> Non
     )
     with pytest.raises(UserError, match="does not say what it was trained as"):
         main([str(tmp_path / "model"), "1,2"])
+
+
+def test_a_model_that_takes_arrays_only_is_refused_in_one_line(
+    trained: Callable[..., str], tmp_path: Path
+) -> None:
+    """Such as one that was logged before models took raw inputs."""
+    network = network_of(trained("moe"))
+    with pytest.raises(UserError, match=r"^model=.*: takes arrays only, no raw inputs; train it"):
+        main([network, "1,2"])

@@ -45,6 +45,14 @@ def post(address: str, body: str, content_type: str = "application/json") -> tup
         return error.code, json.loads(content) if is_json else {"message": content}
 
 
+def check_refused(reply: tuple[int, Any], reason: str) -> None:
+    """Check that a reply has a status 4xx, and a reason (a pattern) for which it was refused."""
+    status, answer = reply
+    assert 400 <= status < 500, (status, str(answer)[:300])
+    assert len(answer["message"]) > 10
+    assert re.search(reason, answer["message"], re.S), answer["message"][-500:]
+
+
 @pytest.mark.parametrize("name", SHAPELESS)
 def test_a_server_predicts_batches_and_refuses_invalid_inputs(
     name: str, trained: Callable[..., str], tmp_path: Path

@@ -1,7 +1,6 @@
 """A network that continues texts behind a real server, and what is refused."""
 
 import json
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import torch
 
 from datasets.characters import UNKNOWN
 from tests.conftest import network_of, serve
-from tests.experiments.predict.test_serving import SERVE, post
+from tests.experiments.predict.test_serving import SERVE, check_refused, post
 
 JSON = "application/json"
 TEXT = "Größere Füße stören ähnlich übermäßig, sagte die Königin öfter.\n"
@@ -127,7 +126,4 @@ MALFORMED: dict[str, tuple[str, str, str]] = {
 @pytest.mark.parametrize("what", MALFORMED)
 def test_a_malformed_request_is_refused(what: str, address: str) -> None:
     content_type, body, reason = MALFORMED[what]
-    status, answer = post(address, body, content_type)
-    assert 400 <= status < 500, (status, answer)
-    assert len(answer["message"]) > 10
-    assert re.search(reason, answer["message"], re.S), answer["message"]
+    check_refused(post(address, body, content_type), reason)

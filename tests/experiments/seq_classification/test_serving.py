@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from experiments.seq_classification.lesson import EXPERIMENT
 from harness.run_experiment import train_and_evaluate
 from tests.conftest import serve
 from tests.datasets.test_sequence_files import wave, write_ts
-from tests.experiments.predict.test_serving import SERVE, post
+from tests.experiments.predict.test_serving import SERVE, check_refused, post
 
 pytestmark = pytest.mark.slow
 
@@ -70,13 +69,6 @@ def outputs(uri: str, inputs: torch.Tensor) -> list[float]:
     network: Any = mlflow.pytorch.load_model(uri)
     values: list[float] = network(inputs[None])[0].tolist()
     return values
-
-
-def check_refused(reply: tuple[int, Any], reason: str) -> None:
-    status, answer = reply
-    assert 400 <= status < 500, (status, str(answer)[:300])
-    assert len(answer["message"]) > 10
-    assert re.search(reason, answer["message"], re.S), answer["message"][:500]
 
 
 def test_symbols(uris: dict[str, str], ask: Callable[..., tuple[int, Any]]) -> None:

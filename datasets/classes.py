@@ -1,16 +1,40 @@
-"""Random splits in which every class has its share."""
+"""Classes of labelled samples: their names and numbers, and splits in which each has its share."""
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
 from sklearn.model_selection import train_test_split
 
+from datasets.csv_files import as_number
 from datasets.errors import DataError
 
 MIN_PER_CLASS = 5
 """Samples that a class needs, so that each split has at least one."""
+
+
+def class_names(labels: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of the classes: numbers by their size, 2 before 10, then words."""
+
+    def place(label: str) -> tuple[float, str]:
+        number = as_number(label)
+        return (number if number is not None and math.isfinite(number) else math.inf, label)
+
+    return tuple(sorted(set(labels), key=place))
+
+
+def class_counts(
+    labels: Mapping[str, np.ndarray], classes: Sequence[str]
+) -> dict[str, dict[str, int]]:
+    """Return the samples of each class by split, from labels (N,) int by split."""
+    return {
+        split: dict(
+            zip(classes, np.bincount(of_split, minlength=len(classes)).tolist(), strict=True)
+        )
+        for split, of_split in labels.items()
+    }
 
 
 def stratified_splits(labels: Sequence[str], seed: int, unit: str) -> dict[str, np.ndarray]:
