@@ -128,5 +128,5 @@ def test_rows_that_are_read_in_threads_keep_their_order_and_their_numbers() -> N
     answers = model.predict(pd.DataFrame({"x": values}), {"digits": 6})["reciprocal"]
     assert answers.tolist() == [pytest.approx(1 / value, abs=1e-6) for value in values]
     values[6] = -1
-    with pytest.raises(InvalidInputError, match="^row 7: "):
+    with pytest.raises(InvalidInputError, match=r"^row 7: "):
         model.predict(pd.DataFrame({"x": values}))
