@@ -28,7 +28,16 @@ from harness.config import (
 )
 from harness.errors import UserError
 
-GROUPS = "data", "model", "augmentation", "training", "learning-rate decay", "hardware", "tracking"
+GROUPS = (
+    "data",
+    "model",
+    "augmentation",
+    "training",
+    "learning-rate decay",
+    "hardware",
+    "execution",
+    "tracking",
+)
 """Headings of `--help`, in their order; those of a command alone come first."""
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
+from harness.execution.workers import Died, Done, Epoch, Failed, Message, Pool, Report, Worker
 from mlflow.tracking import MlflowClient
 from tqdm import tqdm
 
@@ -15,7 +16,6 @@ from harness import signals
 from harness.config import TrainingConfig
 from harness.errors import UserError
 from harness.evaluation import sample_std
-from harness.execution.workers import Died, Done, Epoch, Failed, Message, Pool, Report, Worker
 from harness.experiment import AnyExperiment
 from harness.fingerprints import DataSet
 from harness.run_experiment import train_and_evaluate

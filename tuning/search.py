@@ -10,13 +10,6 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import optuna
-from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import FrozenTrial, Trial, TrialState
-from tqdm import tqdm
-
-from harness import signals
-from harness.config import TrainingConfig
-from harness.errors import UserError
 from harness.execution.workers import (
     Died,
     Done,
@@ -28,6 +21,13 @@ from harness.execution.workers import (
     Report,
     Worker,
 )
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, Trial, TrialState
+from tqdm import tqdm
+
+from harness import signals
+from harness.config import TrainingConfig
+from harness.errors import UserError
 from harness.experiment import AnyExperiment, Metrics
 from harness.fingerprints import DataSet
 from harness.training.history import best_name

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import mlflow
 import optuna
 import torch
+from harness.execution.workers import Pool, threads_per_worker
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 from optuna.exceptions import ExperimentalWarning
@@ -26,7 +27,6 @@ from optuna.study import StudyDirection
 from harness import signals
 from harness.config import maximises, nearest
 from harness.errors import UserError
-from harness.execution.workers import Pool, threads_per_worker
 from harness.experiment import Splits
 from harness.fingerprints import DataSet
 from harness.summary import announce, summary

@@ -12,9 +12,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-
-from harness.errors import UserError
-from harness.execution import forkserver
 from harness.execution.workers import (
     Died,
     Done,
@@ -27,6 +24,9 @@ from harness.execution.workers import (
     Worker,
     threads_per_worker,
 )
+
+from harness.errors import UserError
+from harness.execution import forkserver
 from harness.training.metrics import DivergedError
 from tests.conftest import ERRORS, start
 
