@@ -11,7 +11,7 @@ import torch
 from harness import signals
 from harness.config import C
 from harness.evaluation import sample_std
-from harness.execution.messages import Report, Task, result_of
+from harness.execution.messages import Report, Task, reporting, result_of
 from harness.execution.pools import open_pool_if_needed
 from harness.execution.run_all import run_all
 from harness.experiment import Experiment, Metrics, Trained
@@ -20,7 +20,7 @@ from harness.tracking.lifecycle import reopen, require_unused_run, track
 from harness.tracking.resume import resumed
 from harness.tracking.run import Run, child_runs, require_same_data
 from harness.training.device import Hardware, seed_everything
-from harness.training.loop import Callback, Progress
+from harness.training.loop import Callback
 from harness.training.memory import load_data
 from harness.training.metrics import decimal, model_cost
 from harness.training.train import train
@@ -64,7 +64,7 @@ def train_seeds(experiment: Experiment[C], config: C) -> TrackedRun:
     with track(config, hardware.name) as run:
         announce(first)
         run.log_data(first)
-        with open_pool_if_needed(config, config, hardware, len(seeds)) as pool:
+        with open_pool_if_needed(config, len(seeds), **hardware.needs) as pool:
             tasks = {}
             for seed in seeds:
                 # Workers load the data themselves; this process has those of the first seed.
@@ -91,13 +91,8 @@ def train_seed(
         parent_id=parent_id,
         data=data,
         quiet=True,
-        callbacks=(partial(report_epoch, report),),
+        callbacks=(reporting(report),),
     ).metrics
-
-
-def report_epoch(report: Report, progress: Progress) -> None:
-    """Report the epoch that has ended, from a worker."""
-    report(progress.epoch, progress.history.rows[-1])
 
 
 def train_and_evaluate(

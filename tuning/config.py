@@ -17,8 +17,8 @@ from pydantic.dataclasses import dataclass
 import experiments
 from harness.config import (
     STRICT,
-    Configuration,
     Direction,
+    ExecutionConfig,
     OnlyIf,
     Words,
     nearest,
@@ -31,7 +31,7 @@ FINALS = OnlyIf("finalists=1 or more", lambda config: config.finalists > 0)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class StudyConfig(Configuration):
+class StudyConfig(ExecutionConfig):
     """Search an experiment's hyperparameters, and register the best model."""
 
     entry_point: ClassVar[str] = "tune"
@@ -54,11 +54,7 @@ class StudyConfig(Configuration):
     trials: PositiveInt = 50
     """Trials that the study is to have in all, those before a resume included."""
     timeout_seconds: NonNegativeFloat = 0.0
-    """Start no trial after so many seconds (0: no limit); those that run then are finished."""
-    workers: PositiveInt = 1
-    """Processes that train at the same time; they share the cores, and the GPUs."""
-    threads: NonNegativeInt = 0
-    """Threads of all workers together (0: one for each core, at most OMP_NUM_THREADS for each)."""
+    """End the search after so many seconds (0: no limit); trials that run then are queued again."""
     sampler: Literal["tpe", "gp", "random"] = "tpe"
     """Tree-structured Parzen estimator, Gaussian process, or random search."""
     pruner: Literal["median", "hyperband", "none"] = "median"

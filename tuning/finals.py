@@ -2,7 +2,6 @@
 
 import mlflow
 import optuna
-from harness.execution.workers import Pool
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 from optuna.trial import TrialState
@@ -10,6 +9,7 @@ from optuna.trial import TrialState
 from harness import signals
 from harness.config import TrainingConfig
 from harness.errors import UserError
+from harness.execution.run_all import Pool
 from harness.fingerprints import DataSet
 from tuning import figures
 from tuning.config import StudyConfig

@@ -7,15 +7,12 @@ import os
 import time
 import warnings
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import mlflow
 import optuna
-import torch
-from harness.execution.workers import Pool, threads_per_worker
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 from optuna.exceptions import ExperimentalWarning
@@ -27,6 +24,8 @@ from optuna.study import StudyDirection
 from harness import signals
 from harness.config import maximises, nearest
 from harness.errors import UserError
+from harness.execution.pools import open_pool
+from harness.execution.run_all import Pool
 from harness.experiment import Splits
 from harness.fingerprints import DataSet
 from harness.summary import announce, summary
@@ -41,7 +40,7 @@ from tuning.finals import run_finals
 from tuning.lease import lease
 from tuning.registry.promotion import Decision
 from tuning.retries import TrialQueue
-from tuning.runs import StudyRuns, connect_worker, open_parent
+from tuning.runs import StudyRuns, open_parent
 from tuning.search import Search, Stopper
 from tuning.space import Space, find
 
@@ -103,7 +102,6 @@ def tune(
     stopper = stopper or Stopper()
     require_unused_run()
     space = prepare(config, space)
-    torch.set_num_threads(threads_per_worker(config.workers, config.threads))
     default = space.configuration({"seed": config.seed})
     hardware = Hardware.choose(default)
     # What cannot be had is found before any run is opened.
@@ -128,13 +126,10 @@ def _run_study(
     study = open_study(config, space, opened)
     require_same_data(study, data.data_set)
     queue = TrialQueue(study, opened)
-    pool = partial(
-        Pool,
-        config.workers,
-        config.threads,
-        gpu=hardware.device.type == "cuda",
-        initializer=partial(connect_worker, mlflow.get_tracking_uri()),
-    )
+
+    def pool(num_tasks: int) -> AbstractContextManager[Pool]:
+        return open_pool(config, num_tasks, **hardware.needs)
+
     with lease(study) as is_ours, _parent(study, space, config, is_ours) as parent_id:
         if not is_ours:  # its points are to be others than those of the process with the lease
             study.sampler = sampler(config, study, others=os.getpid())
@@ -146,7 +141,7 @@ def _run_study(
         print(f"Study {study.study_name}; `mlflow ui` shows it as run {parent_id}.")
         announce(data)
         try:
-            with pool() as workers:
+            with pool(config.trials) as workers:
                 if not study.get_trials(deepcopy=False) and (default := space.default_point()):
                     study.enqueue_trial(default)  # what is known to work is the first to beat
                 deadline = time.monotonic() + (config.timeout_seconds or math.inf)
@@ -166,7 +161,7 @@ def _run_study(
             print("The best configurations are trained again now; Ctrl-C ends that, too.")
         if not config.finalists:
             return StudyResult(study, parent_id)
-        with pool() as workers:
+        with pool(config.finalists * config.final_seeds) as workers:
             return StudyResult(study, parent_id, *run_finals(config, space, study, runs, workers))
 
 

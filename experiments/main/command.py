@@ -9,20 +9,21 @@ from experiments.compare.groups import grouped, select
 from experiments.main.config import MainConfig
 from harness.config import TrainingConfig, nearest
 from harness.errors import UserError
-from harness.execution.messages import Report, Task, result_of
+from harness.execution.messages import Report, Task, reporting, result_of
 from harness.execution.pools import open_pool_if_needed
 from harness.execution.run_all import run_all
 from harness.experiment import AnyExperiment
 from harness.project import configurations
-from harness.run_experiment import report_epoch, train_and_evaluate
+from harness.run_experiment import train_and_evaluate
 from harness.tracking.lifecycle import track_command
-from harness.training.device import Hardware
+from harness.training.device import Hardware, num_threads
 
 
 def main(config: MainConfig) -> None:
     """Train and compare; an architecture that fails does not stop the others."""
     found = architectures(config)
-    hardware = Hardware.choose(TrainingConfig())
+    on_gpu = Hardware.choose(TrainingConfig()).device.type == "cuda"
+    threads = min(num_threads(experiment.config_class()) for experiment in found.values())
     failures = []
     # The runs of the others outlive a user's error in one.
     with track_command(config, "comparison", delete_failed_starts=False) as run_id:
@@ -30,7 +31,7 @@ def main(config: MainConfig) -> None:
             Task(partial(train_small, experiment, config, run_id), name)
             for name, experiment in found.items()
         ]
-        with open_pool_if_needed(config, TrainingConfig(), hardware, len(tasks)) as pool:
+        with open_pool_if_needed(config, len(tasks), threads=threads, on_gpu=on_gpu) as pool:
             for task, outcome in run_all(tasks, pool, title="architectures"):
                 try:
                     result_of(outcome, task.name)
@@ -54,10 +55,8 @@ def train_small(
     if config.num_epochs:
         settings["num_epochs"] = config.num_epochs
     small = experiment.config_class(**settings)
-    callbacks = (partial(report_epoch, report),)
-    train_and_evaluate(
-        experiment, small, parent_id=parent_id, name=small.as_name(), callbacks=callbacks
-    )
+    options = {"parent_id": parent_id, "name": small.as_name(), "callbacks": (reporting(report),)}
+    train_and_evaluate(experiment, small, **options)
 
 
 def architectures(config: MainConfig) -> dict[str, AnyExperiment]:

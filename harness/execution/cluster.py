@@ -153,7 +153,7 @@ class ClusterPool:
 
     def receive(self, timeout_seconds: float) -> Iterator[tuple[Worker, Message]]:
         """Yield messages of busy workers, after waiting for the first one."""
-        awaited = {}
+        awaited: dict[Any, Worker] = {}
         for worker in self.workers:
             if worker.task is not None:
                 awaited |= {ref: worker for ref in (worker.message, worker.work) if ref is not None}
@@ -163,18 +163,11 @@ class ClusterPool:
         arrived, _ = ray().wait(list(awaited), timeout=timeout_seconds)
         for ref in arrived:
             worker = awaited[ref]
-            if worker.task is None:  # it has died, and both were waited for
-                continue
-            try:
-                message = ray().get(ref)
-            except ray().exceptions.RayActorError as error:
-                message = Died(_first_line(error))
-            except ray().exceptions.RayError as error:
-                message = Failed("bug", _first_line(error), "worker", str(error))
+            message = _message(ref)
             if ref == worker.work:
-                worker.work = None
-                if message is None:
-                    continue  # its outcome is the next message
+                worker.work = None  # what became of the task is the next message
+            if worker.task is None or message is None:
+                continue
             if not isinstance(message, Epoch):
                 worker.task = None
             if isinstance(message, Died):
@@ -260,6 +253,16 @@ def _require_somebody(address: str) -> None:
             pass
     except (OSError, OverflowError) as error:
         raise UserError(f"address={address}: no Ray cluster answers there ({error})") from None
+
+
+def _message(ref: Any) -> Message | None:
+    """Return what a call of a worker has brought: a message, nothing, or the worker's death."""
+    try:
+        return ray().get(ref)  # type: ignore[no-any-return]
+    except ray().exceptions.RayActorError as error:
+        return Died(_first_line(error))
+    except ray().exceptions.RayError as error:  # such as a function that cannot be unpickled
+        return Failed("bug", _first_line(error), "worker", str(error))
 
 
 def _first_line(error: Exception) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from harness.errors import UserError
+from harness.training.loop import Callback, Progress
 from harness.training.metrics import DivergedError
 
 EXPECTED_ERRORS = (
@@ -97,6 +98,15 @@ class ParentGoneError(Exception):
 
 Report = Callable[[int, dict[str, float]], None]
 """Reports an epoch with its metrics; raises `PrunedError` if it was the last that is wanted."""
+
+
+def reporting(report: Report) -> Callback:
+    """Return what reports each epoch of a training."""
+
+    def callback(progress: Progress) -> None:
+        report(progress.epoch, progress.history.rows[-1])
+
+    return callback
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,12 +6,11 @@ from functools import partial
 from typing import Any, TypeVar
 
 from harness.config import C, ExecutionConfig
-from harness.execution.messages import Report, Task, result_of
+from harness.execution.messages import Report, Task, reporting, result_of
 from harness.execution.pools import open_pool_if_needed
 from harness.execution.run_all import run_all
 from harness.experiment import Experiment, Trained
 from harness.training.device import Hardware
-from harness.training.loop import Progress
 from harness.training.train import train
 
 K = TypeVar("K")
@@ -32,7 +31,8 @@ def train_all(
 
     """
     first = next(iter(configs.values()))
-    with open_pool_if_needed(execution, first, Hardware.choose(first), len(configs)) as pool:
+    needs = Hardware.choose(first).needs
+    with open_pool_if_needed(execution, len(configs), **needs) as pool:
         keys = {}
         for key, config in configs.items():
             given = data if pool is None else None
@@ -51,9 +51,5 @@ def train_all(
 
 def _train(experiment: Experiment[C], config: C, data: Any, report: Report) -> bytes:
     """Train in a worker; bytes do not depend on its shared memory, as tensors would."""
-
-    def tell(progress: Progress) -> None:
-        report(progress.epoch, progress.history.rows[-1])
-
-    trained = train(experiment, config, data=data, callbacks=(tell,))
+    trained = train(experiment, config, data=data, callbacks=(reporting(report),))
     return pickle.dumps((trained.model, trained.history))

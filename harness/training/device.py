@@ -7,7 +7,7 @@ import platform
 import random
 import types
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -60,6 +60,11 @@ class Hardware:
             return f"{platform.machine()} GPU (MPS)"
         threads = torch.get_num_threads()
         return f"{platform.machine()} CPU, {threads} thread{'s' if threads > 1 else ''}"
+
+    @property
+    def needs(self) -> dict[str, Any]:
+        """What a worker that computes on this needs: see `harness.execution.pools`."""
+        return {"threads": torch.get_num_threads(), "on_gpu": self.device.type == "cuda"}
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """Return the context in which the forward pass runs."""
