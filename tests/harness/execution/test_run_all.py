@@ -26,7 +26,7 @@ from harness.execution.messages import (
     is_worker,
     result_of,
 )
-from harness.execution.run_all import run_all
+from harness.execution.run_all import Pool, run_all
 
 
 def square(number: int, report: Report) -> int:
@@ -87,7 +87,7 @@ def pool() -> Iterator[LocalPool]:
     assert not any(pid is not None and psutil.pid_exists(pid) for pid in processes)
 
 
-def outcomes(tasks: list[Task], pool: LocalPool | None) -> dict[str, Outcome]:
+def outcomes(tasks: list[Task], pool: Pool | None) -> dict[str, Outcome]:
     return {task.name: outcome for task, outcome in run_all(tasks, pool)}
 
 
