@@ -22,6 +22,7 @@ from harness.config import (
     OnlyIf,
     Words,
     nearest,
+    only_if,
     require_seeds,
 )
 from harness.errors import UserError
@@ -55,9 +56,11 @@ class StudyConfig(ExecutionConfig):
     """Trials that the study is to have in all, those before a resume included."""
     timeout_seconds: NonNegativeFloat = 0.0
     """End the search after so many seconds (0: no limit); trials that run then are queued again."""
-    sampler: Literal["tpe", "gp", "random"] = "tpe"
-    """Tree-structured Parzen estimator, Gaussian process, or random search."""
-    pruner: Literal["median", "hyperband", "none"] = "median"
+    sampler: Literal["tpe", "gp", "cmaes", "random", "grid"] = "tpe"
+    """Tree-structured Parzen estimator, Gaussian process, CMA-ES, random or grid search."""
+    grid_points: Annotated[int, Ge(2), only_if(sampler="grid")] = 4
+    """grid: values of each range of numbers, its ends among them."""
+    pruner: Literal["median", "asha", "hyperband", "none"] = "median"
     """How trials that do badly are ended early."""
     storage: str = "optuna.journal"
     """Where the trials are kept: a file for processes on one machine, or postgresql://..."""

@@ -90,14 +90,18 @@ class Space(SearchSpace):
             [*self.parameters], self._unvalidated({**self.fixed, **self.low_fidelity}), {}
         )
 
-    def default_point(self) -> Values:
-        """Return the default configuration, its numbers moved into their ranges.
+    def point_near(self, config: TrainingConfig) -> Values:
+        """Return the point of a configuration, its numbers moved into their ranges.
 
-        It is empty where a default is none of the choices.
+        It is empty where a value is none of the choices.
         """
-        default = self.final_configuration({})
-        point = self._walk(lambda name, p: parameters.nearest(p, getattr(default, name)))
+        point = self._walk(lambda name, p: parameters.nearest(p, getattr(config, name)))
         return {} if None in point.values() else point
+
+    def as_grid(self, num_points: int) -> "Space":
+        """Return this space with so many values of each range, evenly spaced, as choices."""
+        searched = {n: parameters.as_choice(p, num_points) for n, p in self.parameters.items()}
+        return dataclasses.replace(self, parameters=searched)
 
     def near_edge(self, values: Mapping[str, Any]) -> dict[str, str]:
         """Return a warning for each number within 5 % of an end of its range that could be wider.

@@ -16,8 +16,14 @@ import optuna
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 from optuna.exceptions import ExperimentalWarning
-from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
-from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
+from optuna.pruners import (
+    BasePruner,
+    HyperbandPruner,
+    MedianPruner,
+    NopPruner,
+    SuccessiveHalvingPruner,
+)
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 
@@ -38,11 +44,12 @@ from tuning import report, space_file, storage
 from tuning.config import StudyConfig
 from tuning.finals import run_finals
 from tuning.lease import lease
+from tuning.registry import versions
 from tuning.registry.promotion import Decision
 from tuning.retries import TrialQueue
 from tuning.runs import StudyRuns, open_parent
 from tuning.search import Search, Stopper
-from tuning.space import Space, find
+from tuning.space import Space, Values, find
 
 
 class StudyResult(NamedTuple):
@@ -79,6 +86,8 @@ def prepare(config: StudyConfig, space: Space | None = None) -> Space:
             raise UserError(f"set={text}: has to be name=value")
         fixed[name.replace("-", "_")] = value
     space = space.fix(fixed)
+    if config.sampler == "grid":
+        space = space.as_grid(config.grid_points)
     space.check()
     return space
 
@@ -142,8 +151,9 @@ def _run_study(
         announce(data)
         try:
             with pool(config.trials) as workers:
-                if not study.get_trials(deepcopy=False) and (default := space.default_point()):
-                    study.enqueue_trial(default)  # what is known to work is the first to beat
+                if not study.get_trials(deepcopy=False):
+                    for point in known_points(config, space):
+                        study.enqueue_trial(point)
                 deadline = time.monotonic() + (config.timeout_seconds or math.inf)
                 search = Search(queue, space, runs, stopper, config.seed, config.trials, deadline)
                 search.run(workers)
@@ -163,6 +173,21 @@ def _run_study(
             return StudyResult(study, parent_id)
         with pool(config.finalists * config.final_seeds) as workers:
             return StudyResult(study, parent_id, *run_finals(config, space, study, runs, workers))
+
+
+def known_points(config: StudyConfig, space: Space) -> list[Values]:
+    """Return what is known to work, the first to beat: the default, and what the champion has.
+
+    Of the champion only what is searched counts, moved into its range.
+    """
+    known = [space.final_configuration({})]
+    name = config.registered_model_name or space.config_class.family
+    champion = versions.by_alias(name, versions.CHAMPION)
+    if champion is not None and champion.tags.get("entry_point") == space.config_class.entry_point:
+        with contextlib.suppress(UserError):  # the experiment has changed, and refuses it
+            known.append(versions.configuration(champion, space.experiment))
+    points = [space.point_near(each) for each in known]
+    return [point for number, point in enumerate(points) if point and point not in points[:number]]
 
 
 def open_study(config: StudyConfig, space: Space, opened: BaseStorage) -> optuna.Study:
@@ -237,7 +262,10 @@ def sampler(config: StudyConfig, study: optuna.Study, others: int = 0) -> BaseSa
                 return TPESampler(seed=seed, multivariate=True, group=True)
         case "gp":
             return GPSampler(seed=seed, warn_independent_sampling=False)
-        case "random":
+        case "cmaes":
+            # It searches numbers together; choices, which it cannot, are drawn at random.
+            return CmaEsSampler(seed=seed, warn_independent_sampling=False)
+        case "random" | "grid":  # of a space of choices only, no point is tried twice
             return RandomSampler(seed=seed)
 
 
@@ -248,6 +276,10 @@ def pruner(config: StudyConfig, space: Space) -> BasePruner:
         case "median":
             # Within the first quarter, where schedules differ most, the best may still be behind.
             return MedianPruner(n_startup_trials=5, n_warmup_steps=max(1, num_epochs // 4))
+        case "asha":  # asynchronous successive halving: the best third of each rung goes on
+            return SuccessiveHalvingPruner(
+                min_resource=max(1, num_epochs // 9), reduction_factor=3, bootstrap_count=0
+            )
         case "hyperband":
             return HyperbandPruner(min_resource=max(1, num_epochs // 9), max_resource=num_epochs)
         case "none":
