@@ -17,6 +17,7 @@ from typing import Any, Literal, NoReturn, get_args, get_origin
 from harness import signals
 from harness.config import (
     Configuration,
+    ExecutionConfig,
     K,
     TrainingConfig,
     as_text,
@@ -27,6 +28,7 @@ from harness.config import (
     option,
 )
 from harness.errors import UserError
+from harness.execution import forkserver
 
 GROUPS = (
     "data",
@@ -52,6 +54,8 @@ def launch(config_class: type[Configuration]) -> None:
         with errors_as_typed(config_class):
             config = parse(config_class)
             package = config_class.module()
+            if isinstance(config, ExecutionConfig) and config.needs_forkserver:
+                forkserver.start()  # it imports what workers need, while this process does, too
             if issubclass(config_class, TrainingConfig):
                 run = importlib.import_module("harness.run_experiment").run_experiment
                 experiment = importlib.import_module(f"{package}.lesson").EXPERIMENT

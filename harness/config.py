@@ -249,6 +249,11 @@ class ExecutionConfig(Configuration):
         """Whether there is more than one training to be carried out."""
         return True
 
+    @property
+    def needs_forkserver(self) -> bool:
+        """Whether workers may be forked on this machine."""
+        return self.has_several_trainings and self.backend == "local" and self.workers != 1
+
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class TrackingConfig(Configuration):

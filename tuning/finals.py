@@ -17,6 +17,7 @@ from harness.fingerprints import DataSet
 from tuning import figures
 from tuning.config import StudyConfig
 from tuning.finalists import Finalist, FinalistTraining, winner
+from tuning.objectives import front
 from tuning.registry import cards, paired_test, promotion, versions
 from tuning.registry.promotion import Decision
 from tuning.runs import StudyRuns
@@ -71,11 +72,15 @@ def run_finals(
 
 
 def best_configurations(study: optuna.Study, space: Space, count: int) -> dict[str, TrainingConfig]:
-    """Return the best `count` different configurations of complete trials, the best first."""
+    """Return the best `count` different configurations of complete trials, the best first.
+
+    Of several objectives, those on the Pareto front that are nearest to the ideal point.
+    """
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     sign = -1 if space.maximise else 1
+    ordered = sorted(complete, key=lambda trial: sign * trial.values[0])
     found: dict[str, TrainingConfig] = {}
-    for trial in sorted(complete, key=lambda trial: sign * (trial.value or 0.0)):
+    for trial in front(study) if space.others else ordered:
         config = space.final_configuration(trial.params)
         if config not in found.values() and len(found) < count:
             found[f"trial {trial.number}"] = config

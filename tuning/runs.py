@@ -97,7 +97,8 @@ class StudyRuns:
             number = int(run.data.tags["optuna.trial_number"])
             trial = trials[number] if number < len(trials) else None
             if run.info.status == "RUNNING" and trial is not None and trial.state.is_finished():
-                value = {} if trial.value is None else {"best/value": trial.value}
+                alone = trial.values is not None and len(trial.values) == 1
+                value = {"best/value": trial.values[0]} if alone else {}
                 self.close_trial(run.info.run_id, trial, value)
 
     def close_finalists(self) -> None:

@@ -31,7 +31,6 @@ from harness.execution.messages import (
 from harness.execution.run_all import Pool, run_all
 from harness.experiment import AnyExperiment, Metrics
 from harness.fingerprints import DataSet
-from harness.training.history import best_name
 from harness.training.metrics import decimal
 from harness.training.train import train
 from tuning import retries
@@ -69,7 +68,7 @@ class TrialResult(NamedTuple):
     """What a trial has reached."""
 
     metrics: Metrics
-    """Of the best epoch, and the time."""
+    """Of the best epoch, and what the model costs."""
     data: DataSet
 
 
@@ -78,8 +77,11 @@ def train_trial(experiment: AnyExperiment, config: TrainingConfig, report: Repor
     began = time.perf_counter()
 
     trained = train(experiment, config, callbacks=(reporting(report),))
-    seconds = {"train_seconds": time.perf_counter() - began}
-    return TrialResult(trained.history.best_metrics() | seconds, trained.data.data_set)
+    cost = {
+        "train_seconds": time.perf_counter() - began,
+        "num_parameters": sum(each.numel() for each in trained.model.parameters()),
+    }
+    return TrialResult(trained.history.best_metrics() | cost, trained.data.data_set)
 
 
 class Stopper:
@@ -216,6 +218,8 @@ class Search:
             known = ", ".join(name for name in epoch.metrics if name.startswith("val/"))
             raise UserError(f"metric={metric}: is not measured; allowed are {known}")
         running.unsent[epoch.number] = epoch.metrics
+        if self.space.others:  # Optuna prunes by a single objective only
+            return False
         try:
             running.trial.report(epoch.metrics[metric], epoch.number)
         except UpdateFinishedTrialError:
@@ -259,13 +263,15 @@ class Search:
 
     def _tell_optuna(self, running: Running, outcome: Outcome) -> Metrics:
         """Tell Optuna the result of a trial; return its final metrics."""
-        number, metric = running.trial.number, self.space.metric
+        number = running.trial.number
         match outcome:
-            case Done(TrialResult(metrics)) if math.isfinite(metrics[best_name(metric)]):
-                self.study.tell(number, metrics[best_name(metric)])
-                return metrics
             case Done(TrialResult(metrics)):
-                self._fail(running, f"{metric} is {metrics[best_name(metric)]}")
+                values = {o.name: o.value(metrics) for o in self.space.objectives}
+                infinite = [name for name, value in values.items() if not math.isfinite(value)]
+                if not infinite:
+                    self.study.tell(number, list(values.values()))
+                    return metrics
+                self._fail(running, f"{infinite[0]} is {values[infinite[0]]}")
             case Pruned():
                 self.study.tell(number, state=TrialState.PRUNED)
             case Failed(reason=reason):
@@ -299,9 +305,14 @@ class Search:
         if self.queue.requeue_stale_trials():
             self.runs.close_orphans(self.study.get_trials(deepcopy=False))
 
+    def _reached(self) -> str:
+        if self.space.others:
+            return f"{len(self.study.best_trials)} on the Pareto front"
+        return f"{self.space.metric} {decimal(self.study.best_value)}"
+
     def _show(self) -> None:
         counted = self._counted()
         self.bar.n = sum(trial.state.is_finished() for trial in counted)
         if any(trial.state == TrialState.COMPLETE for trial in counted):
-            self.bar.set_postfix({self.space.metric: decimal(self.study.best_value)})
+            self.bar.set_postfix_str(self._reached())
         self.bar.refresh()

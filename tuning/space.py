@@ -23,6 +23,7 @@ from harness.experiment import AnyExperiment
 from harness.search_space import Parameter, Range, SearchSpace
 from tuning import parameters
 from tuning.config import require_space
+from tuning.objectives import Objective
 
 Values = dict[str, Any]
 
@@ -49,6 +50,13 @@ class Space(SearchSpace):
     experiment: AnyExperiment
     fixed: Mapping[str, Any] = field(default_factory=dict)
     """Values other than the default that trials and finals have, where they have an effect."""
+    others: tuple[Objective, ...] = ()
+    """Objectives beside the metric."""
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """What trials are compared by, the metric first."""
+        return (Objective(self.metric, self.maximise), *self.others)
 
     @property
     def config_class(self) -> type[TrainingConfig]:
@@ -177,6 +185,7 @@ class Space(SearchSpace):
         words = {
             "metric": "metric",
             "maximise": "direction",
+            "others": "choice of objectives",
             "fixed": "choice of fixed parameters",
             "low_fidelity": "low-fidelity setting",
         }

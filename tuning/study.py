@@ -25,7 +25,6 @@ from optuna.pruners import (
 )
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
 from optuna.storages import BaseStorage
-from optuna.study import StudyDirection
 
 from harness import signals
 from harness.config import maximises, nearest
@@ -44,6 +43,7 @@ from tuning import report, space_file, storage
 from tuning.config import StudyConfig
 from tuning.finals import run_finals
 from tuning.lease import lease
+from tuning.objectives import objective
 from tuning.registry import versions
 from tuning.registry.promotion import Decision
 from tuning.retries import TrialQueue
@@ -77,6 +77,13 @@ def prepare(config: StudyConfig, space: Space | None = None) -> Space:
         space = dataclasses.replace(space, metric=config.metric, maximise=maximise)
     if config.direction != "auto":
         space = dataclasses.replace(space, maximise=config.direction == "maximize")
+    if config.objectives:
+        first, *others = map(objective, config.objectives)
+        if not first.name.startswith("val/"):
+            raise UserError(f"objectives={first.name}: the first has to be a metric, val/...")
+        space = dataclasses.replace(
+            space, metric=first.name, maximise=first.maximise, others=tuple(others)
+        )
     if config.space:
         space = space_file.changed_by_file(space, Path(config.space))
     fixed = {}
@@ -209,8 +216,8 @@ def open_study(config: StudyConfig, space: Space, opened: BaseStorage) -> optuna
         hint = nearest(name, existing)
         raise UserError(f"study_name={name}: no such study in {config.storage}{hint}")
     else:
-        direction = StudyDirection.MAXIMIZE if space.maximise else StudyDirection.MINIMIZE
-        study = optuna.create_study(study_name=name, storage=opened, direction=direction)
+        directions = [each.direction for each in space.objectives]
+        study = optuna.create_study(study_name=name, storage=opened, directions=directions)
         study.set_user_attr("experiment", space.experiment.name)
         study.set_user_attr("space", space.as_text())
         study.set_user_attr("seed", config.seed)
@@ -271,6 +278,8 @@ def sampler(config: StudyConfig, study: optuna.Study, others: int = 0) -> BaseSa
 
 def pruner(config: StudyConfig, space: Space) -> BasePruner:
     """Return the pruner."""
+    if space.others:
+        return NopPruner()
     num_epochs = space.configuration({}).num_epochs
     match config.pruner:
         case "median":
