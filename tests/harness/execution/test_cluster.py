@@ -28,6 +28,10 @@ from tests.harness.execution.test_run_all import (
     print_a_megabyte,
     square,
 )
+from tests.tuning.lines import SPACE
+from tests.tuning.test_study import children
+from tuning.config import StudyConfig
+from tuning.study import tune
 
 pytest.importorskip("ray")
 slow = pytest.mark.slow
@@ -141,3 +145,46 @@ def test_no_cluster_at_an_address_is_one_line(address: str, message: str) -> Non
     with pytest.raises(UserError, match=message):
         cluster.connect(address)
     assert time.monotonic() - began < 10
+
+
+@slow
+def test_a_study_on_a_cluster_loses_nothing_when_workers_die(two_nodes: Any, store: Path) -> None:
+    """Each trial is trained once, however often its worker is killed; no child run stays open."""
+    ended = threading.Event()
+    killed = []
+
+    def kill_workers() -> None:
+        while not ended.wait(4):
+            for process in psutil.Process().children(recursive=True):
+                with contextlib.suppress(psutil.Error):
+                    if "ray::Actor" in process.name() or "ray::Actor" in process.cmdline()[0]:
+                        process.kill()
+                        killed.append(process.pid)
+                        break
+            if len(killed) == 2:
+                return
+
+    thread = threading.Thread(target=kill_workers)
+    thread.start()
+    config = StudyConfig(
+        experiment="line",
+        trials=12,
+        finalists=0,
+        pruner="none",
+        backend="ray",
+        address=two_nodes.address,
+        study_name="killed",
+    )
+    try:
+        result = tune(config, SPACE.fix({"num_epochs": 400}))
+    finally:
+        ended.set()
+        thread.join()
+    assert killed
+    trials = result.study.get_trials(deepcopy=False)
+    done = [trial for trial in trials if trial.state.name == "COMPLETE"]
+    assert len(done) == 12
+    assert len({tuple(trial.params.items()) for trial in done}) == 12
+    runs = children(result)
+    assert {run.info.status for run in runs.values()} <= {"FINISHED", "FAILED"}
+    assert sum(run.info.status == "FINISHED" for run in runs.values()) == 12
