@@ -1,6 +1,8 @@
 """The same tasks on a real Ray cluster: two nodes on this machine, one of which goes."""
 
+import contextlib
 import os
+import threading
 import time
 from collections.abc import Iterator
 from functools import partial
