@@ -62,13 +62,11 @@ class Actor:
         except signals.Terminated:
             self._messages.put(Died("it was asked to end"))
 
-    def receive(self) -> Message:
-        """Return the next message, once there is one."""
+    def receive(self, prune: bool | None = None) -> Message:
+        """Return the next message, once there is one, after the answer to the last one, if any."""
+        if prune is not None:
+            self._answers.put(prune)
         return self._messages.get()
-
-    def reply(self, prune: bool) -> None:
-        """Take the answer to the report of an epoch."""
-        self._answers.put(prune)
 
     def end(self) -> None:
         """Let the task end at its next safe point, as SIGTERM would."""
@@ -99,8 +97,7 @@ class Worker:
 
     def reply(self, *, prune: bool) -> None:
         """Answer the report of an epoch: whether it was the last that is wanted."""
-        self.actor.reply.remote(prune)
-        self.message = self.actor.receive.remote()
+        self.message = self.actor.receive.remote(prune)
 
     def kill(self) -> None:
         """End the worker, whatever it does."""

@@ -178,7 +178,7 @@ def test_a_study_on_a_cluster_loses_nothing_when_workers_die(two_nodes: Any, sto
         study_name="killed",
     )
     try:
-        result = tune(config, SPACE.fix({"num_epochs": 400}))
+        result = tune(config, SPACE.fix({"num_epochs": 80}))
     finally:
         ended.set()
         thread.join()
