@@ -17,6 +17,7 @@ from pathlib import Path
 
 import jupytext
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 from nbformat import v4 as nbformat
 
@@ -32,7 +33,8 @@ def sources() -> list[Path]:
 
 def read(source: Path) -> NotebookNode:
     """Return the notebook of a source, without outputs."""
-    return jupytext.read(source, fmt="py:percent")
+    notebook: NotebookNode = jupytext.read(source, fmt="py:percent")
+    return notebook
 
 
 def execute(
@@ -124,7 +126,10 @@ def main() -> None:
     for name in arguments.names or known:
         if not arguments.check:
             print(f"executing {name}", flush=True)
-            build(known[name])
+            try:
+                build(known[name])
+            except CellExecutionError as error:
+                sys.exit(f"{name}: {error}")
         elif not is_up_to_date(known[name]):
             sys.exit(f"{name}.ipynb is not that of {name}.py: run `make notebooks`")
 

@@ -3,23 +3,24 @@
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/tracked-experiments/tracked-deep-learning-experiments/blob/main/notebooks/rnn.ipynb)
 #
-# A recurrent network reads a sequence step by step and keeps what it needs in its hidden state. Whether
-# it remembers is easy to test: let it repeat what it has read some steps ago. You will learn
+# A recurrent network reads a sequence step by step and keeps what it needs in its hidden state.
+# Whether it remembers is easy to test: let it repeat what it has read some steps ago. You will
+# learn
 #
 # - what a recurrent cell computes, and how far back gradients reach,
 # - how RNN, LSTM and GRU differ, and why the simplest may win,
 # - how sequences of different delays and lengths are trained in one batch,
 # - how the same network predicts the next character of a text.
 #
-# The notebook runs in about a minute and a half on two CPU cores. It needs basic Python and a little
-# PyTorch.
+# The notebook runs in about a minute and a half on two CPU cores. It needs basic Python and a
+# little PyTorch.
 
 # %% [markdown]
 # ## Setup
 #
-# The cell below works in Colab, in Jupyter and in a clone of the project: it fetches the project if it
-# is not here, and installs the packages that are missing. All that follows happens in the project's
-# folder.
+# The cell below works in Colab, in Jupyter and in a clone of the project: it fetches the project if
+# it is not here, and installs the packages that are missing. All that follows happens in the
+# project's folder.
 
 # %%
 import importlib.metadata
@@ -69,9 +70,9 @@ from harness.training.train import train
 from models.recurrent import RecurrentNetwork, generate
 
 # %% [markdown]
-# An *experiment* has five methods, one for each of the next five sections; a *configuration* says with
-# which settings. Change the settings below and run the notebook again: all numbers and figures follow.
-# `RNNConfig?` shows what else can be set. A GPU is used if there is one.
+# An *experiment* has five methods, one for each of the next five sections; a *configuration* says
+# with which settings. Change the settings below and run the notebook again: all numbers and figures
+# follow. `RNNConfig?` shows what else can be set. A GPU is used if there is one.
 
 # %%
 experiment = MemoryTasks()
@@ -80,9 +81,9 @@ config = RNNConfig(task="echo", delay=4, cell="gru", hidden_size=64, seed=0)
 # %% [markdown]
 # ## 1 Data
 #
-# *Echo*: the target at step $t$ is the letter at step $t - 4$. Letters are random, so nothing can be
-# guessed: the network must hold the last four letters in their order. Every epoch has new sequences. A
-# dot is a blank; blanks are not scored, since they are too easy.
+# *Echo*: the target at step $t$ is the letter at step $t - 4$. Letters are random, so nothing can
+# be guessed: the network must hold the last four letters in their order. Every epoch has new
+# sequences. A dot is a blank; blanks are not scored, since they are too easy.
 
 # %%
 data = experiment.load_data(config)
@@ -102,14 +103,15 @@ print(inspect.getsource(echo))
 #
 # $$h_t = \tanh(W x_t + U h_{t-1} + b).$$
 #
-# The GRU has gates between 0 and 1. Its update gate $z_t$ keeps a part of the old state, without any
-# change, and its reset gate $r_t$ says how much of it the new candidate $\tilde h_t$ sees:
+# The GRU has gates between 0 and 1. Its update gate $z_t$ keeps a part of the old state, without
+# any change, and its reset gate $r_t$ says how much of it the new candidate $\tilde h_t$ sees:
 #
 # $$h_t = z_t \odot h_{t-1} + (1 - z_t) \odot \tilde h_t, \qquad
 # \tilde h_t = \tanh(W x_t + b + r_t \odot (U h_{t-1} + c)).$$
 #
-# The LSTM has, beside the hidden state, a cell state $c_t = f_t \odot c_{t-1} + i_t \odot \tilde c_t$ with gates of its own.
-# All are layers of PyTorch. Around them is this: symbols in, the logits of a symbol at every step out.
+# The LSTM has, beside the hidden state, a cell state
+# $c_t = f_t \odot c_{t-1} + i_t \odot \tilde c_t$ with gates of its own. All are layers of PyTorch.
+# Around them is this: symbols in, the logits of a symbol at every step out.
 
 # %%
 print(inspect.getsource(RecurrentNetwork.forward))
@@ -119,14 +121,14 @@ for name, parameter in network.named_parameters():
     print(f"{name:28} {tuple(parameter.shape)}")
 
 # %% [markdown]
-# The three gates of the GRU lie in one matrix of $3 \times 64$ rows.
+# Reset gate, update gate and candidate lie in one matrix, of 64 rows each.
 
 # %% [markdown]
 # ## 3 Training
 #
-# `train` is the one training loop of the project: seed, device, optimiser, schedule, and the best epoch
-# by validation. The loss of a batch is the experiment's own, the mean cross-entropy of the symbols that
-# are scored. The gradient goes backwards through all steps.
+# `train` is the one training loop of the project: seed, device, optimiser, schedule, and the best
+# epoch by validation. The loss of a batch is the experiment's own, the mean cross-entropy of the
+# symbols that are scored. The gradient goes backwards through all steps.
 
 # %%
 print(inspect.getsource(MemoryTasks.loss))
@@ -139,8 +141,8 @@ for epoch, accuracy in enumerate(trained.history.column("val/accuracy"), start=1
 # %% [markdown]
 # ## 4 Evaluation
 #
-# The test split is read here. It has longer sequences than those of training (15 to 25 steps), and the
-# last number is for sequences sixteen times as long: an echo has no end.
+# The test split is read here. It has longer sequences than those of training (15 to 25 steps), and
+# the last number is for sequences sixteen times as long: an echo has no end.
 
 # %%
 evaluation = experiment.evaluate(config, trained, trained.data.test)
@@ -159,16 +161,17 @@ print(", ".join(figures))
 display(figures["predictions"])
 
 # %% [markdown]
-# **The memory.** The hidden units over the steps of one sequence, from -1 to 1, with what is read and
-# what is predicted. No unit stands for a letter: the last four are spread over all units.
+# **The memory.** The hidden units over the steps of one sequence, from -1 to 1, with what is read
+# and what is predicted. No unit stands for a letter: the last four are spread over all units.
 
 # %%
 display(figures["memory"])
 
 # %% [markdown]
-# **How far back gradients reach.** The norm of the derivative of the loss at the last step with respect
-# to the input some steps before. In an untrained network it decays evenly. The trained one depends on the
-# letter of four steps ago far more than on all others.
+# **How far back gradients reach.** The norm of the derivative of the loss at the last step with
+# respect to the input some steps before, on a logarithmic axis. Of the untrained network it decays
+# evenly, by a constant factor for each step: *vanishing gradients*. Of the trained one it is
+# largest for the letter of four steps ago, which is the one to be repeated.
 
 # %%
 display(figures["reach"])
@@ -190,11 +193,11 @@ for cell in ("rnn", "lstm", "gru"):
 display(comparison.curves(accuracies, "validation accuracy"))
 
 # %% [markdown]
-# The simple RNN wins by far. An echo shifts its whole memory by one place at every step, which one
-# matrix can do; here $U$ starts as an orthogonal matrix, which preserves the norm of the state. Gates
-# are made to keep a state *unchanged*, and must first learn to get out of the way. Where something has
-# to be held for long, they win: see the notebook on
-# [sequence classification](seq_classification.ipynb).
+# In these four epochs the simple RNN wins by far. A likely reason: an echo shifts its whole memory
+# by one place at every step, which one matrix can do, and $U$ starts as an orthogonal matrix, which
+# preserves the norm of the state. Gates are made to keep a state *unchanged*. Where something is to
+# be held for long, they are of use: see the notebook on [sequence
+# classification](seq_classification.ipynb).
 
 # %% [markdown]
 # ## Variable delays
@@ -214,15 +217,15 @@ adaptive_figures = dict(experiment.figures(variable, adaptive, adaptive_evaluati
 display(adaptive_figures["accuracy_by_delay"])
 
 # %% [markdown]
-# Long delays are learned last. With more training all of them reach an accuracy of 1.0000
-# ([Results](../docs/results.md#memory-tasks) has the settings).
+# Long delays are learned last. A simple RNN of 256 units that is trained for 30 epochs reaches
+# 1.0000 on all of them together: [Results](../docs/results.md#memory-tasks) has the command.
 
 # %% [markdown]
 # ## Variable lengths
 #
-# A batch is a rectangle, so shorter sequences are padded, with blanks at their end. The mask says which
-# steps are scored (`^`). Padding comes after the end, so a network that reads from left to right has
-# given its answers before it meets any.
+# A batch is a rectangle, so shorter sequences are padded, with blanks at their end. The mask says
+# which steps are scored (`^`). Padding comes after the end, so a network that reads from left to
+# right has given its answers before it meets any.
 
 # %%
 padded = experiment.load_data(config.replace(min_length=6)).validation
@@ -238,10 +241,10 @@ for read, expected, scored in zip(*(part[:4] for part in padded[:3]), strict=Tru
 # %% [markdown]
 # ## Next character
 #
-# The same network, with an LSTM, reads a text and predicts each next character: a language model. The
-# text is Python's documentation, reduced to a to z and blanks, in three thirds. Training is *truncated*
-# backpropagation through time: the state is carried from chunk to chunk, gradients end at the beginning
-# of a chunk.
+# The same network, with an LSTM, reads a text and predicts each next character: a language model.
+# The text is Python's documentation, reduced to a to z and blanks, in three thirds. Training is
+# *truncated* backpropagation through time: the state is carried from chunk to chunk, gradients end
+# at the beginning of a chunk.
 
 # %%
 language_model = NextCharacter()
@@ -254,10 +257,10 @@ reading = language_model.evaluate(text_config, reader, reader.data.test)
 print(reading.headline)
 
 # %% [markdown]
-# Bits per character are the cross-entropy to base 2: chance is $\log_2 27 = 4.75$. So small a network,
-# trained for seconds, is behind compressors and n-grams. With *dynamic evaluation* it goes on learning
-# while it reads. Now let it write: the *temperature* divides the logits, so that a low one prefers what
-# is probable.
+# Bits per character are the cross-entropy to base 2: chance is $\log_2 27 = 4.75$. So small a
+# network, trained for seconds, is behind compressors and n-grams. With *dynamic evaluation* it goes
+# on learning while it reads. Now let it write: the *temperature* divides the logits, so that a low
+# one prefers what is probable.
 
 # %%
 vocabulary = reader.data.vocabulary
@@ -269,8 +272,9 @@ for temperature, sample in zip(temperatures.tolist(), samples, strict=True):
 # %% [markdown]
 # ## Track the run
 #
-# `train` writes nothing. `run_experiment` trains in the same way and logs the configuration, the metrics
-# of every epoch, the figures and the model to MLflow. The numbers are the same, since the seed is.
+# `train` writes nothing. `run_experiment` trains in the same way and logs the configuration, the
+# metrics of every epoch, the figures and the model to MLflow. The numbers are the same, since the
+# seed is.
 
 # %%
 run = run_experiment(experiment, config)
@@ -279,9 +283,9 @@ print("untracked:", evaluation.metrics["test/loss"])
 assert run.metrics["test/loss"] == evaluation.metrics["test/loss"]
 
 # %% [markdown]
-# Find the run here, or in the MLflow UI: type `make ui` (or `mlflow ui`) in a terminal in the project's
-# folder, open http://localhost:5000, choose *Model training*, then the experiment `rnn`. In a shell,
-# `python -m experiments.rnn` does the same as the cell above.
+# Find the run here, or in the MLflow UI: type `make ui` (or `mlflow ui`) in a terminal in the
+# project's folder, open http://localhost:5000, choose *Model training*, then the experiment `rnn`.
+# In a shell, `python -m experiments.rnn` does the same as the cell above.
 
 # %%
 runs = mlflow.search_runs(experiment_names=["rnn"], max_results=5)
@@ -293,17 +297,19 @@ display(runs[columns].round(4))
 #
 # From easy to open. [Solutions](solutions/rnn.ipynb) are in a folder of their own.
 #
-# 1. **A step by hand.** Compute one step of the GRU from its weights, and compare with PyTorch. *Teaches
-#    what the gates do.*
-# 2. **Lengthen the delay until it breaks.** Train with delays of 2, 4, 6, ... and draw the accuracy.
-#    *Teaches capacity.*
-# 3. **Forget.** Set one hidden unit to zero at every step. How much accuracy does each unit cost?
-#    *Teaches distributed representations.*
-# 4. **A wrong initialisation.** Train the simple RNN with `initialisation="default"`. What changes, and
-#    what does the figure `reach` show? *Teaches vanishing gradients.*
-# 5. **Longer than in training.** Why does an echo work at sixteen times the length? What would have to
-#    be different about the task for that to fail? *Teaches generalisation over length.*
-# 6. **Score the blanks as well.** Which accuracy would a network reach that always answers with a blank,
-#    on the task above? *Teaches to distrust a flattering metric.*
-# 7. **Open.** Let the language model read a text of your own (`text="novel.txt"`). How many bits per
-#    character do more units, more epochs, and dropout gain? *Teaches the trade of size against data.*
+# 1. **A step by hand.** Compute one step of the GRU from its weights, and compare with PyTorch.
+#    *Teaches what the gates do.*
+# 2. **Lengthen the delay until it breaks.** Train with delays of 2, 4, 6, ... and draw the
+#    accuracy. *Teaches capacity.*
+# 3. **Hide a unit.** Set one hidden unit to zero before the output layer. How much accuracy does
+#    each unit cost? *Teaches distributed representations.*
+# 4. **A wrong initialisation.** Train the simple RNN with `initialisation="default"`. What changes,
+#    and what does the figure `reach` show? *Teaches vanishing gradients.*
+# 5. **Longer than in training.** Why does an echo work at sixteen times the length? What would have
+#    to be different about the task for that to fail? *Teaches generalisation over length.*
+# 6. **Score the blanks as well.** Which accuracy would a network reach that always answers with a
+#    blank: on the echo, and on `task="copy"` over 200 blanks? *Teaches to distrust a flattering
+#    metric.*
+# 7. **Open.** Let the language model read a text of your own (`text="novel.txt"`). How many bits
+#    per character do more units, more epochs, and dropout gain? *Teaches the trade of size against
+#    data.*
