@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 import jupytext
+from mlflow import MlflowClient
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
@@ -37,25 +38,33 @@ def read(source: Path) -> NotebookNode:
     return notebook
 
 
-def execute(
-    notebook: NotebookNode, folder: Path, environment: dict[str, str], *, timeout_seconds: int = 600
-) -> NotebookNode:
-    """Run all cells in a fresh kernel that starts in `folder`; the notebook gets their outputs.
+def execute(notebook: NotebookNode, source: Path, store: Path) -> None:
+    """Run all cells in a fresh kernel, as Jupyter does that is started in the notebook's folder.
+
+    The cells get their outputs. What is tracked goes to an MLflow store in the folder `store`.
 
     Raises:
         CellExecutionError: a cell raises an exception.
 
     """
+    tracking_uri = f"sqlite:///{store}/mlflow.db"
+    artifacts = (store / "artifacts").as_uri()  # by default, below the folder that the cells are in
+    MlflowClient(tracking_uri).create_experiment(source.stem, artifacts)
+    environment = {
+        **os.environ,
+        "MLFLOW_TRACKING_URI": tracking_uri,
+        "OMP_NUM_THREADS": "1",  # another number of threads gives other last digits
+    }
+    environment.pop("PYTHONPATH", None)  # the first cell finds the project
     client = NotebookClient(
         notebook,
-        timeout=timeout_seconds,
+        timeout=600,  # seconds, of each cell
         kernel_name="python3",
-        resources={"metadata": {"path": str(folder)}},
+        resources={"metadata": {"path": str(source.parent)}},
         record_timing=False,
         coalesce_streams=True,
     )
     client.execute(env=environment)
-    return notebook
 
 
 def shrink(notebook: NotebookNode) -> None:
@@ -100,14 +109,10 @@ def cells(notebook: NotebookNode) -> list[tuple[str, str]]:
 
 
 def build(source: Path) -> None:
-    """Execute a notebook in its folder, as Jupyter does, and write it; its runs are not kept."""
+    """Execute a notebook and write it with its outputs; its runs are not kept."""
+    notebook = read(source)
     with tempfile.TemporaryDirectory() as store:
-        environment = {
-            **os.environ,
-            "MLFLOW_TRACKING_URI": f"sqlite:///{store}/mlflow.db",
-            "OMP_NUM_THREADS": "1",  # another number of threads gives other last digits
-        }
-        notebook = execute(read(source), source.parent, environment)
+        execute(notebook, source, Path(store))
     clean(notebook)
     text = nbformat.writes(notebook)
     source.with_suffix(".ipynb").write_text(f"{text}\n")

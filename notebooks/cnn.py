@@ -280,7 +280,7 @@ display(runs[columns].round(4))
 # %% [markdown]
 # ## Exercises
 #
-# From easy to open. [Solutions](solutions/cnn.ipynb) are in a folder of their own.
+# From easy to open. [Solutions](solutions/cnn.ipynb) are in `notebooks/solutions`.
 #
 # 1. **Count the weights** of the first residual block by hand, and compare with PyTorch. How many
 #    would a fully connected layer between the same two sizes have? *Teaches why weights are

@@ -264,7 +264,7 @@ display(runs[columns].round(4))
 # %% [markdown]
 # ## Exercises
 #
-# From easy to open. [Solutions](solutions/moe.ipynb) are in a folder of their own.
+# From easy to open. [Solutions](solutions/moe.ipynb) are in `notebooks/solutions`.
 #
 # 1. **Add a third expert**, with mixed probabilities. How much does the accuracy rise, and what
 #    does the boundary look like? *Teaches what an expert contributes.*

@@ -295,7 +295,7 @@ display(runs[columns].round(4))
 # %% [markdown]
 # ## Exercises
 #
-# From easy to open. [Solutions](solutions/rnn.ipynb) are in a folder of their own.
+# From easy to open. [Solutions](solutions/rnn.ipynb) are in `notebooks/solutions`.
 #
 # 1. **A step by hand.** Compute one step of the GRU from its weights, and compare with PyTorch.
 #    *Teaches what the gates do.*

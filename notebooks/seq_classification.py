@@ -271,7 +271,7 @@ display(runs[columns].round(4))
 # %% [markdown]
 # ## Exercises
 #
-# From easy to open. [Solutions](solutions/seq_classification.ipynb) are in a folder of their own.
+# From easy to open. [Solutions](solutions/seq_classification.ipynb) are in `notebooks/solutions`.
 #
 # 1. **Guess.** Which accuracy has a classifier that only knows the *second* mark? And one that
 #    knows which marks there were, but not in which order? *Teaches to read a plateau of a learning

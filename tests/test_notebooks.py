@@ -40,13 +40,6 @@ def setup_of(name: str) -> str:
     return next(str(c.source) for c in build.read(SOURCES[name]).cells if c.cell_type == "code")
 
 
-def run(notebook: NotebookNode, folder: Path, store: Path) -> None:
-    """Run a notebook as Jupyter does that is started in `folder`, without the project installed."""
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    environment["MLFLOW_TRACKING_URI"] = f"sqlite:///{store}/mlflow.db"
-    build.execute(notebook, folder, environment)
-
-
 def test_every_architecture_has_a_notebook_and_solutions() -> None:
     families = {experiments.find(name).config_class.family for name in experiments.names()}
     assert set(LESSONS) == families
@@ -128,12 +121,12 @@ def test_a_figure_is_shown_without_pyplot() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LESSONS)
-def test_a_notebook_runs_and_has_the_numbers_of_the_command_line(name: str, tmp_path: Path) -> None:
+def test_a_notebook_runs_and_has_the_numbers_of_the_command_line(name: str, store: Path) -> None:
     notebook = build.read(SOURCES[name])
     build.shrink(notebook)
     report = "import json\nprint(json.dumps([config.as_command(), evaluation.metrics]))"
     notebook.cells.append(nbformat.v4.new_code_cell(report))
-    run(notebook, build.FOLDER, tmp_path)
+    build.execute(notebook, SOURCES[name], store)
     command, metrics = json.loads(notebook.cells[-1].outputs[0].text)
     experiment = experiments.find(name)
     config = parse(experiment.config_class, command.split()[3:])
@@ -144,10 +137,10 @@ def test_a_notebook_runs_and_has_the_numbers_of_the_command_line(name: str, tmp_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LESSONS)
-def test_the_solutions_reach_their_conclusions(name: str, tmp_path: Path) -> None:
+def test_the_solutions_reach_their_conclusions(name: str, store: Path) -> None:
     """As they are: they assert what they conclude."""
     solutions = SOURCES[f"solutions/{name}"]
-    run(build.read(solutions), solutions.parent, tmp_path)
+    build.execute(build.read(solutions), solutions, store)
 
 
 @pytest.mark.slow

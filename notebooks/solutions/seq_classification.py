@@ -148,7 +148,7 @@ assert near_sighted.history.best["val/accuracy"] > 0.95 > correct.float().mean()
 
 # %%
 adding = SequenceConfig(
-    task="adding", length=20, width=32, num_train=2_000, num_epochs=4, batch_size=50
+    task="adding", length=20, width=32, num_train=2_000, num_epochs=6, batch_size=50
 )
 adder = train(experiment, adding)
 sums = adder.data.validation.labels
