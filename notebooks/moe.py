@@ -54,6 +54,7 @@ sys.path.insert(0, str(project))
 # %%
 import inspect
 
+import matplotlib.pyplot as plt
 import mlflow
 import numpy as np
 import torch
@@ -61,7 +62,7 @@ from IPython.display import display
 from PIL import Image
 
 from experiments.moe import MixtureOfLinearExperts, MoEConfig
-from harness.figures.classification import feature_map
+from harness.figures.style import CLASSES
 from harness.run_experiment import run_experiment
 from harness.training.train import train
 from models.moe import GatingNetwork, Mixture
@@ -86,9 +87,13 @@ config = MoEConfig(num_experts=2, mixing="probabilities", seed=0)
 data = experiment.load_data(config)
 points, labels = data.train
 print(f"{len(points):,} training points, {labels.mean():.3f} of class 1")
-sample, classes = points[:1000].numpy(), labels[:1000].numpy().astype(int)
-names, axes = ("inside", "outside"), ("$x_1$", "$x_2$")
-display(feature_map(sample, classes, classes, names, "1,000 training points, by class", axes))
+figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+for label, marker in ((0, "o"), (1, "s")):
+    x, y = points[:1000][labels[:1000] == label].T
+    axes.scatter(x, y, s=9, marker=marker, color=CLASSES[label], label=f"class {label}")
+axes.set(title="1,000 training points", xlabel="$x_1$", ylabel="$x_2$", aspect="equal")
+axes.legend(loc="upper center", ncols=2, frameon=False)
+plt.show()
 
 # %% [markdown]
 # ## 2 Model
