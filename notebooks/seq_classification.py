@@ -220,7 +220,7 @@ plt.show()
 # %% [markdown]
 # ## Encoders
 #
-# Four kinds of encoders, of about 5,000 weights each, on the level `normal` (30 to 40 steps).
+# Four kinds of encoders, of 5,000 to 6,000 weights each, on the level `normal` (30 to 40 steps).
 # Pooling is now the maximum over all steps. A TCN's convolutions see only the past, ever more of it
 # from layer to layer; an FCN's see 13 steps, centred; a transformer's attention sees all steps at
 # once, and needs positions to know their order.
@@ -228,13 +228,14 @@ plt.show()
 # %%
 first, second = TWO_MARKS["normal"].marks  # counted from 0
 print(f"first mark at steps {first[0]} to {first[-1]}, second at {second[0]} to {second[-1]}")
-common = config.replace(level="normal", pooling="max", match_parameters=5_000, num_epochs=8)
+common = config.replace(level="normal", pooling="max", num_epochs=8)
 deep = common.replace(num_layers=3, learning_rate=3e-3)
 accuracies = {}
-for encoder in ("gru", "lstm", "tcn", "fcn", "transformer"):
+for encoder, width in {"gru": 36, "lstm": 32, "tcn": 16, "fcn": 20, "transformer": 12}.items():
     base = common if encoder in ("gru", "lstm") else deep
-    history = train(experiment, base.replace(encoder=encoder)).history
-    accuracies[encoder] = [history.column("val/accuracy")]
+    encoded = train(experiment, base.replace(encoder=encoder, width=width))
+    print(f"{encoder:11} {num_parameters(encoded.model):,} parameters")
+    accuracies[encoder] = [encoded.history.column("val/accuracy")]
 display(comparison.curves(accuracies, "validation accuracy"))
 
 # %% [markdown]

@@ -136,14 +136,6 @@ def test_a_notebook_runs_and_has_the_numbers_of_the_command_line(name: str, stor
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", LESSONS)
-def test_the_solutions_reach_their_conclusions(name: str, store: Path) -> None:
-    """As they are: they assert what they conclude."""
-    solutions = SOURCES[f"solutions/{name}"]
-    build.execute(build.read(solutions), solutions, store)
-
-
-@pytest.mark.slow
 def test_the_first_cell_fetches_the_project_where_it_is_not(tmp_path: Path) -> None:
     code = f"{setup_of('moe')}\nimport experiments.moe\nprint(experiments.moe.__file__)"
     # Without -S, what is installed for development would be found.

@@ -180,7 +180,7 @@ display(photographs(shown, captions, "Two ways to ask where the evidence is"))
 # validation is the lower one: augmentation pays only where training is long enough.
 
 # %%
-small = config.replace(image_size=32, num_epochs=12)
+small = config.replace(image_size=32, num_epochs=8)
 nothing = {
     "initial_resolution": 1.0,
     "final_resolution": 1.0,

@@ -85,7 +85,7 @@ assert torch.allclose(h, expected[0, -1], atol=1e-5)
 # %%
 by_delay = {}
 for delay in (2, 5, 8):
-    history = train(experiment, config.replace(delay=delay, num_train=5_000)).history
+    history = train(experiment, config.replace(delay=delay, num_train=4_000)).history
     by_delay[f"delay {delay}"] = [history.column("val/accuracy")]
 display(comparison.curves(by_delay, "validation accuracy"))
 assert by_delay["delay 2"][0][-1] > by_delay["delay 8"][0][-1] + 0.2
