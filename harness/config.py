@@ -221,7 +221,7 @@ class HardwareConfig(Configuration):
     """Arithmetic of the forward pass (auto: bf16 where a CUDA GPU has units for it, else fp32)."""
     compile: bool = False
     """Compile the model (torch.compile); pays in long runs on a GPU."""
-    threads: NonNegativeInt = 0
+    threads: Annotated[int, Ge(0), Le(1024)] = 0
     """CPU threads to compute with (0: as many as there are cores and as help)."""
 
     def useful_threads(self) -> int | None:
@@ -241,7 +241,7 @@ class ExecutionConfig(Configuration):
     """Processes of this machine, or workers of an existing Ray cluster."""
     address: Annotated[str, SEVERAL, only_if(backend="ray")] = "auto"
     """ray: host:port of the cluster (auto: that of this machine, or of RAY_ADDRESS)."""
-    runs_per_gpu: Annotated[PositiveInt, SEVERAL] = 1
+    runs_per_gpu: Annotated[int, Ge(1), Le(64), SEVERAL] = 1
     """Trainings that share a GPU."""
 
     @property
