@@ -60,9 +60,8 @@ def plain_optuna(space: Space, seed: int, limit_seconds: float) -> float:
                 raise optuna.TrialPruned
 
         config = space.configuration({**space.suggest(trial), "seed": seed})
-        return float(
-            train(space.experiment, config, callbacks=(report,)).history.best[space.metric]
-        )
+        best = train(space.experiment, config, callbacks=(report,)).history.best
+        return float(best[space.metric])
 
     callback = MLflowCallback(metric_name=space.metric.replace("/", "_"))
     study = optuna.create_study(
@@ -111,7 +110,7 @@ def ray_tune(space: Space, seed: int, limit_seconds: float) -> float:
     )
     if not ray.is_initialized():
         ray.init(num_cpus=WORKERS, include_dashboard=False, log_to_driver=False)
-    return max(result.metrics["best"] for result in tuner.fit() if result.metrics)
+    return max(float(result.metrics["best"]) for result in tuner.fit() if result.metrics)
 
 
 TUNERS: dict[str, Callable[[Space, int, float], float]] = {
