@@ -91,10 +91,9 @@ def slices(study: optuna.Study, metric: str, at_edge: Collection[str] = ()) -> F
             label_ticks(axes, sparse=columns > 3)
         if (name := axes.get_xlabel()) in at_edge:
             axes.set_xlabel(f"{name}\nat the edge\nof its range", color=style.VERMILION)
-        dots = axes.collections[0]
-        dots.set_cmap("cividis")
-        dots.set_sizes([36 * thinned(len(dots.get_offsets()))])
-        dots.set_linewidths(thinned(len(dots.get_offsets())))
+        dots: Any = axes.collections[0]
+        size = thinned(len(dots.get_offsets()))
+        dots.set(cmap="cividis", sizes=[36 * size], linewidths=size)
         best = np.asarray(dots.get_offsets())[dots.get_array() == study.best_trial.number]
         axes.plot(*best.T, zorder=6, **STAR)
         _limit(axes, study)
@@ -115,7 +114,7 @@ def parallel_coordinates(study: optuna.Study, metric: str, parameters: Sequence[
     (lines,) = axes.collections
     widths = np.where(lines.get_array() == study.best_value, 4, 1)
     lines.set(cmap=_colours(study), clim=shown(study), linewidths=widths)
-    lines.set_alpha(np.where(widths > 1, 1, thinned(len(widths))))
+    lines.set_alpha(np.where(widths > 1, 1, thinned(len(widths))).tolist())
     for name in axes.get_xticklabels():
         name.set(rotation=-20, ha="left")
     whole = figure.add_gridspec(1, 1)[0]
@@ -174,7 +173,8 @@ def timeline(study: optuna.Study) -> Figure:
     """Draw when each trial ran, and how it ended."""
     figure = _by_optuna(visualization.plot_timeline, study, 5.0)
     num_trials = len(study.get_trials(deepcopy=False))
-    for bar in figure.axes[0].patches:  # of many trials, each is to be seen at all
+    bars: Any = figure.axes[0].patches
+    for bar in bars:  # of many trials, each is to be seen at all
         centre = bar.get_y() + bar.get_height() / 2
         bar.set_height(max(bar.get_height(), num_trials / 80))
         bar.set_y(centre - bar.get_height() / 2)
