@@ -15,6 +15,7 @@ from harness.summary import announce
 from harness.tracking.lifecycle import reopen, require_unused_run, track
 from harness.tracking.resume import resumed
 from harness.tracking.run import Run, require_same_data
+from harness.tracking.view import save_view
 from harness.training.device import Hardware, seed_everything
 from harness.training.memory import load_data
 from harness.training.metrics import decimal, model_cost
@@ -52,6 +53,7 @@ def run_experiment(experiment: Experiment[C], config: C) -> TrackedRun:
         require_same_data(config.resume, first.data_set)
     with track(config, hardware.name) as run:
         announce(first)
+        save_view(run.run_id, experiment)
         run.log_data(first)
         children, results = run.children(), {}
         for seed in range(config.seed, config.seed + config.seeds):
@@ -93,6 +95,8 @@ def train_and_evaluate(
     with track(config, hardware.name, parent_id=parent_id, name=name, tags=tags) as run:
         if not quiet:
             announce(data)
+        if parent_id is None:
+            save_view(run.run_id, experiment)
         run.log_data(data)
         log_split(experiment, data, "train", run)
         log_split(experiment, data, "validation", run)
