@@ -55,9 +55,8 @@ SET ?=
 tune: $(INSTALLED)  ## Tune EXPERIMENT (default moe), TRIALS on WORKERS, with SET="name=value ..."
 	python -m tuning $(EXPERIMENT) --trials $(TRIALS) --workers $(WORKERS) $(if $(SET),--set $(SET))
 
-ui: $(INSTALLED)  ## Browse the runs at http://localhost:5000
-	@echo 'Open http://localhost:5000 and choose "Model training" at the top left.'
-	mlflow ui
+ui: $(INSTALLED)  ## Print links to the runs, and start the MLflow UI
+	python -m experiments.ui
 
 test: $(INSTALLED)  ## Run the tests (some 5 minutes on two cores)
 	python -m pytest -n 2 --dist loadfile -m "not slow and not gpu"

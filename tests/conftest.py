@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import json
 import os
 import runpy
 import shlex
@@ -22,6 +23,7 @@ from click.testing import CliRunner
 
 from harness.execution import forkserver
 from harness.tracking.export import NETWORK
+from harness.tracking.processes import TAG, this_process
 
 ROOT = Path(__file__).parents[1]
 
@@ -179,6 +181,11 @@ def run_module(words: list[str], folder: str, environment: dict[str, str]) -> No
     os.chdir(folder)
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def process_tags_with(**changes: str) -> dict[str, str]:
+    """Return the tag of a run with which another process than this one works on it."""
+    return {TAG: json.dumps({**this_process(), **changes})}
 
 
 def wait_until(condition: Callable[[], bool], process: "subprocess.Popen[bytes]") -> None:

@@ -11,6 +11,7 @@ import pytest
 
 import experiments
 from experiments.doctor.config import DoctorConfig
+from experiments.ui.config import UiConfig
 from harness import parameters
 from harness.command_line import parse
 from harness.config import Configuration
@@ -30,6 +31,7 @@ REQUESTS = {
 }
 CONFIGURATIONS: dict[str, list[type[Configuration]]] = {
     "experiments.doctor": [DoctorConfig],
+    "experiments.ui": [UiConfig],
     "tuning.registry": [RegistryConfig],
     "experiments.predict": list(dict.fromkeys(REQUESTS.values())),
 }
