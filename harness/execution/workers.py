@@ -206,8 +206,10 @@ def threads_per_worker(workers: int, threads: int = 0) -> int:
     """
     if threads:
         return max(1, threads // workers)
-    known = hasattr(os, "sched_getaffinity")  # not on macOS and Windows
-    cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
+    if sys.platform == "linux":
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
     limit = os.environ.get("OMP_NUM_THREADS", "")
     most = int(limit) if limit.isdecimal() and int(limit) else cores
     return max(1, min(cores // workers, most))
@@ -254,7 +256,7 @@ def _set_up(
 ) -> None:
     """Make this process the worker of a number, in a pool of a size."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
-    signal_at_death_of_parent(signal.SIGKILL)
+    signal_at_death_of_parent("SIGKILL")
     os.chdir(folder)  # the server that it is forked from may have started in another one
     tqdm.set_lock(threading.RLock())  # its own is shared between processes: one killed leaks it
     sys.stderr.isatty = lambda: False  # type: ignore[method-assign]  # bars are the parent's

@@ -2,6 +2,7 @@
 
 import os
 import random
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -35,6 +36,8 @@ def save(path: Path, state: State) -> None:
         raise refused from None
     finally:
         temporary.unlink(missing_ok=True)  # what is left of it where the disk is full
+    if sys.platform == "win32":  # it opens no folders
+        return
     directory = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(directory)  # the new name, too, survives a loss of power
