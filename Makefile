@@ -69,10 +69,12 @@ gpu-check: $(INSTALLED)  ## Check and measure everything on the GPU (in miniatur
 screenshots: $(INSTALLED)  ## Take the README's pictures of the MLflow UI anew (needs chromium)
 	SCREENSHOTS=$(CURDIR)/docs python -m pytest tests/test_browser.py
 
+PRODUCT := datasets experiments harness models tuning dl_experiments.py make.py
 lint: $(INSTALLED)  ## Check style and types
 	ruff check .
 	ruff format --check .
 	mypy
+	for system in win32 darwin; do mypy --platform $$system --cache-dir .mypy_cache/$$system $(PRODUCT) || exit; done
 
 project: $(INSTALLED)  ## Write MLproject, conda.yaml and docs/parameters.md from the configurations
 	python -m harness.project
