@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from experiments.moe.config import MoEConfig
-from harness.command_line import option
 from harness.execution import forkserver
-from harness.execution.workers import Done, Pool
+from harness.execution.local import LocalPool
+from harness.execution.messages import Done, Task
 from tests.conftest import ROOT
-from tests.harness.execution.test_workers import count, finish
+from tests.harness.execution.test_local import count, finish
 
 WITHOUT_POSIX = """
 import os, runpy, signal, sys
@@ -55,7 +55,7 @@ runpy.run_module("experiments.moe", run_name="__main__", alter_sys=True)
 
 @pytest.mark.slow
 def test_a_run_needs_nothing_that_windows_lacks(tmp_path: Path) -> None:
-    words = [f"--{option(name)}={value}" for name, value in MoEConfig.tiny.items()]
+    words = [f"--{name}={value}" for name, value in MoEConfig.tiny.items()]
     words += ["--checkpoint-seconds=0", "--no-animation"]
     environment = os.environ | {
         "PYTHONPATH": str(ROOT),
@@ -76,10 +76,10 @@ def test_a_run_needs_nothing_that_windows_lacks(tmp_path: Path) -> None:
 def test_workers_are_started_anew_where_none_can_be_forked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forkserver, "METHOD", "spawn")
     forkserver.start()
-    with Pool(1, threads=1) as pool:
+    with LocalPool(1) as pool:
         worker = pool.idle()
         assert worker is not None
         assert "SpawnProcess" in type(worker.process).__name__
         for last in (2, 3):
-            worker.submit(partial(count, last))
+            worker.submit(Task(partial(count, last)))
             assert finish(pool, worker) == (Done(last), last)

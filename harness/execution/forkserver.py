@@ -18,7 +18,7 @@ from typing import Any
 
 PRELOADED = (
     "harness.execution.end_with_parent",  # first: the others take seconds
-    "harness.execution.workers",
+    "harness.execution.local",
     "harness.run_experiment",
     # What the first optimiser and the first logged model would import, for seconds.
     "torch._dynamo",
