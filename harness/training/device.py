@@ -111,11 +111,8 @@ def num_threads(config: HardwareConfig) -> int:
 
 
 def _device_name(asked: str) -> str:
-    here = [
-        *(["cuda"] if torch.cuda.is_available() else []),
-        *(["mps"] if has_mps() else []),
-        "cpu",
-    ]
+    found = {"cuda": torch.cuda.is_available(), "mps": has_mps(), "cpu": True}
+    here = [name for name, is_here in found.items() if is_here]
     if asked == "auto":
         return here[0]
     if asked not in here:
