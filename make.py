@@ -36,8 +36,6 @@ def main(name: str = "", *arguments: str) -> int:
         return 0
     if name == "test":
         return python("-m", "pytest", *(arguments or FAST_TESTS))
-    if name == "ui":
-        return python("-m", "mlflow", "ui", *arguments)
     return python("-m", "dl_experiments", name, *arguments)
 
 
