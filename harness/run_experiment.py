@@ -132,8 +132,13 @@ def evaluate_in_run(experiment: Experiment[Any], trained: Trained, run: Run) -> 
         with signals.interruptible():
             drawn = next(figures, None)
         if drawn is None:
-            return evaluation.metrics
+            break
         run.log_figure(*drawn)
+    with signals.interruptible():
+        images = [*experiment.images(config, trained)]
+    for name, by_epoch in images:
+        run.log_images(name, by_epoch)
+    return evaluation.metrics
 
 
 def evaluate_artifact(
