@@ -186,9 +186,9 @@ class Experiment(ABC, Generic[C]):
 
     # What most experiments leave as it is.
 
-    def images(self, config: C, trained: Trained) -> Iterator[tuple[str, ImagesByEpoch]]:
-        """Draw what changes from epoch to epoch, for a few of `trained.history.milestones()`."""
-        yield from ()
+    def images(self, config: C, trained: Trained) -> ImagesByEpoch:
+        """Draw what changes from epoch to epoch, for `trained.history.milestones()`."""
+        return {}
 
     def data_bytes(self, config: C) -> int:
         """Return how many bytes the splits take at least, as far as the configuration tells."""

@@ -135,9 +135,8 @@ def evaluate_in_run(experiment: Experiment[Any], trained: Trained, run: Run) -> 
             break
         run.log_figure(*drawn)
     with signals.interruptible():
-        images = [*experiment.images(config, trained)]
-    for name, by_epoch in images:
-        run.log_images(name, by_epoch)
+        images = experiment.images(config, trained)
+    run.log_images(images)
     return evaluation.metrics
 
 

@@ -243,13 +243,14 @@ class CatsAndDogs(Experiment[CNNConfig]):
         yield "least_confident", figures.least_confident(photos, predictions)
         yield from figures.inspect(trained.model, test.images, predictions)
 
-    def images(self, config: CNNConfig, trained: Trained) -> Iterator[tuple[str, ImagesByEpoch]]:
+    def images(self, config: CNNConfig, trained: Trained) -> ImagesByEpoch:
         """Draw the confusion matrix on the validation split as training goes on."""
-        if "val/confusion" in trained.history.raw[0]:
-            shares = trained.history.stacked("val/confusion")
-            chosen = {epoch: shares[epoch - 1] for epoch in trained.history.milestones(8)}
-            names, count = trained.data.classes, len(trained.data.validation.labels)
-            yield "confusion", classification.confusion_by_epoch(chosen, names, count)
+        if "val/confusion" not in trained.history.raw[0]:
+            return {}
+        shares = trained.history.stacked("val/confusion")
+        chosen = {epoch: shares[epoch - 1] for epoch in trained.history.milestones(8)}
+        names, count = trained.data.classes, len(trained.data.validation.labels)
+        return classification.confusion_by_epoch(chosen, names, count)
 
 
 EXPERIMENT = CatsAndDogs()

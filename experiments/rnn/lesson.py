@@ -245,7 +245,7 @@ class MemoryTasks(Experiment[RNNConfig]):
         curves = training.curves(**trained.history.as_curves(), loss_unit="nats per symbol")
         yield "curves", curves
 
-    def images(self, config: RNNConfig, trained: Trained) -> Iterator[tuple[str, ImagesByEpoch]]:
+    def images(self, config: RNNConfig, trained: Trained) -> ImagesByEpoch:
         """Draw the accuracy by position on the validation split as training goes on."""
         count = trained.data.validation.mask.sum().item()
         shares = trained.history.stacked("val/by_position")  # (epochs, 2, T)
@@ -253,7 +253,7 @@ class MemoryTasks(Experiment[RNNConfig]):
         for epoch in trained.history.milestones():
             by_position = (count * shares[epoch - 1]).round().astype(int)
             by_epoch[epoch] = style.drawn(figures.accuracy_by_position(*by_position, epoch=epoch))
-        yield "accuracy_by_position", by_epoch
+        return by_epoch
 
 
 EXPERIMENT = MemoryTasks()

@@ -202,15 +202,14 @@ class SequenceClassification(Experiment[SequenceConfig]):
         yield "importance", figures.importance(inspections)
         yield "prediction_by_step", figures.prediction_by_step(inspections, data.classes)
 
-    def images(
-        self, config: SequenceConfig, trained: Trained
-    ) -> Iterator[tuple[str, ImagesByEpoch]]:
+    def images(self, config: SequenceConfig, trained: Trained) -> ImagesByEpoch:
         """Draw the confusion matrix on the validation split as training goes on."""
-        if "val/confusion" in trained.history.raw[0]:
-            shares = trained.history.stacked("val/confusion")
-            chosen = {epoch: shares[epoch - 1] for epoch in trained.history.milestones()}
-            names, count = trained.data.classes, len(trained.data.validation.labels)
-            yield "confusion", classification.confusion_by_epoch(chosen, names, count)
+        if "val/confusion" not in trained.history.raw[0]:
+            return {}
+        shares = trained.history.stacked("val/confusion")
+        chosen = {epoch: shares[epoch - 1] for epoch in trained.history.milestones()}
+        names, count = trained.data.classes, len(trained.data.validation.labels)
+        return classification.confusion_by_epoch(chosen, names, count)
 
 
 EXPERIMENT = SequenceClassification()

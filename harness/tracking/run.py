@@ -23,7 +23,7 @@ from harness.fingerprints import DataSet
 from harness.summary import summary
 from harness.tracking import export
 from harness.tracking.locations import to_path
-from harness.tracking.view import shown_at
+from harness.tracking.view import IMAGES, shown_at
 from harness.training.checkpoint import Checkpoint
 from harness.training.history import History
 
@@ -95,15 +95,15 @@ class Run:
             mlflow.log_artifact(str(path), "figures")
         if figure.epochs:
             shown = np.linspace(0, len(figure.frames) - 1, MAX_IMAGES).round().astype(int)
-            self.log_images(name, {figure.epochs[i]: figure.frames[i] for i in shown})
+            self.log_images({figure.epochs[i]: figure.frames[i] for i in shown})
 
-    def log_images(self, name: str, images: ImagesByEpoch) -> None:
+    def log_images(self, images: ImagesByEpoch) -> None:
         """Log images of some epochs, over which the MLflow UI has a slider; once only."""
         client = MlflowClient()
-        logged = [Path(file.path).name for file in client.list_artifacts(self.run_id, "images")]
-        if not any(file.startswith(f"{name}+") for file in logged):
-            for epoch, image in images.items():
-                client.log_image(self.run_id, image, key=name, step=epoch, synchronous=True)
+        if images and not client.list_artifacts(self.run_id, "images"):
+            # The slider begins at 0: without an image there, nothing would be seen at first.
+            for epoch, image in {0: next(iter(images.values())), **images}.items():
+                client.log_image(self.run_id, image, key=IMAGES, step=epoch, synchronous=True)
 
     def log_table(self, name: str, columns: Mapping[str, Iterable[Any]]) -> None:
         """Log named columns of equal length as a table, `tables/<name>.json`; once only."""
