@@ -1,4 +1,5 @@
 # Two commands to know: `make moe` (a tracked run) and `make test`. `make help` lists the rest.
+# Without make or bash: `python make.py moe` and `python make.py test`.
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 RUN = mlflow run . --env-manager local
 
 .DEFAULT_GOAL := help
-.PHONY: help install main moe moe-extended cnn cnn-synthetic rnn seq data tune ui test test-slow gpu-check screenshots lint project clean
+.PHONY: help install main moe moe-extended cnn cnn-synthetic rnn seq data tune ui test test-slow gpu-check notebooks screenshots lint project clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -18,10 +19,7 @@ help:  ## List the targets
 install: $(INSTALLED)  ## Create .venv with everything (the other targets do so by themselves)
 
 $(INSTALLED): pyproject.toml
-	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
-	$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python --editable ".[dev]"
-	touch $@
+	$(PYTHON) make.py install
 
 main: $(INSTALLED)  ## Train every architecture with small settings, and compare them
 	$(RUN) --experiment-name comparison
@@ -59,7 +57,7 @@ ui: $(INSTALLED)  ## Print links to the runs, and start the MLflow UI
 	python -m experiments.ui
 
 test: $(INSTALLED)  ## Run the tests (some 5 minutes on two cores)
-	python -m pytest -n 2 --dist loadfile -m "not slow and not gpu"
+	python make.py test
 
 test-slow: $(INSTALLED)  ## Run every test that this machine can, those with servers and kills too
 	python -m pytest -n 2 --dist loadfile
@@ -67,13 +65,18 @@ test-slow: $(INSTALLED)  ## Run every test that this machine can, those with ser
 gpu-check: $(INSTALLED)  ## Check and measure everything on the GPU (in miniature without one)
 	python -m benchmarks.gpu_check $(if $(filter-out download,$(DATA)),"$(DATA)")
 
+notebooks: $(INSTALLED)  ## Execute the notebooks anew, from their sources (some 8 minutes)
+	python -m notebooks.build
+
 screenshots: $(INSTALLED)  ## Take the README's pictures of the MLflow UI anew (needs chromium)
 	SCREENSHOTS=$(CURDIR)/docs python -m pytest tests/test_browser.py
 
+PRODUCT := datasets experiments harness models tuning dl_experiments.py make.py
 lint: $(INSTALLED)  ## Check style and types
 	ruff check .
 	ruff format --check .
 	mypy
+	for system in win32 darwin; do mypy --platform $$system --cache-dir .mypy_cache/$$system $(PRODUCT) || exit; done
 
 project: $(INSTALLED)  ## Write MLproject, conda.yaml and docs/parameters.md from the configurations
 	python -m harness.project

@@ -89,10 +89,10 @@ def load(data: str, data_dir: str, image_size: int) -> PhotographDataset:
     unusable = {**folder.problems, **decoded.skipped}
     if unusable:
         some = listed([f"{name!r} ({reason})" for name, reason in unusable.items()])
-        log.warning("%d files were skipped: %s", len(unusable), some)
+        log.warning("files skipped (%d): %s", len(unusable), some)
     if copies:
         some = listed([f"{name!r} ({reason})" for name, reason in copies.items()])
-        log.warning("%d copies of photographs were left out: %s", len(copies), some)
+        log.warning("copies of photographs left out (%d): %s", len(copies), some)
 
     pixels = torch.from_numpy(decoded.images).permute(0, 3, 1, 2)  # (N, S, S, 3) to (N, 3, S, S)
     splits, start = {}, 0

@@ -17,6 +17,7 @@ from typing import Any, Literal, NoReturn, get_args, get_origin
 from harness import signals
 from harness.config import (
     Configuration,
+    ExecutionConfig,
     K,
     TrainingConfig,
     as_text,
@@ -27,8 +28,18 @@ from harness.config import (
     option,
 )
 from harness.errors import UserError
+from harness.execution import forkserver
 
-GROUPS = "data", "model", "augmentation", "training", "learning-rate decay", "hardware", "tracking"
+GROUPS = (
+    "data",
+    "model",
+    "augmentation",
+    "training",
+    "learning-rate decay",
+    "hardware",
+    "execution",
+    "tracking",
+)
 """Headings of `--help`, in their order; those of a command alone come first."""
 
 
@@ -43,6 +54,8 @@ def launch(config_class: type[Configuration]) -> None:
         with errors_as_typed(config_class):
             config = parse(config_class)
             package = config_class.module()
+            if isinstance(config, ExecutionConfig) and config.needs_forkserver:
+                forkserver.start()  # it imports what workers need, while this process does, too
             if issubclass(config_class, TrainingConfig):
                 run = importlib.import_module("harness.run_experiment").run_experiment
                 experiment = importlib.import_module(f"{package}.lesson").EXPERIMENT
@@ -61,6 +74,8 @@ def run_command(command: Callable[[], object]) -> None:
     """Run a command; an error ends with the exit status and the words that a user needs."""
     # Figures become files: the backend of a notebook, for one, may not exist in its terminal.
     os.environ["MPLBACKEND"] = "agg"
+    # What a GPU of Apple's has no kernel for is computed on the CPU; torch reads it when imported.
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
     if isinstance(sys.stdout, io.TextIOWrapper):  # a letter that the terminal lacks is escaped
         sys.stdout.reconfigure(errors="backslashreplace")
     # Warnings are for the user; mlflow.pytorch would silence them where nothing is set up yet.

@@ -14,6 +14,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import mlflow
@@ -161,7 +162,8 @@ class ForkedRun:
 
     def __init__(self, command: str, folder: str, environment: Mapping[str, str]):
         arguments = (shlex.split(command), folder, dict(environment))
-        self.process = forkserver.context().Process(target=run_module, args=arguments)
+        made = forkserver.context().Process(target=run_module, args=arguments)
+        self.process: BaseProcess = made
         forkserver.start_process(self.process)
 
     def wait(self) -> int | None:

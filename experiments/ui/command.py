@@ -1,6 +1,7 @@
 """Print a link for each MLflow experiment that has runs; then become the server of the UI."""
 
 import os
+import subprocess
 import sys
 
 import mlflow
@@ -27,4 +28,7 @@ def main(config: UiConfig) -> None:
         return
     sys.stdout.flush()
     server = [sys.executable, "-m", "mlflow", "ui", "--port", str(config.port)]
-    os.execv(sys.executable, [*server, "--backend-store-uri", uri])
+    server += ["--backend-store-uri", uri]
+    if sys.platform == "win32":  # where a shell does not wait for what takes a process's place
+        sys.exit(subprocess.call(server))
+    os.execv(sys.executable, server)

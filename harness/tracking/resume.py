@@ -39,7 +39,9 @@ def resumed(config: C) -> C:
         with store_lock():
             run = client.get_run(run_id)
         require_artifacts(client.get_experiment(run.info.experiment_id).artifact_location)
-        stored = json.loads(Path(client.download_artifacts(run_id, CONFIGURATION)).read_text())
+        stored = json.loads(
+            Path(client.download_artifacts(run_id, CONFIGURATION)).read_text("utf-8")
+        )
     except MlflowException as error:
         if failure_of(error):
             raise

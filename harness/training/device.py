@@ -2,17 +2,19 @@
 
 import contextlib
 import ctypes
+import os
 import platform
 import random
+import sys
 import types
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
 from torch import nn
 
-from harness.config import TrainingConfig
+from harness.config import HardwareConfig, TrainingConfig
 from harness.errors import UserError
 from harness.training.precision import allow_tf32, arithmetic, keep_out_of_autocast
 
@@ -43,6 +45,7 @@ class Hardware:
             for layers in ("recurrent", "other")
         )
         allow_tf32(recurrent == "tf32")
+        torch.set_num_threads(num_threads(config))
         if name == "cuda":
             torch.backends.cudnn.benchmark = True
         elif name == "cpu":
@@ -59,6 +62,11 @@ class Hardware:
         threads = torch.get_num_threads()
         return f"{platform.machine()} CPU, {threads} thread{'s' if threads > 1 else ''}"
 
+    @property
+    def needs(self) -> dict[str, Any]:
+        """What a worker that computes on this needs: see `harness.execution.pools`."""
+        return {"threads": torch.get_num_threads(), "on_gpu": self.device.type == "cuda"}
+
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """Return the context in which the forward pass runs."""
         if self.precision == "fp32":
@@ -71,7 +79,7 @@ class Hardware:
         `method` is what the loss calls, and what is compiled if that was asked for.
         """
         model.to(self.device)
-        if any(p.dim() == 4 for p in model.parameters()):
+        if self.device.type != "mps" and any(p.dim() == 4 for p in model.parameters()):
             model.to(memory_format=torch.channels_last)
         if self.precision == "bf16":
             keep_out_of_autocast(model)
@@ -84,12 +92,48 @@ class Hardware:
         return model
 
 
+def num_cores() -> int:
+    """Return how many cores this process may use, at most OMP_NUM_THREADS of the environment."""
+    if sys.platform == "linux":
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    return min(cores, int(limit)) if limit.isdecimal() and int(limit) else cores
+
+
+def num_threads(config: HardwareConfig) -> int:
+    """Return how many CPU threads a run computes with, wherever and beside whatever it is started.
+
+    With another number, sums are taken in another order, and the last digits are others.
+    """
+    return config.threads or min(num_cores(), config.useful_threads() or num_cores())
+
+
 def _device_name(asked: str) -> str:
-    gpus = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    allowed = ["auto", "cpu", *(name for name, is_here in gpus.items() if is_here)]
-    if asked not in allowed:
-        raise UserError(f"device={asked}: not on this machine; allowed are {', '.join(allowed)}")
-    return ("cuda" if gpus["cuda"] else "cpu") if asked == "auto" else asked
+    found = {"cuda": torch.cuda.is_available(), "mps": has_mps(), "cpu": True}
+    here = [name for name, is_here in found.items() if is_here]
+    if asked == "auto":
+        return here[0]
+    if asked not in here:
+        allowed = ", ".join(["auto", *reversed(here)])
+        raise UserError(f"device={asked}: not on this machine; allowed are {allowed}")
+    return asked
+
+
+def has_mps() -> bool:
+    """Return whether there is a GPU of Apple's that has memory; that of a virtual machine may not.
+
+    On it layers compute in fp32 (`harness.training.precision`), metrics are summed in fp32
+    (`harness.training.metrics.wide_dtype`), and images lie in the order of their dimensions.
+    """
+    if not torch.backends.mps.is_available():
+        return False
+    try:
+        torch.empty(1, device="mps")
+    except RuntimeError:
+        return False
+    return True
 
 
 def keep_freed_memory() -> None:

@@ -281,7 +281,7 @@ def test_unreadable_files_are_skipped_and_named_in_one_line(
     assert len(loaded.validation.names) + len(loaded.test.names) == 14
     (message,) = caplog.messages
     named = ", ".join(f"'train/dogs/text.{number}.jpg' (not an image)" for number in range(5))
-    assert message == f"7 files were skipped: {named} and 2 more"
+    assert message == f"files skipped (7): {named} and 2 more"
     with caplog.at_level(logging.WARNING):
         assert load(str(folder), cache, 8).skipped == loaded.skipped
     assert len(caplog.messages) == 2, "the warning stands in the log of every run"

@@ -1,6 +1,7 @@
 """Studies: what a trial may do, what is tracked, what survives."""
 
 import dataclasses
+import json
 import shlex
 import shutil
 import time
@@ -11,6 +12,7 @@ import mlflow
 import optuna
 import pytest
 from mlflow.entities import Run
+from mlflow.entities.model_registry import ModelVersion, ModelVersionTag
 from mlflow.tracking import MlflowClient
 from optuna.pruners import MedianPruner
 
@@ -19,10 +21,11 @@ from harness.errors import UserError
 from harness.search_space import choice
 from harness.training.train import train
 from tests.conftest import collect_garbage
-from tests.tuning.lines import SPACE
+from tests.tuning.lines import SPACE, LineConfig
 from tuning import figures, report, storage, study
 from tuning.config import StudyConfig
 from tuning.importance import importance
+from tuning.registry import versions
 from tuning.search import TrialBugError
 from tuning.space import Space
 from tuning.study import StudyResult, prepare, tune
@@ -111,7 +114,33 @@ def test_same_seed_same_trials_and_another_seed_others(store: Path) -> None:
     first = trials(0)
     assert trials(0) == first
     assert trials(1, count=2)[1] != first[1]
-    assert first[0][0] == SPACE.default_point()
+    assert first[0][0] == SPACE.point_near(SPACE.final_configuration({}))
+
+
+def test_the_champions_configuration_is_tried_after_the_default(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    champion = LineConfig(learning_rate=0.9, batch_size=10)
+    values = json.dumps(champion.as_parameters())
+    tags = {"entry_point": "line", "configuration": values}
+    version = ModelVersion("small", "1", 0, tags=[ModelVersionTag(*tag) for tag in tags.items()])
+    monkeypatch.setattr(versions, "by_alias", lambda *_: version)
+    first, second = run_study(trials=2).study.get_trials()
+    assert first.params == {"learning_rate": 0.1, "batch_size": 4}
+    assert second.params == {"learning_rate": 0.5, "batch_size": 10}, "moved into its range"
+    version.tags["configuration"] = json.dumps({"no_such_parameter": 1})
+    assert study.known_points(StudyConfig(**QUICK), SPACE) == [first.params]
+
+
+@pytest.mark.parametrize("pruner", ["asha", "median", "hyperband"])
+def test_bad_trials_are_pruned(store: Path, pruner: str) -> None:
+    space = SPACE.fix({"num_epochs": 27, "batch_size": 10})
+    rates = (0.2, 0.3, 0.1, 1e-4, 1.1e-4, 1.2e-4, 1.3e-4, 1.4e-4)
+    points = [{"learning_rate": rate} for rate in rates]
+    result = tune(enqueue(space, points, pruner=pruner), space)
+    found = [trial.state.name for trial in result.study.get_trials()]
+    assert found[0] == "COMPLETE"
+    assert "PRUNED" in found[3:], found
 
 
 def test_two_workers_share_a_study(store: Path) -> None:
@@ -119,7 +148,6 @@ def test_two_workers_share_a_study(store: Path) -> None:
     trials = result.study.get_trials()
     assert [trial.number for trial in trials] == list(range(8))
     assert set(states(result)) == {"COMPLETE"}
-    assert {trial.user_attrs["worker"] for trial in trials} == {0, 1}
     assert len(children(result)) == 8
     first, second = trials[:2]
     assert second.datetime_start is not None
@@ -313,10 +341,16 @@ def test_a_study_is_not_resumed_as_another(
         assert word in str(caught.value)
 
 
-def test_a_timeout_starts_no_further_trial(store: Path) -> None:
-    result = run_study(trials=1000, timeout_seconds=1.5)
-    assert 1 <= len(result.study.get_trials()) < 1000
-    assert set(states(result)) == {"COMPLETE"}
+def test_a_timeout_ends_the_search_and_queues_again_what_was_running(store: Path) -> None:
+    space = SPACE.fix({"num_epochs": 100_000})
+    config = enqueue(space, [{"learning_rate": 0.1, "batch_size": 4}], timeout_seconds=1.5)
+    began = time.monotonic()
+    result = tune(config, space)
+    assert time.monotonic() - began < 60
+    assert states(result) == ["FAIL", "WAITING"]
+    ended, waiting = result.study.get_trials()
+    assert ended.params == waiting.params
+    assert {run.info.status for run in children(result).values()} == {"KILLED"}
 
 
 def test_the_description_counts_all_trials(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
