@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 RUN = mlflow run . --env-manager local
 
 .DEFAULT_GOAL := help
-.PHONY: help install main moe moe-extended cnn cnn-synthetic rnn seq data tune ui test test-slow gpu-check screenshots lint project clean
+.PHONY: help install main moe moe-extended cnn cnn-synthetic rnn seq data tune ui playground test test-slow gpu-check screenshots lint project clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -58,6 +58,9 @@ tune: $(INSTALLED)  ## Tune EXPERIMENT (default moe), TRIALS on WORKERS, with SE
 ui: $(INSTALLED)  ## Browse the runs at http://localhost:5000
 	@echo 'Open http://localhost:5000 and choose "Model training" at the top left.'
 	mlflow ui
+
+playground: $(INSTALLED)  ## Play with trained models at http://localhost:8501
+	python -m playground
 
 test: $(INSTALLED)  ## Run the tests (some 5 minutes on two cores)
 	python -m pytest -n 2 --dist loadfile -m "not slow and not gpu"
