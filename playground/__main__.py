@@ -14,6 +14,9 @@ OPTIONS = {
     "server.fileWatcherType": "none",  # it would search torch for changes
     "browser.gatherUsageStats": "false",
     "client.toolbarMode": "minimal",
+    "runner.magicEnabled": "false",  # it would write docstrings of constants on the page
+    "theme.paddingTop": "2rem",
+    "theme.headingFontSizes": '["1.9rem", "1.6rem", "1.3rem"]',
     "theme.base": "light",  # as the figures are
     "theme.primaryColor": "#0072B2",
 }

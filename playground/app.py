@@ -1,7 +1,8 @@
-"""The frame of the playground: a first page, and one for each file in `pages`.
+"""The frame of the playground: a first page, and one for each file in `architectures`.
 
 A page is a script. Its docstring is a title with a colon in it, then what to try: it stands above
-the page, and on the first page.
+the page, and on the first page. (In a folder called `pages`, Streamlit would run the scripts
+without this frame.)
 """
 
 import ast
@@ -13,7 +14,7 @@ from streamlit.navigation.page import StreamlitPage
 
 from harness.errors import UserError
 
-PAGES = sorted(Path(__file__).with_name("pages").glob("*.py"))
+PAGES = sorted(Path(__file__).with_name("architectures").glob("*.py"))
 
 
 class Entry(NamedTuple):
@@ -50,7 +51,7 @@ def first_page() -> None:
 ENTRIES = [entry(path) for path in PAGES]
 
 st.set_page_config(layout="wide", initial_sidebar_state="expanded")
-home = st.Page(first_page, title="What there is", default=True)
+home = st.Page(first_page, title="Start", default=True)
 current = st.navigation([home, *(each.page for each in ENTRIES)])
 for each in ENTRIES:
     if each.page == current:

@@ -93,7 +93,7 @@ def choose(
             st.session_state[key] = titles[0]
         title = selection.selectbox("Model", titles, key=key)
         model = here.get(title) or _load(known[title].uri, known[title].run_id)
-        selection.caption("Trained as by")
+        selection.caption("Trained by")
         selection.code(model.config.as_command(), language="bash", wrap_lines=True)
     return model
 

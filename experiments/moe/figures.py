@@ -316,7 +316,7 @@ def decision(
     `mixed` is P(class 1) of the mixture.
     """
     num_experts = len(gate)
-    figure, ((weight, answer),) = style.canvas(1, 2, width=7.2, height=1.7 + 0.36 * num_experts)
+    figure, ((weight, answer),) = style.canvas(1, 2, width=4.6, height=1.6 + 0.36 * num_experts)
     rows = np.arange(num_experts)
     colours = [style.EXPERTS[k % len(style.EXPERTS)] for k in rows]
     bars = weight.barh(rows, gate, color=colours, edgecolor="black", linewidth=0.5)
@@ -324,7 +324,7 @@ def decision(
     look: dict[str, Any] = {"s": 70, "edgecolors": "black", "linewidths": 0.5, "clip_on": False}
     answer.axvline(0.5, color=style.GREY, linewidth=1, linestyle=":")
     answer.scatter(experts, rows, c=colours, zorder=3, **look)
-    label = f"mixture: {mixed:.2f}"
+    label = f"P(class 1) of the mixture, {mixed:.2f}"
     answer.axvline(mixed, color="black", linewidth=2, label=label)
     for axes in (weight, answer):
         axes.set(xlim=(0, 1.18 if axes is weight else 1), xticks=[0, 0.5, 1])
@@ -333,7 +333,6 @@ def decision(
     answer.set_yticklabels([])
     style.titled(weight, "Who counts here", "gate probability", "")
     style.titled(answer, "What each says", "P(class 1)", "")
-    style.legend(answer, below=False)
-    answer.legend(frameon=False, fontsize=10, loc="upper center", bbox_to_anchor=(0.5, -0.32))
+    figure.legend(loc="outside lower center", frameon=False, fontsize=10)
     figure.suptitle(f"At the point ({point[0]:g}, {point[1]:g})", fontsize=12)
     return figure

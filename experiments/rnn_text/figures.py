@@ -143,7 +143,7 @@ def next_symbol(
     shown = np.argsort(-probabilities, kind="stable")[:count]
     if taken is not None and taken not in shown:
         shown = np.append(shown[:-1], taken)
-    figure, ((axes,),) = style.canvas(width=5.4, height=4.6)
+    figure, ((axes,),) = style.canvas(width=4.2, height=4.4)
     colours = [style.VERMILION if index == taken else style.BLUE for index in shown]
     bars = axes.barh(range(len(shown)), probabilities[shown], color=colours)
     axes.bar_label(bars, [f"{probabilities[index]:.3f}" for index in shown], padding=3, fontsize=9)

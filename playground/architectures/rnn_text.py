@@ -12,6 +12,7 @@ import html
 import streamlit as st
 import torch
 
+from experiments.rnn.figures import BLANK
 from experiments.rnn_text import figures
 from experiments.rnn_text.serving import MAX_SEED
 from playground.choice import choose
@@ -61,11 +62,11 @@ chances = probabilities[:-1].gather(1, written[:, None])[:, 0]
 with write_column:
     spans = [
         f'<span title="{chance:.3f}" style="background:rgba(0,114,178,{0.65 * chance:.2f})">'
-        f"{html.escape(names[symbol])}</span>"
+        f"{html.escape(names[symbol].replace(BLANK, chr(32)))}</span>"
         for symbol, chance in zip(written.tolist(), chances.tolist(), strict=True)
     ]
     st.html(
-        '<p style="font-family:monospace;font-size:1.05rem;line-height:1.6;overflow-wrap:anywhere">'
+        '<p style="font-family:monospace;font-size:1.05rem;line-height:1.6;white-space:pre-wrap">'
         f"{html.escape(prompt)}{''.join(spans)}</p>"
     )
     st.caption(
@@ -73,8 +74,14 @@ with write_column:
         f"On average, the network spent {-chances.log2().mean():.2f} bits on a character."
     )
 with next_column:
-    place = st.slider("Look at the character after so many written ones", 0, num_characters - 1, 0)
+    place = st.slider("Which character of the continuation?", 1, len(written), 1) - 1
     taken = int(written[place])
     st.pyplot(figures.next_symbol(probabilities[place].numpy(), names, taken))
-    st.caption(f"Vermilion: the one that was drawn, {names[taken]}.")
-    st.button("Put it into the prompt", on_click=append, args=[continuation[: place + 1]])
+    st.caption(
+        f"Vermilion: the one that was drawn, {names[taken]}. The temperature is part of this."
+    )
+    st.button(
+        "Put it, and those before it, into the prompt",
+        on_click=append,
+        args=[continuation[: place + 1]],
+    )

@@ -26,7 +26,7 @@ from models.moe import Mixture, MixtureOfExperts
 from playground.choice import ChosenModel, choose
 
 SOFT, HARD = "soft: all experts, weighted by the gate", "hard: the most probable expert alone"
-RESOLUTION, SIDE_PIXELS = 71, 430
+RESOLUTION, SIDE_PIXELS = 71, 350
 """Cells and pixels along each side of the plane."""
 NUM_DOTS = 200
 
@@ -60,7 +60,7 @@ def boundary(plane: Plane, class_one: np.ndarray) -> pd.DataFrame:
 def surface(scene: Scene, probability: np.ndarray, point: tuple[float, float]) -> Any:
     """Draw P(class 1) of `plane.points` as cells to be clicked, and the point that was chosen."""
     left, right, bottom, top = map(float, scene.plane.extent)
-    half = (right - left) / (RESOLUTION - 1) / 2
+    half = 0.55 * (right - left) / (RESOLUTION - 1)  # neighbours overlap, so that no gap shows
     cells = pd.DataFrame(scene.plane.points, columns=["x", "y"]).assign(
         probability=probability,
         left=lambda cell: cell.x - half,
@@ -73,7 +73,9 @@ def surface(scene: Scene, probability: np.ndarray, point: tuple[float, float]) -
     x_scale = alt.Scale(domain=[left, right], nice=False)
     y_scale = alt.Scale(domain=[bottom, top], nice=False)
     x, y = alt.X("x:Q", scale=x_scale, title="x"), alt.Y("y:Q", scale=y_scale, title="y")
-    colours = alt.Scale(domain=[0, 0.5, 1], range=[style.BLUE, "#FFFFFF", style.ORANGE])
+    colours = alt.Scale(
+        domain=[0, 0.5, 1], range=[style.BLUE, "#FFFFFF", style.ORANGE], interpolate="rgb"
+    )
     layers: list[Any] = [
         alt.Chart(cells)
         .mark_rect(clip=True)
@@ -82,7 +84,7 @@ def surface(scene: Scene, probability: np.ndarray, point: tuple[float, float]) -
             alt.Y("bottom:Q", scale=y_scale, title="y"),
             x2="right:Q",
             y2="top:Q",
-            color=alt.Color("probability:Q", scale=colours, title="P(class 1)"),
+            color=alt.Color("probability:Q", scale=colours, legend=None),
             tooltip=[alt.Tooltip(name, format=".2f") for name in ("x", "y", "probability")],
         )
         .add_params(alt.selection_point("clicked", fields=["x", "y"], toggle=False))
@@ -113,7 +115,7 @@ def surface(scene: Scene, probability: np.ndarray, point: tuple[float, float]) -
         .encode(x, y),
     ]
     chart: Any = alt.layer(*layers)
-    return chart.properties(width=SIDE_PIXELS, height=SIDE_PIXELS)
+    return chart.properties(width=SIDE_PIXELS, height=SIDE_PIXELS, autosize="pad")
 
 
 def take_click() -> None:
@@ -168,8 +170,8 @@ with plane_column:
         alt="Map of P(class 1), with the learned and the true boundary",
     )
     st.caption(
-        f"Accuracy {is_correct.mean():.3f} on {len(is_correct):,} test points. Vermilion: the "
-        "learned boundary; dashed: the true one; cross: the point."
+        f"P(class 1) from 0, blue, to 1, orange; accuracy {is_correct.mean():.3f} on "
+        f"{len(is_correct):,} test points. Vermilion: the learned boundary; dashed: the true one."
     )
 
 gate, experts = at_point.weights[:, 0].numpy(), at_point.expert_logits[:, 0].sigmoid().numpy()
@@ -182,9 +184,8 @@ with point_column:
         f"says P(class 1) = {experts[most]:.3f}."
     )
     st.pyplot(figures.decision(gate, experts, float(mixed), point))
-    hard = (at_test_points.top1_logits.numpy() > 0) == (scene.labels > 0.5)
-    st.pyplot(
-        figures.experts(
-            scene, over_plane.weights.T.numpy(), over_plane.expert_logits.T.numpy(), hard.mean()
-        )
-    )
+experts_tab, gate_tab = st.tabs(["Experts and their regions", "Gate"])
+hard = (at_test_points.top1_logits.numpy() > 0) == (scene.labels > 0.5)
+gates, logits = over_plane.weights.T.numpy(), over_plane.expert_logits.T.numpy()
+experts_tab.pyplot(figures.experts(scene, gates, logits, hard.mean()), width=640)
+gate_tab.pyplot(figures.gate(scene, gates))

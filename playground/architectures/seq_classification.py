@@ -1,4 +1,4 @@
-"""Sequence classification: watch a class being made up.
+"""Sequence classification: watch a class take shape.
 
 In a sequence like BaXbcYdE, the order of the marks X and Y is the class, and all else distracts.
 The network reads from left to right and answers at the end. When does it know?
@@ -72,6 +72,6 @@ st.markdown(
     f"**{answer['probability']:.3f}**."
 )
 st.pyplot(figures.prediction_by_step([inspection], data.classes, kind="predicted"))
-states_column, importance_column = st.columns(2)
-states_column.pyplot(figures.states([inspection]))
-importance_column.pyplot(figures.importance([inspection]))
+features_tab, contributions_tab = st.tabs(["Features at each step", "Contribution of each step"])
+features_tab.pyplot(figures.states([inspection]))
+contributions_tab.pyplot(figures.importance([inspection]))

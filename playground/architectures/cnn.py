@@ -59,34 +59,34 @@ model = choose(
 )
 network, classes = network_of(model, id(model)), model.served.metadata["classes"]
 
-input_column, answer_column = st.columns([2, 3], gap="large")
+input_column, answer_column = st.columns(2, gap="large")
 with input_column:
     dropped = st.file_uploader(
         "Drop a photograph here", ["jpg", "jpeg", "png", "webp", "gif", "bmp"]
     )
-    name = st.segmented_control(
+    name = st.pills(
         "or take a drawn one",
         list(SAMPLES),
         default="cat 1",
         required=True,
         disabled=dropped is not None,
     )
-    content = dropped.getvalue() if dropped else sample(name)
-    answer = model({"image": content})
-    probabilities = np.array([answer["probabilities"][each] for each in classes])
-    st.image(content, width=280)
-photo = read_pixels(content, model.served.metadata["image_size"])
+content = dropped.getvalue() if dropped else sample(name)
+answer = model({"image": content})
 with answer_column:
     st.markdown(
         f"The network says **{answer['class']}**, with a probability of "
         f"**{answer['probability']:.3f}**."
     )
-    maps = explain(network, photo, len(classes))
-    st.pyplot(figures.explained(photo, maps, probabilities, classes))
-    image = to_float(torch.from_numpy(photo).permute(2, 0, 1).unsqueeze(0))
-    stages = activations(network, image, dict(network.stages.named_children()))
-    st.pyplot(figures.activations(photo, [(k, v[0].numpy()) for k, v in stages.items()]))
-    st.caption(
-        "Bright: where the evidence for a class lies. Each stage has half the resolution of the "
-        "one before."
-    )
+    st.image(content, width=240)
+
+photo = read_pixels(content, model.served.metadata["image_size"])
+probabilities = np.array([answer["probabilities"][each] for each in classes])
+st.pyplot(figures.explained(photo, explain(network, photo, len(classes)), probabilities, classes))
+st.caption(
+    "Bright where the evidence for a class lies: it is as coarse as the last stage, and drawn over "
+    "the photograph at the size at which the network sees it."
+)
+image = to_float(torch.from_numpy(photo).permute(2, 0, 1).unsqueeze(0))
+stages = activations(network, image, dict(network.stages.named_children()))
+st.pyplot(figures.activations(photo, [(stage, maps[0].numpy()) for stage, maps in stages.items()]))

@@ -72,16 +72,15 @@ target = VISIBLE.decode(echo(symbols, delays)[0])
 read, said = (text.replace(" ", figures.BLANK) for text in (typed, echoed))
 pairs = [(a, b) for a, b in zip(target, said, strict=True) if a != figures.BLANK]
 num_correct = sum(a == b for a, b in pairs)
-with text_column:
-    st.markdown(f"**{num_correct} of {len(pairs)}** letters are echoed correctly.")
-    st.pyplot(figures.predictions([(read, target, said)]))
-    hidden = hidden_units(network, symbols, delays if varies else None, names=VISIBLE.symbols)
-    st.pyplot(figures.memory(*hidden))
-with delay_column:
-    longest = config.max_delay if varies else 2 * config.delay + 2
-    correct, scored = by_delay(network, id(network), longest)
-    st.pyplot(figures.accuracy_by_delay(np.array(correct), np.array(scored), marked=delay))
-    st.caption(
-        f"Each bar: {NUM_SEQUENCES} random sequences of {LENGTH} letters. A guess is right once "
-        "in 26."
-    )
+st.markdown(f"**{num_correct} of {len(pairs)}** letters are echoed correctly.")
+st.pyplot(figures.predictions([(read, target, said)]))
+
+longest = config.max_delay if varies else 2 * config.delay + 2
+correct, scored = by_delay(network, id(network), longest)
+st.pyplot(figures.accuracy_by_delay(np.array(correct), np.array(scored), marked=delay))
+st.caption(
+    f"Each bar is of {NUM_SEQUENCES} random sequences of {LENGTH} letters; vermilion: the delay "
+    "above. A guess would be right once in 26."
+)
+hidden = hidden_units(network, symbols, delays if varies else None, names=VISIBLE.symbols)
+st.pyplot(figures.memory(*hidden))
