@@ -21,6 +21,7 @@ from experiments.cnn.inference import explain, restore_network
 from models.cnn import ImageClassifier
 from models.inspection.convolutional import activations
 from playground.choice import ChosenModel, choose
+from playground.drawing import show
 
 SAMPLES: dict[str, tuple[Animal, int]] = {
     "cat 1": ("cat", 4), "cat 2": ("cat", 5), "cat 3": ("cat", 6),
@@ -48,9 +49,10 @@ model = choose(
     "cnn",
     small={
         "data": "synthetic",
-        "image_size": 64,
+        "image_size": 80,
         "width": 16,
-        "num_epochs": 16,
+        "num_stages": 3,
+        "num_epochs": 14,
         "mixup_alpha": 0.0,
         "dropout_rate": 0.0,
     },
@@ -82,11 +84,11 @@ with answer_column:
 
 photo = read_pixels(content, model.served.metadata["image_size"])
 probabilities = np.array([answer["probabilities"][each] for each in classes])
-st.pyplot(figures.explained(photo, explain(network, photo, len(classes)), probabilities, classes))
+show(figures.explained(photo, explain(network, photo, len(classes)), probabilities, classes))
 st.caption(
     "Bright where the evidence for a class lies: it is as coarse as the last stage, and drawn over "
     "the photograph at the size at which the network sees it."
 )
 image = to_float(torch.from_numpy(photo).permute(2, 0, 1).unsqueeze(0))
 stages = activations(network, image, dict(network.stages.named_children()))
-st.pyplot(figures.activations(photo, [(stage, maps[0].numpy()) for stage, maps in stages.items()]))
+show(figures.activations(photo, [(stage, maps[0].numpy()) for stage, maps in stages.items()]))

@@ -24,6 +24,7 @@ from experiments.moe.lesson import EXPERIMENT
 from harness.figures import style
 from models.moe import Mixture, MixtureOfExperts
 from playground.choice import ChosenModel, choose
+from playground.drawing import show
 
 SOFT, HARD = "soft: all experts, weighted by the gate", "hard: the most probable expert alone"
 RESOLUTION, SIDE_PIXELS = 71, 350
@@ -147,10 +148,12 @@ with plane_column:
         epoch = st.select_slider("After epoch", list(mixtures), value=epoch)
     routing = st.radio("Routing", [SOFT, HARD])
 with point_column:
+    for name in ("x", "y"):
+        st.session_state.setdefault(name, 1.0)
     x_column, y_column = st.columns(2)
     point = (
-        x_column.number_input("x of the point (or click)", value=1.0, step=0.1, key="x"),
-        y_column.number_input("y of the point", value=1.0, step=0.1, key="y"),
+        x_column.number_input("x of the point (or click)", step=0.1, key="x"),
+        y_column.number_input("y of the point", step=0.1, key="y"),
     )
 
 with torch.inference_mode():
@@ -183,9 +186,11 @@ with point_column:
         f"Expert {most + 1} counts most, with a gate probability of {gate[most]:.2f}; alone, it "
         f"says P(class 1) = {experts[most]:.3f}."
     )
-    st.pyplot(figures.decision(gate, experts, float(mixed), point))
+    show(figures.decision(gate, experts, float(mixed), point))
 experts_tab, gate_tab = st.tabs(["Experts and their regions", "Gate"])
 hard = (at_test_points.top1_logits.numpy() > 0) == (scene.labels > 0.5)
 gates, logits = over_plane.weights.T.numpy(), over_plane.expert_logits.T.numpy()
-experts_tab.pyplot(figures.experts(scene, gates, logits, hard.mean()), width=640)
-gate_tab.pyplot(figures.gate(scene, gates))
+with experts_tab:
+    show(figures.experts(scene, gates, logits, hard.mean()), pixels=640)
+with gate_tab:
+    show(figures.gate(scene, gates))

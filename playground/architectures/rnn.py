@@ -18,6 +18,7 @@ from experiments.rnn.lesson import EXPERIMENT, predict
 from experiments.rnn.network import VISIBLE, hidden_units
 from models.recurrent import RecurrentNetwork
 from playground.choice import ChosenModel, choose
+from playground.drawing import show
 
 LENGTH, NUM_SEQUENCES = 25, 100
 """Letters of the sequences, and how many there are for each delay, that accuracy is measured on."""
@@ -73,14 +74,14 @@ read, said = (text.replace(" ", figures.BLANK) for text in (typed, echoed))
 pairs = [(a, b) for a, b in zip(target, said, strict=True) if a != figures.BLANK]
 num_correct = sum(a == b for a, b in pairs)
 st.markdown(f"**{num_correct} of {len(pairs)}** letters are echoed correctly.")
-st.pyplot(figures.predictions([(read, target, said)]))
+show(figures.predictions([(read, target, said)]))
 
 longest = config.max_delay if varies else 2 * config.delay + 2
 correct, scored = by_delay(network, id(network), longest)
-st.pyplot(figures.accuracy_by_delay(np.array(correct), np.array(scored), marked=delay))
+show(figures.accuracy_by_delay(np.array(correct), np.array(scored), marked=delay))
 st.caption(
     f"Each bar is of {NUM_SEQUENCES} random sequences of {LENGTH} letters; vermilion: the delay "
     "above. A guess would be right once in 26."
 )
 hidden = hidden_units(network, symbols, delays if varies else None, names=VISIBLE.symbols)
-st.pyplot(figures.memory(*hidden))
+show(figures.memory(*hidden))

@@ -16,6 +16,7 @@ from experiments.rnn.figures import BLANK
 from experiments.rnn_text import figures
 from experiments.rnn_text.serving import MAX_SEED
 from playground.choice import choose
+from playground.drawing import show
 
 model = choose(
     "rnn_text",
@@ -76,7 +77,7 @@ with write_column:
 with next_column:
     place = st.slider("Which character of the continuation?", 1, len(written), 1) - 1
     taken = int(written[place])
-    st.pyplot(figures.next_symbol(probabilities[place].numpy(), names, taken))
+    show(figures.next_symbol(probabilities[place].numpy(), names, taken))
     st.caption(
         f"Vermilion: the one that was drawn, {names[taken]}. The temperature is part of this."
     )

@@ -19,6 +19,7 @@ from experiments.seq_classification.lesson import EXPERIMENT
 from experiments.seq_classification.tasks import TASKS, SequenceData
 from models.sequence_classifier import SequenceClassifier
 from playground.choice import ChosenModel, choose
+from playground.drawing import show
 
 
 @st.cache_resource(max_entries=10, show_spinner="Building the network")
@@ -71,7 +72,9 @@ st.markdown(
     f"After the last step: **class {answer['class']}**, with a probability of "
     f"**{answer['probability']:.3f}**."
 )
-st.pyplot(figures.prediction_by_step([inspection], data.classes, kind="predicted"))
+show(figures.prediction_by_step([inspection], data.classes, kind="predicted"))
 features_tab, contributions_tab = st.tabs(["Features at each step", "Contribution of each step"])
-features_tab.pyplot(figures.states([inspection]))
-contributions_tab.pyplot(figures.importance([inspection]))
+with features_tab:
+    show(figures.states([inspection]))
+with contributions_tab:
+    show(figures.importance([inspection]))
