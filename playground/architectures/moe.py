@@ -187,10 +187,10 @@ with point_column:
         f"says P(class 1) = {experts[most]:.3f}."
     )
     show(figures.decision(gate, experts, float(mixed), point))
-experts_tab, gate_tab = st.tabs(["Experts and their regions", "Gate"])
-hard = (at_test_points.top1_logits.numpy() > 0) == (scene.labels > 0.5)
 gates, logits = over_plane.weights.T.numpy(), over_plane.expert_logits.T.numpy()
-with experts_tab:
-    show(figures.experts(scene, gates, logits, hard.mean()), pixels=640)
-with gate_tab:
+hard_accuracy = ((at_test_points.top1_logits.numpy() > 0) == (scene.labels > 0.5)).mean()
+views = ["experts and their regions", "gate"]
+if st.segmented_control("Show", views, default=views[0], required=True) == "gate":
     show(figures.gate(scene, gates))
+else:
+    show(figures.experts(scene, gates, logits, hard_accuracy), pixels=640)

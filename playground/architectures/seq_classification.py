@@ -73,8 +73,8 @@ st.markdown(
     f"**{answer['probability']:.3f}**."
 )
 show(figures.prediction_by_step([inspection], data.classes, kind="predicted"))
-features_tab, contributions_tab = st.tabs(["Features at each step", "Contribution of each step"])
-with features_tab:
+views = ["features at each step", "contribution of each step"]
+if st.segmented_control("Show", views, default=views[0], required=True) == views[0]:
     show(figures.states([inspection]))
-with contributions_tab:
+else:
     show(figures.importance([inspection]))

@@ -106,11 +106,12 @@ def page(address: str) -> Iterator[Page]:
 
 
 def says(page: Page, *texts: str) -> None:
-    """Wait for a paragraph with all of these texts."""
+    """Wait for a paragraph with all of these texts, on a page without warnings and errors."""
     paragraph = page.get_by_test_id("stMarkdownContainer")
     for text in texts:
         paragraph = paragraph.filter(has_text=text)
     expect(paragraph.first).to_be_visible()
+    expect(page.get_by_test_id("stAlert")).to_have_count(0)
 
 
 def number(page: Page, label: str) -> float:
@@ -185,6 +186,7 @@ def test_a_text_is_continued_as_by_the_model(page: Page, models: dict[str, Any])
     prompt.press("Control+Enter")
     params = {"num_characters": 200, "temperature": 0.8, "seed": 0}
     answer = models["rnn_text"].predict(pd.DataFrame({"text": ["in the "]}), params=params)
+    says(page, "On average")
     expect(page.locator("p[style*=monospace]")).to_have_text(
         f"in the {answer['continuation'][0]}".strip(), use_inner_text=True
     )
