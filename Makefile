@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 RUN = mlflow run . --env-manager local
 
 .DEFAULT_GOAL := help
-.PHONY: help install main moe moe-extended cnn cnn-synthetic rnn seq data tune ui playground test test-slow gpu-check screenshots lint project clean
+.PHONY: help install main moe moe-extended cnn cnn-synthetic rnn seq data tune ui playground test test-slow gpu-check notebooks screenshots lint project clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -70,6 +70,9 @@ test-slow: $(INSTALLED)  ## Run every test that this machine can, those with ser
 
 gpu-check: $(INSTALLED)  ## Check and measure everything on the GPU (in miniature without one)
 	python -m benchmarks.gpu_check $(if $(filter-out download,$(DATA)),"$(DATA)")
+
+notebooks: $(INSTALLED)  ## Execute the notebooks anew, from their sources (some 8 minutes)
+	python -m notebooks.build
 
 screenshots: $(INSTALLED)  ## Take the README's pictures of the MLflow UI anew (needs chromium)
 	SCREENSHOTS=$(CURDIR)/docs python -m pytest tests/test_browser.py

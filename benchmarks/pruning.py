@@ -32,7 +32,6 @@ def study(
         sampler=sampler,
         pruner=pruner,
         finalists=0,
-        threads=1,
         set=("num_train=5000",),  # epochs count here, not their seconds
     )
     return tune(config).study.get_trials()

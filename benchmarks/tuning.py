@@ -43,16 +43,12 @@ def main(num_trials: int) -> None:
         f"overhead {(whole - trained) / count:.3f} s a trial"
     )
     rates = {}
-    for workers, threads in ((1, 1), (1, 2), (2, 2)):
-        name, options = f"random-{workers}-{threads}", {"workers": workers, "threads": threads}
-        whole, _, count = study(name, trials=num_trials, sampler="random", **options)
-        rates[workers, threads] = 60 * count / whole
-        print(f"{workers} workers, {threads} threads: {60 * count / whole:.1f} trials a minute")
-    two = rates[2, 2]
-    print(
-        f"two workers of one thread: {two / rates[1, 1]:.2f} times the trials of one such, "
-        f"{two / rates[1, 2]:.2f} times those of one with both cores"
-    )
+    for workers in (1, 2):
+        name = f"random-{workers}"
+        whole, _, count = study(name, trials=num_trials, sampler="random", workers=workers)
+        rates[workers] = 60 * count / whole
+        print(f"{workers} workers: {rates[workers]:.1f} trials a minute")
+    print(f"two workers: {rates[2] / rates[1]:.2f} times the trials of one")
 
 
 if __name__ == "__main__":

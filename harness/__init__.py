@@ -2,3 +2,10 @@
 
 It knows no architecture: experiments find it, and it finds experiments by looking.
 """
+
+import os
+
+# Threads that have nothing to do sleep instead of spinning, and leave their core to others: two
+# trainings side by side, of two threads each on two cores, took ten times as long. Read by OpenMP
+# when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

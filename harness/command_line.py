@@ -17,6 +17,7 @@ from typing import Any, Literal, NoReturn, get_args, get_origin
 from harness import signals
 from harness.config import (
     Configuration,
+    ExecutionConfig,
     K,
     TrainingConfig,
     as_text,
@@ -27,8 +28,18 @@ from harness.config import (
     option,
 )
 from harness.errors import UserError
+from harness.execution import forkserver
 
-GROUPS = "data", "model", "augmentation", "training", "learning-rate decay", "hardware", "tracking"
+GROUPS = (
+    "data",
+    "model",
+    "augmentation",
+    "training",
+    "learning-rate decay",
+    "hardware",
+    "execution",
+    "tracking",
+)
 """Headings of `--help`, in their order; those of a command alone come first."""
 
 
@@ -43,6 +54,8 @@ def launch(config_class: type[Configuration]) -> None:
         with errors_as_typed(config_class):
             config = parse(config_class)
             package = config_class.module()
+            if isinstance(config, ExecutionConfig) and config.needs_forkserver:
+                forkserver.start()  # it imports what workers need, while this process does, too
             if issubclass(config_class, TrainingConfig):
                 run = importlib.import_module("harness.run_experiment").run_experiment
                 experiment = importlib.import_module(f"{package}.lesson").EXPERIMENT

@@ -75,6 +75,10 @@ def only_if(**allowed: str | int | bool | tuple[Any, ...]) -> OnlyIf:
     )
 
 
+SEVERAL = OnlyIf("seeds=2 or more", lambda config: config.has_several_trainings)
+"""The condition of parameters about trainings that run at the same time."""
+
+
 def _one_of(values: tuple[Any, ...]) -> str:
     *others, last = map(str, values)
     return f"{', '.join(others)} or {last}" if others else last
@@ -217,6 +221,38 @@ class HardwareConfig(Configuration):
     """Arithmetic of the forward pass (auto: bf16 where a CUDA GPU has units for it, else fp32)."""
     compile: bool = False
     """Compile the model (torch.compile); pays in long runs on a GPU."""
+    threads: Annotated[int, Ge(0), Le(1024)] = 0
+    """CPU threads to compute with (0: as many as there are cores and as help)."""
+
+    def useful_threads(self) -> int | None:
+        """Return how many CPU threads help a run of this size (None: as many as there are)."""
+        return None
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ExecutionConfig(Configuration):
+    """Where several trainings run at the same time, and how many."""
+
+    group: ClassVar[str] = "execution"
+
+    workers: Annotated[PositiveInt | Literal["auto"], SEVERAL] = "auto"
+    """Trainings at the same time (auto: as many as have cores, or a GPU, of their own)."""
+    backend: Annotated[Literal["local", "ray"], SEVERAL] = "local"
+    """Processes of this machine, or workers of an existing Ray cluster."""
+    address: Annotated[str, SEVERAL, only_if(backend="ray")] = "auto"
+    """ray: host:port of the cluster (auto: that of this machine, or of RAY_ADDRESS)."""
+    runs_per_gpu: Annotated[int, Ge(1), Le(64), SEVERAL] = 1
+    """Trainings that share a GPU."""
+
+    @property
+    def has_several_trainings(self) -> bool:
+        """Whether there is more than one training to be carried out."""
+        return True
+
+    @property
+    def needs_forkserver(self) -> bool:
+        """Whether workers may be forked on this machine."""
+        return self.has_several_trainings and self.backend == "local" and self.workers != 1
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -241,12 +277,14 @@ class TrackingConfig(Configuration):
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class TrainingConfig(TrackingConfig, HardwareConfig, LearningRateDecay):
+class TrainingConfig(ExecutionConfig, TrackingConfig, HardwareConfig, LearningRateDecay):
     """What every experiment can be told; its entry point is named like its folder."""
 
     group: ClassVar[str] = "training"
     family: ClassVar[str]
     """The tag `architecture`, the name of the registered model and of the MLflow experiment."""
+    compares: ClassVar[bool] = False
+    """Whether an evaluation trains networks of its own, to compare them."""
     small: ClassVar[Mapping[str, Any]] = {}
     """Values with which `main` trains it within a minute, and without network."""
 
@@ -265,6 +303,15 @@ class TrainingConfig(TrackingConfig, HardwareConfig, LearningRateDecay):
     early_stopping_epochs: NonNegativeInt = 0
     """Stop after this many epochs without a better validation result (0: never)."""
 
+    @property
+    def has_several_trainings(self) -> bool:
+        """Whether there are several seeds, or networks to compare."""
+        return self.seeds > 1 or self.compares
+
+    def for_seed(self, seed: int) -> Self:
+        """Return the configuration of a single run with a seed."""
+        return type(self).effective(**{**self.changes(), "seed": seed, "seeds": 1, "resume": ""})
+
 
 C = TypeVar("C", bound=TrainingConfig)
 
@@ -274,6 +321,7 @@ class ComparisonConfig(TrainingConfig):
     """For experiments that train several networks of each kind, to compare the kinds."""
 
     group: ClassVar[str] = "training"
+    compares: ClassVar[bool] = True
 
     seeds_of_each: PositiveInt = 3
     """Networks of each kind to compare, with seeds from `seed` upwards."""

@@ -1,7 +1,8 @@
 """From a configuration to a tracked run: train, log the model, evaluate it, draw its figures."""
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -10,12 +11,16 @@ import torch
 from harness import signals
 from harness.config import C
 from harness.evaluation import sample_std
+from harness.execution.messages import Report, Task, reporting, result_of
+from harness.execution.pools import open_pool_if_needed
+from harness.execution.run_all import run_all
 from harness.experiment import Experiment, Metrics, Trained
 from harness.summary import announce
 from harness.tracking.lifecycle import reopen, require_unused_run, track
 from harness.tracking.resume import resumed
-from harness.tracking.run import Run, require_same_data
+from harness.tracking.run import Run, child_runs, require_same_data
 from harness.training.device import Hardware, seed_everything
+from harness.training.loop import Callback
 from harness.training.memory import load_data
 from harness.training.metrics import decimal, model_cost
 from harness.training.train import train
@@ -45,27 +50,49 @@ def run_experiment(experiment: Experiment[C], config: C) -> TrackedRun:
         require_unused_run()
     if config.seeds == 1:
         return train_and_evaluate(experiment, config)
+    return train_seeds(experiment, config)
+
+
+def train_seeds(experiment: Experiment[C], config: C) -> TrackedRun:
+    """Train with each seed in a run of its own, some at the same time, below a parent run."""
     hardware = Hardware.choose(config)
     with signals.interruptible():
         first = load_data(experiment, config, hardware)
     if config.resume:
         require_same_data(config.resume, first.data_set)
+    seeds = range(config.seed, config.seed + config.seeds)
     with track(config, hardware.name) as run:
         announce(first)
         run.log_data(first)
-        children, results = run.children(), {}
-        for seed in range(config.seed, config.seed + config.seeds):
-            child = children.get(seed)
-            if child is not None and child.info.status == "FINISHED":
-                results[seed] = child.data.metrics
-                continue
-            settings = config.replace(seed=seed, seeds=1, resume=child.info.run_id if child else "")
-            data = first if seed == config.seed else None
-            done = train_and_evaluate(
-                experiment, settings, parent_id=run.run_id, data=data, quiet=True
-            )
-            results[seed] = done.metrics
-        return TrackedRun(run.run_id, _log_seeds(results, run))
+        with open_pool_if_needed(config, len(seeds), **hardware.needs) as pool:
+            tasks = {}
+            for seed in seeds:
+                # Workers load the data themselves; this process has those of the first seed.
+                data = first if pool is None and seed == config.seed else None
+                train_it = partial(train_seed, experiment, config.for_seed(seed), run.run_id, data)
+                tasks[Task(train_it, f"seed {seed}")] = seed
+            results = {}
+            for task, outcome in run_all(list(tasks), pool, title=experiment.name):
+                results[tasks[task]] = result_of(outcome, task.name)
+        return TrackedRun(run.run_id, _log_seeds(dict(sorted(results.items())), run))
+
+
+def train_seed(
+    experiment: Experiment[C], config: C, parent_id: str, data: Any, report: Report
+) -> Metrics:
+    """Train with one seed, or resume that, or return what an earlier process has reached."""
+    earlier = child_runs(parent_id).get(config.seed)
+    if earlier is not None and earlier.info.status == "FINISHED":
+        return dict(earlier.data.metrics)
+    settings = config.replace(resume=earlier.info.run_id if earlier else "")
+    return train_and_evaluate(
+        experiment,
+        settings,
+        parent_id=parent_id,
+        data=data,
+        quiet=True,
+        callbacks=(reporting(report),),
+    ).metrics
 
 
 def train_and_evaluate(
@@ -78,6 +105,7 @@ def train_and_evaluate(
     read_test: bool = True,
     data: Any = None,
     quiet: bool = False,
+    callbacks: Sequence[Callback] = (),
 ) -> TrackedRun:
     """Train in a run of its own, which ends with the model, its metrics and its figures.
 
@@ -96,7 +124,7 @@ def train_and_evaluate(
         run.log_data(data)
         log_split(experiment, data, "train", run)
         log_split(experiment, data, "validation", run)
-        trained = train(experiment, config, data=data, recorder=run)
+        trained = train(experiment, config, data=data, callbacks=callbacks, recorder=run)
         signals.check()
         exported = experiment.export(config, trained)
         run.log_model(exported)

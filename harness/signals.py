@@ -57,6 +57,12 @@ def listen(gently: Callable[[], bool] | None = None) -> None:
         signal_at_death_of_parent(signal.SIGTERM)
 
 
+def note_termination() -> None:
+    """Note what SIGTERM would, where a worker is asked to end in another way."""
+    global _received
+    _received = Terminated
+
+
 def check() -> None:
     """Raise what the signal that was noted stands for, if one was: this is a safe point."""
     if _received is not None:

@@ -1,7 +1,6 @@
 """What `python -m tuning` does."""
 
 from harness import signals
-from harness.execution import forkserver
 from tuning.config import StudyConfig, require_space
 
 
@@ -13,7 +12,6 @@ def main(config: StudyConfig) -> None:
 
     """
     require_space(config.experiment)
-    forkserver.start()  # it imports what the workers need, while this process imports the rest
 
     from tuning.search import Stopper
     from tuning.study import tune

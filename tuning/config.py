@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Le
 from pydantic import (
+    AfterValidator,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveInt,
@@ -17,21 +18,28 @@ from pydantic.dataclasses import dataclass
 import experiments
 from harness.config import (
     STRICT,
-    Configuration,
     Direction,
+    ExecutionConfig,
     OnlyIf,
     Words,
     nearest,
+    only_if,
     require_seeds,
 )
 from harness.errors import UserError
 
 ModelName = Annotated[str, StringConstraints(pattern=r"^(\w[\w .-]*)?$")]
+ONE_OBJECTIVE = OnlyIf("a single objective", lambda config: not config.objectives)
 FINALS = OnlyIf("finalists=1 or more", lambda config: config.finalists > 0)
 
 
+def separated(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return several names, whether commas or blanks stand between them."""
+    return tuple(" ".join(names).replace(",", " ").split())
+
+
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class StudyConfig(Configuration):
+class StudyConfig(ExecutionConfig):
     """Search an experiment's hyperparameters, and register the best model."""
 
     entry_point: ClassVar[str] = "tune"
@@ -54,14 +62,12 @@ class StudyConfig(Configuration):
     trials: PositiveInt = 50
     """Trials that the study is to have in all, those before a resume included."""
     timeout_seconds: NonNegativeFloat = 0.0
-    """Start no trial after so many seconds (0: no limit); those that run then are finished."""
-    workers: PositiveInt = 1
-    """Processes that train at the same time; they share the cores, and the GPUs."""
-    threads: NonNegativeInt = 0
-    """Threads of all workers together (0: one for each core, at most OMP_NUM_THREADS for each)."""
-    sampler: Literal["tpe", "gp", "random"] = "tpe"
-    """Tree-structured Parzen estimator, Gaussian process, or random search."""
-    pruner: Literal["median", "hyperband", "none"] = "median"
+    """End the search after so many seconds (0: no limit); trials that run then are queued again."""
+    sampler: Literal["tpe", "gp", "cmaes", "random", "grid"] = "tpe"
+    """Tree-structured Parzen estimator, Gaussian process, CMA-ES, random or grid search."""
+    grid_points: Annotated[int, Ge(2), only_if(sampler="grid")] = 4
+    """grid: values of each range of numbers, its ends among them."""
+    pruner: Annotated[Literal["median", "asha", "hyperband", "none"], ONE_OBJECTIVE] = "median"
     """How trials that do badly are ended early."""
     storage: str = "optuna.journal"
     """Where the trials are kept: a file for processes on one machine, or postgresql://..."""
@@ -69,9 +75,11 @@ class StudyConfig(Configuration):
     """Name of the study (empty: the experiment and the time; with resume: its latest)."""
     resume: bool = False
     """Resume a study that exists."""
-    metric: str = ""
+    objectives: Annotated[tuple[str, ...], AfterValidator(separated)] = ()
+    """Two or more, instead of a metric: val/..., num_parameters, train_seconds."""
+    metric: Annotated[str, ONE_OBJECTIVE] = ""
     """Metric of the best epoch to optimise, such as val/loss (empty: as the space says)."""
-    direction: Direction = "auto"
+    direction: Annotated[Direction, ONE_OBJECTIVE] = "auto"
     """Whether more of the metric is better; auto: as the space or the name of the metric says."""
     seed: Annotated[int, Ge(0), Le(2**31)] = 0
     """Seed of the sampler and of every trial."""
@@ -88,9 +96,26 @@ class StudyConfig(Configuration):
     """Registered model that the winner becomes a version of (empty: that of the architecture)."""
 
     @model_validator(mode="after")
+    def _objectives_are_several(self) -> "StudyConfig":
+        if len(self.objectives) == 1:
+            (name,) = self.objectives
+            raise ValueError(f"objectives={name}: have to be two or more; metric={name} is for one")
+        if len(set(self.objectives)) < len(self.objectives):
+            raise ValueError(f"objectives={','.join(self.objectives)}: one of them stands twice")
+        if self.objectives and self.sampler == "cmaes":
+            allowed = "allowed are tpe, gp, random, grid"
+            raise ValueError(f"sampler=cmaes: has a single objective; with several, {allowed}")
+        return self
+
+    @model_validator(mode="after")
     def _final_seeds_are_seeds(self) -> "StudyConfig":
         require_seeds(self.seed + 1, "final_seeds", self.final_seeds)
         return self
+
+    @property
+    def needs_forkserver(self) -> bool:
+        """Whether workers are forked on this machine: trials always have processes of their own."""
+        return self.backend == "local"
 
     @classmethod
     def module(cls) -> str:  # noqa: D102

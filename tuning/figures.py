@@ -91,8 +91,9 @@ def slices(study: optuna.Study, metric: str, at_edge: Collection[str] = ()) -> F
             label_ticks(axes, sparse=columns > 3)
         if (name := axes.get_xlabel()) in at_edge:
             axes.set_xlabel(f"{name}\nat the edge\nof its range", color=style.VERMILION)
-        dots = axes.collections[0]
-        dots.set_cmap("cividis")
+        dots: Any = axes.collections[0]
+        size = thinned(len(dots.get_offsets()))
+        dots.set(cmap="cividis", sizes=[36 * size], linewidths=size)
         best = np.asarray(dots.get_offsets())[dots.get_array() == study.best_trial.number]
         axes.plot(*best.T, zorder=6, **STAR)
         _limit(axes, study)
@@ -113,6 +114,7 @@ def parallel_coordinates(study: optuna.Study, metric: str, parameters: Sequence[
     (lines,) = axes.collections
     widths = np.where(lines.get_array() == study.best_value, 4, 1)
     lines.set(cmap=_colours(study), clim=shown(study), linewidths=widths)
+    lines.set_alpha(np.where(widths > 1, 1, thinned(len(widths))).tolist())
     for name in axes.get_xticklabels():
         name.set(rotation=-20, ha="left")
     whole = figure.add_gridspec(1, 1)[0]
@@ -149,15 +151,16 @@ def intermediate_values(study: optuna.Study, metric: str) -> Figure:
     figure, ((axes,),) = style.canvas(width=WIDTH, height=4.8)
     complete, pruned = _trials(study, TrialState.COMPLETE), _trials(study, TrialState.PRUNED)
     for name, trials, colour, width in (
-        (f"complete ({len(complete)})", complete, style.BLUE, 1),
         (f"pruned ({len(pruned)})", pruned, style.GREY, 1),
+        (f"complete ({len(complete)})", complete, style.BLUE, 1),
         ("best", [study.best_trial], style.VERMILION, 3),
     ):
+        look: dict[str, Any] = {"color": colour, "lw": width, "alpha": thinned(len(trials))}
         axes.plot([], [], color=colour, lw=width, label=name)
         for trial in trials:
             epochs = sorted(trial.intermediate_values)
             values = [trial.intermediate_values[epoch] for epoch in epochs]
-            axes.plot(epochs, values, ".-", color=colour, lw=width, ms=8, markevery=[-1])
+            axes.plot(epochs, values, ".-", ms=8, markevery=[-1], **look)
     reported = [v for t in complete + pruned for v in t.intermediate_values.values()]
     axes.set_ylim(*shown(study, reported))
     style.count(axes)
@@ -169,6 +172,12 @@ def intermediate_values(study: optuna.Study, metric: str) -> Figure:
 def timeline(study: optuna.Study) -> Figure:
     """Draw when each trial ran, and how it ended."""
     figure = _by_optuna(visualization.plot_timeline, study, 5.0)
+    num_trials = len(study.get_trials(deepcopy=False))
+    bars: Any = figure.axes[0].patches
+    for bar in bars:  # of many trials, each is to be seen at all
+        centre = bar.get_y() + bar.get_height() / 2
+        bar.set_height(max(bar.get_height(), num_trials / 80))
+        bar.set_y(centre - bar.get_height() / 2)
     style.titled(figure.axes[0], "When each trial ran, and how it ended", "time", "trial number")
     return figure
 
@@ -202,6 +211,11 @@ def finalists(results: Mapping[str, Mapping[int, float]], metric: str, maximise:
     style.titled(axes, f"The winner: {ordered[0]}\n{reached}", metric, "")
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure
+
+
+def thinned(count: int) -> float:
+    """Return how opaque, or how large, each of so many marks is: 1 up to fifty, then less."""
+    return max(0.15, min(1.0, 50 / max(count, 1)))
 
 
 def shown(study: optuna.Study, values: Iterable[float] = ()) -> tuple[float, float]:

@@ -2,8 +2,7 @@
 
 import math
 import statistics
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -11,17 +10,16 @@ from typing import Any, NamedTuple
 from mlflow.tracking import MlflowClient
 from tqdm import tqdm
 
-from harness import signals
 from harness.config import TrainingConfig
 from harness.errors import UserError
 from harness.evaluation import sample_std
-from harness.execution.workers import Died, Done, Epoch, Failed, Message, Pool, Report, Worker
+from harness.execution.messages import Died, Done, Failed, Outcome, Report, Task, reporting
+from harness.execution.run_all import Pool, run_all
 from harness.experiment import AnyExperiment
 from harness.fingerprints import DataSet
 from harness.run_experiment import train_and_evaluate
 from harness.tracking.run import data_set_of, model_of
 from harness.training.history import best_name
-from tuning.retries import MAX_RETRIES
 from tuning.runs import FINALIST, StudyRuns
 
 
@@ -77,18 +75,36 @@ def train_finalist(
     experiment: AnyExperiment,
     config: TrainingConfig,
     metric: str,
-    parent_id: str,
     name: str,
-    tags: Mapping[str, str],
+    runs: StudyRuns,
     report: Report,
 ) -> SeedResult:
     """Train one configuration in a worker, in a run of its own that holds the model.
 
-    The test split is not read: only a champion is evaluated on it.
+    One that was interrupted is resumed; what an earlier process has reached is returned. The test
+    split is not read: only a champion is evaluated on it.
     """
-    options: dict[str, Any] = {"parent_id": parent_id, "name": name, "tags": tags}
+    if (earlier := earlier_run(config, runs)) is not None:
+        if earlier.info.status == "FINISHED":
+            return read_result(earlier.info.run_id, metric)
+        config = config.replace(resume=earlier.info.run_id)
+    options: dict[str, Any] = {
+        "parent_id": runs.parent_id,
+        "name": f"{name}, seed {config.seed}",
+        "tags": {"optuna.study_name": runs.study_name, "tuning.stage": FINALIST},
+        "callbacks": (reporting(report),),
+    }
     run = train_and_evaluate(experiment, config, read_test=False, quiet=True, **options)
     return read_result(run.run_id, metric)
+
+
+def earlier_run(config: TrainingConfig, runs: StudyRuns) -> Any:
+    """Return the latest run of this configuration, or None; all but `resume` is the same."""
+    wanted = {name: str(value) for name, value in config.as_parameters().items()}
+    for run in reversed(runs.children(FINALIST)):
+        if {**run.data.params, "resume": ""} == {**wanted, "resume": ""}:
+            return run
+    return None
 
 
 def read_result(run_id: str, metric: str) -> SeedResult:
@@ -113,91 +129,48 @@ class FinalistTraining:
     ) -> list[Finalist]:
         """Train each entry with each seed; those that fail with one are left out."""
         self.runs.close_finalists()
+        tasks = {
+            self._task(name, entry.replace(seed=seed)): (name, seed)
+            for seed in seeds
+            for name, entry in entries.items()
+        }
         trained: dict[str, dict[int, SeedResult]] = {name: {} for name in entries}
-        waiting: deque[tuple[str, TrainingConfig]] = deque()
-        for seed in seeds:
-            for name, entry in entries.items():
-                config = entry.replace(seed=seed)
-                run = self._earlier(config)
-                if run is not None and run.info.status == "FINISHED":
-                    trained[name][seed] = read_result(run.info.run_id, self.metric)
-                else:
-                    waiting.append((name, config))
+        failed = set()
         try:
-            failed = self._train_all(pool, waiting, trained)
+            for task, outcome in run_all(list(tasks), pool, title="finals"):
+                name, seed = tasks[task]
+                if isinstance(outcome, Done) and math.isfinite(outcome.result.value):
+                    trained[name][seed] = outcome.result
+                else:
+                    failed.add(name)
+                    _explain(name, seed, outcome)
         except BaseException:
-            pool.stop()
+            pool.stop(gently=True)
             self.runs.close_finalists()
             raise
         return [
             Finalist(name, entry, trained[name])
             for name, entry in entries.items()
-            if name not in failed and len(trained[name]) == len(seeds)
+            if name not in failed
         ]
 
-    def _train_all(
-        self,
-        pool: Pool,
-        waiting: deque[tuple[str, TrainingConfig]],
-        trained: dict[str, dict[int, SeedResult]],
-    ) -> set[str]:
-        """Train what waits; add the results to `trained`, and return the names that failed."""
-        running: dict[Worker, tuple[str, TrainingConfig]] = {}
-        failed: set[str] = set()
-        deaths: Counter[tuple[str, int]] = Counter()
-        with tqdm(desc="finals", total=len(waiting), unit="run", disable=None) as bar:
-            while waiting or running:
-                signals.check()
-                while waiting and (worker := pool.idle()):
-                    running[worker] = name, config = waiting.popleft()
-                    worker.submit(self._task(name, config))
-                for worker, message in pool.receive(timeout_seconds=1.0):
-                    if isinstance(message, Epoch):
-                        worker.reply(prune=False)
-                        continue
-                    name, config = running.pop(worker)
-                    if isinstance(message, Died) and deaths[name, config.seed] < MAX_RETRIES:
-                        deaths[name, config.seed] += 1
-                        self.runs.close_finalists()
-                        waiting.append((name, config))
-                        continue
-                    bar.update()
-                    if isinstance(message, Done) and math.isfinite(message.result.value):
-                        trained[name][config.seed] = message.result
-                    else:
-                        failed.add(name)
-                        _explain(name, config, message)
-        return failed
-
-    def _earlier(self, config: TrainingConfig) -> Any:
-        """Return the latest run of this configuration, or None; all but `resume` is the same."""
-        wanted = {name: str(value) for name, value in config.as_parameters().items()}
-        for run in reversed(self.runs.children(FINALIST)):
-            if {**run.data.params, "resume": ""} == {**wanted, "resume": ""}:
-                return run
-        return None
-
-    def _task(self, name: str, config: TrainingConfig) -> Callable[[Report], SeedResult]:
-        """Return the training of a configuration, which resumes a run that was interrupted."""
-        if (run := self._earlier(config)) is not None:
-            config = config.replace(resume=run.info.run_id)
-        tags = {"optuna.study_name": self.runs.study_name, "tuning.stage": FINALIST}
-        title, parent_id = f"{name}, seed {config.seed}", self.runs.parent_id
-        return partial(train_finalist, self.experiment, config, self.metric, parent_id, title, tags)
+    def _task(self, name: str, config: TrainingConfig) -> Task:
+        train_it = partial(train_finalist, self.experiment, config, self.metric, name, self.runs)
+        return Task(train_it, f"{name}, seed {config.seed}")
 
 
-def _explain(name: str, config: TrainingConfig, message: Message) -> None:
+def _explain(name: str, seed: int, outcome: Outcome) -> None:
     """Say why a finalist is left out; raise an error that its values did not cause."""
-    reason = type(message).__name__.lower()
-    if isinstance(message, Failed):
-        if message.kind == "user":
-            raise UserError(message.reason.removeprefix("UserError: "))
-        if message.kind == "bug":
-            raise RuntimeError(message.traceback)
-        reason = message.reason
-    elif isinstance(message, Died):
-        reason = f"its worker was killed (exit status {message.exit_code})"
-    tqdm.write(f"{name} is left out: with seed {config.seed}, {reason}")
+    reason = type(outcome).__name__.lower()
+    if isinstance(outcome, Failed):
+        if outcome.kind == "user":
+            raise UserError(outcome.reason.removeprefix("UserError: "))
+        if outcome.kind == "bug":
+            raise RuntimeError(outcome.traceback)
+        reason = outcome.reason
+    elif isinstance(outcome, Died):
+        reason = f"its worker was killed ({outcome.reason})"
+    tqdm.write(f"{name} is left out: with seed {seed}, {reason}")
 
 
 def winner(finalists: Iterable[Finalist], maximise: bool) -> Finalist:

@@ -1,5 +1,8 @@
 """The finals of a study: its best configurations, trained again; the winner is registered."""
 
+import itertools
+import json
+
 import mlflow
 import optuna
 from mlflow.entities.model_registry import ModelVersion
@@ -9,16 +12,20 @@ from optuna.trial import TrialState
 from harness import signals
 from harness.config import TrainingConfig
 from harness.errors import UserError
-from harness.execution.workers import Pool
+from harness.execution.run_all import Pool
 from harness.fingerprints import DataSet
 from tuning import figures
 from tuning.config import StudyConfig
 from tuning.finalists import Finalist, FinalistTraining, winner
-from tuning.registry import promotion, versions
-from tuning.registry.promotion import Decision, Score
+from tuning.objectives import front
+from tuning.registry import cards, paired_test, promotion, versions
+from tuning.registry.promotion import Decision
 from tuning.runs import StudyRuns
 from tuning.space import Space
 from tuning.tried import counted
+
+COMPARED = "compared_by_seed"
+"""Tag of a version: by how much it was better than the champion, by seed."""
 
 
 def run_finals(
@@ -58,18 +65,22 @@ def run_finals(
         number, reason = version.version, decision.reason
         version = promotion.promote(version.name, number, reason, space.experiment)
     else:
-        promotion.record_decision(version.name, version.version, decision)
+        version = promotion.record_decision(version.name, version.version, decision)
     result = "is champion" if decision.promoted else "stays challenger"
     print(f"{version.name} version {version.version} {result}: {decision.reason}.")
     return version, decision
 
 
 def best_configurations(study: optuna.Study, space: Space, count: int) -> dict[str, TrainingConfig]:
-    """Return the best `count` different configurations of complete trials, the best first."""
+    """Return the best `count` different configurations of complete trials, the best first.
+
+    Of several objectives, those on the Pareto front that are nearest to the ideal point.
+    """
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     sign = -1 if space.maximise else 1
+    ordered = sorted(complete, key=lambda trial: sign * trial.values[0])
     found: dict[str, TrainingConfig] = {}
-    for trial in sorted(complete, key=lambda trial: sign * (trial.value or 0.0)):
+    for trial in front(study) if space.others else ordered:
         config = space.final_configuration(trial.params)
         if config not in found.values() and len(found) < count:
             found[f"trial {trial.number}"] = config
@@ -79,16 +90,16 @@ def best_configurations(study: optuna.Study, space: Space, count: int) -> dict[s
 def compare_with_champion(
     version: ModelVersion, best: Finalist, space: Space, training: FinalistTraining, pool: Pool
 ) -> Decision:
-    """Compare the best finalist with the champion on the same validation data, by the same metric.
+    """Compare the best finalist with the champion, both trained with new seeds on the same data.
 
-    A champion of another data set is not replaced. One that was evaluated with other seeds or by
-    another metric is trained again with the finalist's seeds, if its data are still the same then.
+    The finalist has been chosen for its results, so those do not count: see
+    `tuning.registry.paired_test`. A champion of another data set is not replaced.
     """
     champion = versions.by_alias(version.name, versions.CHAMPION)
     if champion is None:
-        return Decision(True, f"the first champion, with {promotion.score(version)}")
+        return Decision(True, f"the first champion, with {cards.score(version.tags)}")
     if champion.version == version.version:  # its promotion was interrupted before it was recorded
-        return Decision(True, f"champion, with {promotion.score(version)}")
+        return Decision(True, f"champion, with {cards.score(version.tags)}")
     number = champion.version
     ours, theirs = data_of_both(best, champion, space)
     other = f"not comparable: it was trained on {ours}, the champion, version {number}, on {theirs}"
@@ -97,27 +108,42 @@ def compare_with_champion(
         apart = "registered_model_name=NAME keeps a champion of its own for these data"
         return Decision(False, f"{other}; {apart}, {by_hand} replaces it")
     unknown = "" if theirs.fingerprint else f"; the data of version {number} were not recorded"
-    same = ("metric", "data_fingerprint")
-    if all(champion.tags.get(tag) == version.tags[tag] for tag in same):
-        reached = promotion.score(champion)
-    else:
-        try:
-            config = versions.configuration(champion, space.experiment)
-            with signals.interruptible():
-                space.experiment.load_data(config)
-        except (UserError, KeyError):
-            return Decision(False, "not comparable: the champion cannot be trained any more")
-        name = f"champion, version {number}, again"
-        again = training.train(pool, {name: config}, list(best.by_seed))
-        if not again:
-            return Decision(
-                False, "not comparable: the champion's training failed with these seeds"
-            )
-        if again[0].fingerprints != best.fingerprints:
+    try:
+        config = versions.configuration(champion, space.experiment)
+        with signals.interruptible():
+            space.experiment.load_data(config)
+    except (UserError, KeyError):
+        return Decision(False, "not comparable: the champion cannot be trained any more")
+    entries = {"challenger": best.config, f"champion, version {number}": config}
+    if best.config == config.replace(seed=best.config.seed):
+        return Decision(False, f"the same configuration as that of the champion, version {number}")
+    differences: dict[int, float] = {}
+    for seed in itertools.count(first_new_seed(best, champion)):
+        trained = training.train(pool, entries, [seed])
+        if len(trained) < len(entries):
+            lost = "the champion's training" if trained else "training"
+            return Decision(False, f"not comparable: {lost} failed with seed {seed}")
+        challenger, again = trained
+        if again.fingerprints != challenger.fingerprints:
             return Decision(False, "not comparable: the champion was made for other data")
-        reached = Score(again[0].mean, again[0].std, len(again[0].by_seed))
-    promoted, reason = promotion.decide(promotion.score(version), reached, maximise=space.maximise)
-    return Decision(promoted, reason + unknown)
+        gain = challenger.values[seed] - again.values[seed]
+        differences[seed] = gain if space.maximise else -gain
+        outcome = paired_test.verdict(list(differences.values()))
+        if outcome != "undecided":
+            break
+    MlflowClient().set_model_version_tag(
+        version.name, version.version, COMPARED, json.dumps(differences)
+    )
+    reason = paired_test.reason(differences, f"the champion, version {number},")
+    return Decision(outcome == "better", reason + unknown)
+
+
+def first_new_seed(best: Finalist, champion: ModelVersion) -> int:
+    """Return a seed from which on neither configuration has been trained or compared."""
+    used = {best.config.seed, *best.by_seed, versions.seed(champion)}
+    for tag in ("metric_by_seed", COMPARED):
+        used |= {int(seed) for seed in json.loads(champion.tags.get(tag, "{}"))}
+    return max(used) + 1
 
 
 def data_of_both(best: Finalist, champion: ModelVersion, space: Space) -> tuple[DataSet, DataSet]:

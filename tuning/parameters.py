@@ -5,6 +5,7 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -74,6 +75,17 @@ def shuffled(generator: random.Random, parameter: Parameter) -> Iterator[Any]:
         values = [draw(generator, parameter) for _ in range(SOME)]
     generator.shuffle(values)
     yield from values
+
+
+def as_choice(parameter: Parameter, num_points: int) -> Choice:
+    """Return so many values of a range, evenly spaced from end to end, or what there are."""
+    if isinstance(parameter, Choice):
+        return parameter
+    space = np.geomspace if parameter.log else np.linspace
+    values = space(parameter.low, parameter.high, num_points)
+    if parameter.is_integer:
+        return Choice(tuple(sorted({round(value) for value in values})), parameter.when)
+    return Choice(tuple(float(f"{value:.4g}") for value in values), parameter.when)
 
 
 def nearest(parameter: Parameter, value: Any) -> Any:

@@ -4,6 +4,7 @@ from collections import Counter
 
 import mlflow
 import optuna
+import pandas as pd
 from matplotlib.figure import Figure
 from mlflow.tracking import MlflowClient
 from optuna.trial import TrialState
@@ -11,9 +12,9 @@ from optuna.trial import TrialState
 from harness import signals
 from harness.config import as_words, code_block
 from harness.training.history import best_name
-from harness.training.metrics import decimal
 from tuning import figures
 from tuning.importance import MIN_TRIALS, Importance, importance
+from tuning.objectives import front, front_figure, front_table
 from tuning.retries import requeued
 from tuning.space import Space
 from tuning.tried import Tried, counted
@@ -36,30 +37,40 @@ def write(study: optuna.Study, space: Space, seed: int, parent_id: str) -> None:
         note = f"Study `{study.study_name}`: no trial is complete yet."
         client.set_tag(parent_id, "mlflow.note.content", note)
         return
-    best = study.best_trial
+    best = front(study)[0] if space.others else study.best_trial
     config = space.final_configuration({**best.params, "seed": seed})
     at_edge = space.near_edge(best.params)
-    mlflow.log_metric(best_name(space.metric), study.best_value, run_id=parent_id)
+    reached = dict(zip((each.name for each in space.objectives), best.values, strict=True))
+    for name, value in reached.items():
+        mlflow.log_metric(best_name(name), value, run_id=parent_id)
     settings = "".join(f"{name}: {value}\n" for name, value in config.as_parameters().items())
     client.log_text(parent_id, settings, "best.yaml")
     exhausted = Tried(study, space).untried_point() is None
-    matters = importance(study)
+    matters = Importance({}, 0.0, {}) if space.others else importance(study)
     signals.check()
-    for name, figure in draw(study, space, at_edge, matters).items():
+    drawn = draw_front(study, space) if space.others else draw(study, space, at_edge, matters)
+    for name, figure in drawn.items():
         client.log_figure(parent_id, figure, f"figures/{name}.png")
-    reached = f"{figures.best_trial_name(study)}, {space.metric} {decimal(study.best_value)}"
+    if space.others:
+        table = pd.DataFrame(front_table(study, space.objectives)).to_csv(index=False)
+        client.log_text(parent_id, table, "tables/pareto_front.csv")
+    numbers = ", ".join(f"{each.name} {each.text(reached[each.name])}" for each in space.objectives)
+    which = f"trial {best.number}" if space.others else figures.best_trial_name(study)
     ended = {"pruned": states[TrialState.PRUNED], "failed": states[TrialState.FAIL]}
     others = ", ".join(f"{count} {state}" for state, count in ended.items() if count)
     trials_of = f"{num_complete} complete trial{'s' * (num_complete > 1)}"
-    lines = [f"Best of {trials_of}{f' ({others})' * bool(others)}: **{reached}**", ""]
+    best_of = "Nearest to the ideal point of" if space.others else "Best of"
+    lines = [f"{best_of} {trials_of}{f' ({others})' * bool(others)}: **{which}, {numbers}**", ""]
     lines[0] += " on validation, one seed."
+    if space.others:
+        lines.append(f"- {len(study.best_trials)} trials are on the Pareto front.")
     lines += [f"- **Warning:** {w}; a wider range may do better." for w in at_edge.values()]
     if space.low_fidelity:
         cheap = ", ".join(as_words(space.low_fidelity))
         lines += [f"- Trials were of low fidelity, with {cheap}; the command is of full fidelity."]
     if exhausted:
         lines.append("- The search space is exhausted: each of its configurations was tried.")
-    lines += importance_notes(matters)
+    lines += [] if space.others else importance_notes(matters)
     lines += ["", code_block(config.as_command())]
     text = "\n".join(lines) + "\n"
     client.set_tag(parent_id, "mlflow.note.content", text)
@@ -84,6 +95,12 @@ def draw(
     if len(matters.shares) > 1:
         drawn["contour"] = figures.contour(study, metric, most_important[:2])
     return drawn
+
+
+def draw_front(study: optuna.Study, space: Space) -> dict[str, Figure]:
+    """Draw the figures of a study with several objectives."""
+    drawn = {"pareto_front": front_figure(study, space.objectives)}
+    return {**drawn, "timeline": figures.timeline(study)}
 
 
 def importance_notes(matters: Importance) -> list[str]:

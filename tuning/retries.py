@@ -31,14 +31,13 @@ class TrialQueue:
         self._heartbeats = storage if isinstance(storage, RDBStorage) else None
         """A database also holds trials of processes on other machines."""
 
-    def ask(self, worker: int) -> Trial:
+    def ask(self) -> Trial:
         """Ask for a trial, and record its process before anything else."""
         with warnings.catch_warnings():
             # Optuna sends heartbeats in `Study.optimize` only; here `heartbeat` does.
             warnings.filterwarnings("ignore", "Heartbeat of storage", UserWarning)
             trial = self.study.ask()
         trial.set_user_attr(PROCESS, process_tags())
-        trial.set_user_attr("worker", worker)
         self.heartbeat([trial.number])
         return trial
 

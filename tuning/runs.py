@@ -1,7 +1,6 @@
 """The runs of a study in MLflow: one parent, and one child for each trial."""
 
 import contextlib
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -98,7 +97,8 @@ class StudyRuns:
             number = int(run.data.tags["optuna.trial_number"])
             trial = trials[number] if number < len(trials) else None
             if run.info.status == "RUNNING" and trial is not None and trial.state.is_finished():
-                value = {} if trial.value is None else {"best/value": trial.value}
+                alone = trial.values is not None and len(trial.values) == 1
+                value = {"best/value": trial.values[0]} if alone else {}
                 self.close_trial(run.info.run_id, trial, value)
 
     def close_finalists(self) -> None:
@@ -113,12 +113,6 @@ class StudyRuns:
         query = f"tags.mlflow.parentRunId = '{self.parent_id}' and tags.`tuning.stage` = '{stage}'"
         options: dict[str, Any] = {"order_by": ["attributes.start_time"], "output_format": "list"}
         return list(mlflow.search_runs([self._experiment_id], query, **options))
-
-
-def connect_worker(tracking_uri: str) -> None:
-    """Let a worker process write to the tracking store, to runs of its own."""
-    mlflow.set_tracking_uri(tracking_uri)
-    os.environ.pop("MLFLOW_RUN_ID", None)  # it names the parent's run
 
 
 @contextlib.contextmanager

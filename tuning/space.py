@@ -23,6 +23,7 @@ from harness.experiment import AnyExperiment
 from harness.search_space import Parameter, Range, SearchSpace
 from tuning import parameters
 from tuning.config import require_space
+from tuning.objectives import Objective
 
 Values = dict[str, Any]
 
@@ -49,6 +50,13 @@ class Space(SearchSpace):
     experiment: AnyExperiment
     fixed: Mapping[str, Any] = field(default_factory=dict)
     """Values other than the default that trials and finals have, where they have an effect."""
+    others: tuple[Objective, ...] = ()
+    """Objectives beside the metric."""
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """What trials are compared by, the metric first."""
+        return (Objective(self.metric, self.maximise), *self.others)
 
     @property
     def config_class(self) -> type[TrainingConfig]:
@@ -90,14 +98,18 @@ class Space(SearchSpace):
             [*self.parameters], self._unvalidated({**self.fixed, **self.low_fidelity}), {}
         )
 
-    def default_point(self) -> Values:
-        """Return the default configuration, its numbers moved into their ranges.
+    def point_near(self, config: TrainingConfig) -> Values:
+        """Return the point of a configuration, its numbers moved into their ranges.
 
-        It is empty where a default is none of the choices.
+        It is empty where a value is none of the choices.
         """
-        default = self.final_configuration({})
-        point = self._walk(lambda name, p: parameters.nearest(p, getattr(default, name)))
+        point = self._walk(lambda name, p: parameters.nearest(p, getattr(config, name)))
         return {} if None in point.values() else point
+
+    def as_grid(self, num_points: int) -> "Space":
+        """Return this space with so many values of each range, evenly spaced, as choices."""
+        searched = {n: parameters.as_choice(p, num_points) for n, p in self.parameters.items()}
+        return dataclasses.replace(self, parameters=searched)
 
     def near_edge(self, values: Mapping[str, Any]) -> dict[str, str]:
         """Return a warning for each number within 5 % of an end of its range that could be wider.
@@ -173,6 +185,7 @@ class Space(SearchSpace):
         words = {
             "metric": "metric",
             "maximise": "direction",
+            "others": "choice of objectives",
             "fixed": "choice of fixed parameters",
             "low_fidelity": "low-fidelity setting",
         }

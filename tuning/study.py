@@ -7,26 +7,30 @@ import os
 import time
 import warnings
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import mlflow
 import optuna
-import torch
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 from optuna.exceptions import ExperimentalWarning
-from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
-from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
+from optuna.pruners import (
+    BasePruner,
+    HyperbandPruner,
+    MedianPruner,
+    NopPruner,
+    SuccessiveHalvingPruner,
+)
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
 from optuna.storages import BaseStorage
-from optuna.study import StudyDirection
 
 from harness import signals
 from harness.config import maximises, nearest
 from harness.errors import UserError
-from harness.execution.workers import Pool, threads_per_worker
+from harness.execution.pools import open_pool
+from harness.execution.run_all import Pool
 from harness.experiment import Splits
 from harness.fingerprints import DataSet
 from harness.summary import announce, summary
@@ -39,11 +43,13 @@ from tuning import report, space_file, storage
 from tuning.config import StudyConfig
 from tuning.finals import run_finals
 from tuning.lease import lease
+from tuning.objectives import objective
+from tuning.registry import versions
 from tuning.registry.promotion import Decision
 from tuning.retries import TrialQueue
-from tuning.runs import StudyRuns, connect_worker, open_parent
+from tuning.runs import StudyRuns, open_parent
 from tuning.search import Search, Stopper
-from tuning.space import Space, find
+from tuning.space import Space, Values, find
 
 
 class StudyResult(NamedTuple):
@@ -71,6 +77,13 @@ def prepare(config: StudyConfig, space: Space | None = None) -> Space:
         space = dataclasses.replace(space, metric=config.metric, maximise=maximise)
     if config.direction != "auto":
         space = dataclasses.replace(space, maximise=config.direction == "maximize")
+    if config.objectives:
+        first, *others = map(objective, config.objectives)
+        if not first.name.startswith("val/"):
+            raise UserError(f"objectives={first.name}: the first has to be a metric, val/...")
+        space = dataclasses.replace(
+            space, metric=first.name, maximise=first.maximise, others=tuple(others)
+        )
     if config.space:
         space = space_file.changed_by_file(space, Path(config.space))
     fixed = {}
@@ -80,6 +93,8 @@ def prepare(config: StudyConfig, space: Space | None = None) -> Space:
             raise UserError(f"set={text}: has to be name=value")
         fixed[name.replace("-", "_")] = value
     space = space.fix(fixed)
+    if config.sampler == "grid":
+        space = space.as_grid(config.grid_points)
     space.check()
     return space
 
@@ -103,7 +118,6 @@ def tune(
     stopper = stopper or Stopper()
     require_unused_run()
     space = prepare(config, space)
-    torch.set_num_threads(threads_per_worker(config.workers, config.threads))
     default = space.configuration({"seed": config.seed})
     hardware = Hardware.choose(default)
     # What cannot be had is found before any run is opened.
@@ -128,13 +142,10 @@ def _run_study(
     study = open_study(config, space, opened)
     require_same_data(study, data.data_set)
     queue = TrialQueue(study, opened)
-    pool = partial(
-        Pool,
-        config.workers,
-        config.threads,
-        gpu=hardware.device.type == "cuda",
-        initializer=partial(connect_worker, mlflow.get_tracking_uri()),
-    )
+
+    def pool(num_tasks: int) -> AbstractContextManager[Pool]:
+        return open_pool(config, num_tasks, **hardware.needs)
+
     with lease(study) as is_ours, _parent(study, space, config, is_ours) as parent_id:
         if not is_ours:  # its points are to be others than those of the process with the lease
             study.sampler = sampler(config, study, others=os.getpid())
@@ -146,9 +157,10 @@ def _run_study(
         print(f"Study {study.study_name}; `mlflow ui` shows it as run {parent_id}.")
         announce(data)
         try:
-            with pool() as workers:
-                if not study.get_trials(deepcopy=False) and (default := space.default_point()):
-                    study.enqueue_trial(default)  # what is known to work is the first to beat
+            with pool(config.trials) as workers:
+                if not study.get_trials(deepcopy=False):
+                    for point in known_points(config, space):
+                        study.enqueue_trial(point)
                 deadline = time.monotonic() + (config.timeout_seconds or math.inf)
                 search = Search(queue, space, runs, stopper, config.seed, config.trials, deadline)
                 search.run(workers)
@@ -166,8 +178,23 @@ def _run_study(
             print("The best configurations are trained again now; Ctrl-C ends that, too.")
         if not config.finalists:
             return StudyResult(study, parent_id)
-        with pool() as workers:
+        with pool(config.finalists * config.final_seeds) as workers:
             return StudyResult(study, parent_id, *run_finals(config, space, study, runs, workers))
+
+
+def known_points(config: StudyConfig, space: Space) -> list[Values]:
+    """Return what is known to work, the first to beat: the default, and what the champion has.
+
+    Of the champion only what is searched counts, moved into its range.
+    """
+    known = [space.final_configuration({})]
+    name = config.registered_model_name or space.config_class.family
+    champion = versions.by_alias(name, versions.CHAMPION)
+    if champion is not None and champion.tags.get("entry_point") == space.config_class.entry_point:
+        with contextlib.suppress(UserError):  # the experiment has changed, and refuses it
+            known.append(versions.configuration(champion, space.experiment))
+    points = [space.point_near(each) for each in known]
+    return [point for number, point in enumerate(points) if point and point not in points[:number]]
 
 
 def open_study(config: StudyConfig, space: Space, opened: BaseStorage) -> optuna.Study:
@@ -189,8 +216,8 @@ def open_study(config: StudyConfig, space: Space, opened: BaseStorage) -> optuna
         hint = nearest(name, existing)
         raise UserError(f"study_name={name}: no such study in {config.storage}{hint}")
     else:
-        direction = StudyDirection.MAXIMIZE if space.maximise else StudyDirection.MINIMIZE
-        study = optuna.create_study(study_name=name, storage=opened, direction=direction)
+        directions = [each.direction for each in space.objectives]
+        study = optuna.create_study(study_name=name, storage=opened, directions=directions)
         study.set_user_attr("experiment", space.experiment.name)
         study.set_user_attr("space", space.as_text())
         study.set_user_attr("seed", config.seed)
@@ -242,17 +269,26 @@ def sampler(config: StudyConfig, study: optuna.Study, others: int = 0) -> BaseSa
                 return TPESampler(seed=seed, multivariate=True, group=True)
         case "gp":
             return GPSampler(seed=seed, warn_independent_sampling=False)
-        case "random":
+        case "cmaes":
+            # It searches numbers together; choices, which it cannot, are drawn at random.
+            return CmaEsSampler(seed=seed, warn_independent_sampling=False)
+        case "random" | "grid":  # of a space of choices only, no point is tried twice
             return RandomSampler(seed=seed)
 
 
 def pruner(config: StudyConfig, space: Space) -> BasePruner:
     """Return the pruner."""
+    if space.others:
+        return NopPruner()
     num_epochs = space.configuration({}).num_epochs
     match config.pruner:
         case "median":
             # Within the first quarter, where schedules differ most, the best may still be behind.
             return MedianPruner(n_startup_trials=5, n_warmup_steps=max(1, num_epochs // 4))
+        case "asha":  # asynchronous successive halving: the best third of each rung goes on
+            return SuccessiveHalvingPruner(
+                min_resource=max(1, num_epochs // 9), reduction_factor=3, bootstrap_count=0
+            )
         case "hyperband":
             return HyperbandPruner(min_resource=max(1, num_epochs // 9), max_resource=num_epochs)
         case "none":

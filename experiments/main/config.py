@@ -6,11 +6,11 @@ from typing import Any, ClassVar
 from pydantic import NonNegativeInt
 from pydantic.dataclasses import dataclass
 
-from harness.config import STRICT, Configuration, Seed, Words
+from harness.config import STRICT, ExecutionConfig, Seed, Words
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class MainConfig(Configuration):
+class MainConfig(ExecutionConfig):
     """Train every architecture with small settings, and compare them."""
 
     entry_point: ClassVar[str] = "main"

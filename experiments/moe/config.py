@@ -129,6 +129,10 @@ class MoEConfig(PointsConfig, MixtureConfig, TrainingConfig):
     animation: Annotated[bool, GENERATED] = True
     """Log an animation of the decision surface during training."""
 
+    def useful_threads(self) -> int | None:
+        """Return one thread: the experts of all restarts together are a small matrix."""
+        return 1
+
     @property
     def temperature(self) -> float:
         """The gate's temperature, chosen by the kind of data if it is not given."""

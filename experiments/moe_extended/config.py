@@ -14,6 +14,7 @@ class MoEExtendedConfig(MoEConfig):
     """Train a larger mixture of experts, and compare numbers of experts."""
 
     entry_point: ClassVar[str] = "moe_extended"
+    compares: ClassVar[bool] = True
     examples: ClassVar[tuple[str, ...]] = ("", "--num-experts 4 --data spirals")
 
     num_experts: PositiveInt = 8

@@ -13,8 +13,8 @@ from experiments.moe import figures
 from experiments.moe.config import MoEConfig
 from experiments.moe.lesson import MixtureEvaluation, MixtureOfLinearExperts
 from experiments.moe_extended.config import MoEExtendedConfig
+from harness.execution.train_all import train_all
 from harness.experiment import NamedFigure, Trained
-from harness.training.train import train
 
 NUMBERS_OF_EXPERTS = (1, 2, 3, 4, 6, 8)  # those below `num_experts` are compared with it
 
@@ -47,16 +47,18 @@ class NumbersOfExperts(MixtureOfLinearExperts):
         """
         evaluation = super().evaluate(config, trained, test)
         counts = [count for count in NUMBERS_OF_EXPERTS if count < config.num_experts]
+        gates = {"linear_gate": 0, "gate_with_a_hidden_layer": config.gate_hidden}
+        smaller = {
+            (gate, count): with_experts(config, count, units)
+            for gate, units in gates.items()
+            for count in (*counts, config.num_experts)
+        }
         series: dict[str, dict[int, float]] = {}
-        for gate, units in (("linear_gate", 0), ("gate_with_a_hidden_layer", config.gate_hidden)):
-            accuracy, hard_routing_accuracy = {}, {}
-            for num_experts in (*counts, config.num_experts):
-                smaller = with_experts(config, num_experts, units)
-                best = train(self, smaller, data=trained.data).history.best
-                accuracy[num_experts] = best["val/accuracy"]
-                hard_routing_accuracy[num_experts] = best["val/hard_routing_accuracy"]
-            series[f"by_num_experts/{gate}"] = accuracy
-            series[f"by_num_experts/{gate}_routed_hard"] = hard_routing_accuracy
+        for (gate, count), mixture in train_all(self, smaller, config, trained.data).items():
+            best, name = mixture.history.best, f"by_num_experts/{gate}"
+            series.setdefault(name, {})[count] = best["val/accuracy"]
+            routed_hard = series.setdefault(f"{name}_routed_hard", {})
+            routed_hard[count] = best["val/hard_routing_accuracy"]
         return dataclasses.replace(evaluation, series=series)
 
     # 5 Figures

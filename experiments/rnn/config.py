@@ -44,6 +44,10 @@ class RecurrentConfig(DropoutConfig, OptimizerConfig, TrainingConfig):
     """Recurrent weights at the start (auto: orthogonal, or chrono where that is not defined)."""
     gradient_clip_norm: NonNegativeFloat = 1.0
 
+    def useful_threads(self) -> int | None:
+        """Return one thread for a small network, whose steps are too short to be divided."""
+        return 1 if self.hidden_size <= 128 else None
+
     @model_validator(mode="after")
     def _initialisation_suits_cell(self) -> "RecurrentConfig":
         if self.initialisation != "auto" and not suits(self.cell, self.initialisation):

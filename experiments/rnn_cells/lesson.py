@@ -16,9 +16,9 @@ from experiments.rnn.config import RNNConfig
 from experiments.rnn.lesson import MemoryEvaluation, MemoryTasks
 from experiments.rnn_cells.config import RNNCellsConfig
 from harness.evaluation import sample_std
+from harness.execution.train_all import train_all
 from harness.experiment import NamedFigure, Trained
 from harness.figures import training
-from harness.training.train import train_with_seeds
 from models.choices import CellName, suits
 from models.size import matching_width, num_parameters
 
@@ -45,15 +45,18 @@ class CellComparison(MemoryTasks):
         evaluation = super().evaluate(config, trained, test)
         metrics, val_accuracies = dict(evaluation.metrics), {}
         count = num_parameters(trained.model)
-        for cell in COMPARED:
-            of_cell = self.with_cell(config, cell, count)
-            networks = train_with_seeds(self, of_cell, trained.config.seeds_of_each)
-            curves = np.stack([each.history.column("val/accuracy") for each in networks])
+        seeds = range(config.seed, config.seed + trained.config.seeds_of_each)
+        by_cell = {cell: self.with_cell(config, cell, count) for cell in COMPARED}
+        each = {(c, s): of_cell.replace(seed=s) for c, of_cell in by_cell.items() for s in seeds}
+        networks = train_all(self, each, config)
+        for cell, of_cell in by_cell.items():
+            histories = [networks[cell, seed].history for seed in seeds]
+            curves = np.stack([each.column("val/accuracy") for each in histories])
             measured = {
                 "val_accuracy_mean": float(curves[:, -1].mean()),
                 "val_accuracy_std": sample_std(curves[:, -1].tolist()),
                 "hidden_size": of_cell.hidden_size,
-                "num_parameters": num_parameters(networks[0].model),
+                "num_parameters": num_parameters(networks[cell, config.seed].model),
             }
             metrics |= {f"by_cell/{cell}_{name}": value for name, value in measured.items()}
             val_accuracies[f"{cell}, {of_cell.hidden_size} units"] = curves

@@ -138,6 +138,11 @@ class SequenceConfig(
     learning_rate: PositiveFloat = 1e-2
     gradient_clip_norm: NonNegativeFloat = 1.0
 
+    def useful_threads(self) -> int | None:
+        """Return one thread for a small network, whose steps are too short to be divided."""
+        is_small = self.match_parameters <= 20_000 if self.match_parameters else self.width <= 64
+        return 1 if is_small else None
+
     @model_validator(mode="after")
     def _consistent(self) -> "SequenceConfig":
         if self.initialisation != "auto" and not suits(self.encoder, self.initialisation):

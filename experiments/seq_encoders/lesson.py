@@ -26,9 +26,9 @@ from experiments.seq_classification.lesson import (
 from experiments.seq_classification.tasks import TASKS, SequenceData
 from experiments.seq_encoders.config import EncodersConfig
 from harness.evaluation import sample_std
+from harness.execution.train_all import train_all
 from harness.experiment import NamedFigure, Trained
 from harness.figures import training
-from harness.training.train import train_with_seeds
 from models.choices import ENCODERS, EncoderName, is_recurrent
 from models.size import num_parameters
 
@@ -130,13 +130,18 @@ class EncoderComparison(OneOfTheEncoders):
         evaluation = super().evaluate(config, trained, test)
         data, metrics = trained.data, dict(evaluation.metrics)
         accuracies, solved, times = {}, {}, {}
+        seeds = range(config.seed, config.seed + config.seeds_of_each)
+        recipes = {
+            (encoder, seed): recipe(config, encoder, data).replace(seed=seed)
+            for encoder in ENCODERS
+            for seed in seeds
+        }
+        networks = train_all(OneOfTheEncoders(), recipes, config)
         for encoder in ENCODERS:
-            of_encoder = recipe(config, encoder, data)
-            networks = train_with_seeds(OneOfTheEncoders(), of_encoder, config.seeds_of_each)
-            histories = [network.history for network in networks]
+            histories = [networks[encoder, seed].history for seed in seeds]
             accuracies[encoder] = np.stack([each.column("val/accuracy") for each in histories])
             solved[encoder] = np.array([sequences_to_solve(config, each) for each in histories])
-            model, inputs = networks[0].model, data.validation.inputs[:20]
+            model, inputs = networks[encoder, config.seed].model, data.validation.inputs[:20]
             times[encoder] = np.array([milliseconds(model, inputs, steps) for steps in LENGTHS])
             measured = encoder_metrics(accuracies[encoder], solved[encoder])
             measured["num_parameters"] = num_parameters(model)

@@ -15,7 +15,7 @@ from multiprocessing.process import BaseProcess
 
 PRELOADED = (
     "harness.execution.end_with_parent",  # first: the others take seconds
-    "harness.execution.workers",
+    "harness.execution.local",
     "harness.run_experiment",
     # What the first optimiser and the first logged model would import, for seconds.
     "torch._dynamo",

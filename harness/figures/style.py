@@ -1,5 +1,6 @@
 """The style of all figures: sizes, and colours that colour-blind readers can tell apart."""
 
+import io
 from typing import Any
 
 import matplotlib as mpl
@@ -51,6 +52,12 @@ class _Figure(Figure):
         for text in self.findobj(Text):
             text.set_fontfamily(letters.families(text.get_fontfamily()))
         super().draw(renderer)
+
+    def _repr_png_(self) -> bytes:
+        """Return the figure as a notebook shows it, also where pyplot is not imported."""
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png")
+        return buffer.getvalue()
 
 
 def canvas(

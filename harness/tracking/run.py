@@ -134,13 +134,6 @@ class Run:
         """Return what `log_history` has logged; a `UserError` where the run has none."""
         return history_of(self.run_id)
 
-    def children(self) -> dict[int, Any]:
-        """Return this run's children, by seed."""
-        client = MlflowClient()
-        experiment = client.get_run(self.run_id).info.experiment_id
-        query = f"tags.mlflow.parentRunId = '{self.run_id}'"
-        return {int(r.data.tags["seed"]): r for r in client.search_runs([experiment], query)}
-
     def describe(self, headline: str) -> None:
         """Set the description that the MLflow UI shows: the headline, and how to repeat it."""
         note = f"{headline}\n\n{code_block(self._config.as_command())}\n"
@@ -155,6 +148,18 @@ def history_of(run_id: str) -> History:
     except (MlflowException, OSError):
         raise UserError(f"run {run_id} has no {HISTORY}: train it again") from None
     return History(**torch.load(path, weights_only=True))
+
+
+def child_runs(parent_id: str) -> dict[int, mlflow.entities.Run]:
+    """Return the latest child of a run for each seed, of those that can be resumed or are done."""
+    client, children = MlflowClient(), dict[int, mlflow.entities.Run]()
+    query = f"tags.mlflow.parentRunId = '{parent_id}'"
+    experiment = client.get_run(parent_id).info.experiment_id
+    for run in client.search_runs([experiment], query, order_by=["attributes.start_time"]):
+        files = client.list_artifacts(run.info.run_id)
+        if CONFIGURATION in {file.path for file in files}:  # else it had hardly begun
+            children[int(run.data.tags["seed"])] = run
+    return children
 
 
 def data_set_of(run: mlflow.entities.Run) -> DataSet:

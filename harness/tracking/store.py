@@ -39,6 +39,12 @@ def _open_database(store_uri: str, artifact_uri: str | None = None) -> AbstractS
 _register("sqlite", _open_database)
 
 
+def connect_worker(tracking_uri: str) -> None:
+    """Let a worker process write to the tracking store, to runs of its own."""
+    mlflow.set_tracking_uri(tracking_uri)
+    os.environ.pop("MLFLOW_RUN_ID", None)  # it names the parent's run
+
+
 @contextlib.contextmanager
 def impatient() -> Iterator[None]:
     """Let requests to a server that does not answer fail within seconds."""

@@ -2,17 +2,18 @@
 
 import contextlib
 import ctypes
+import os
 import platform
 import random
 import types
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
 from torch import nn
 
-from harness.config import TrainingConfig
+from harness.config import HardwareConfig, TrainingConfig
 from harness.errors import UserError
 from harness.training.precision import allow_tf32, arithmetic, keep_out_of_autocast
 
@@ -43,6 +44,7 @@ class Hardware:
             for layers in ("recurrent", "other")
         )
         allow_tf32(recurrent == "tf32")
+        torch.set_num_threads(num_threads(config))
         if name == "cuda":
             torch.backends.cudnn.benchmark = True
         elif name == "cpu":
@@ -58,6 +60,11 @@ class Hardware:
             return f"{platform.machine()} GPU (MPS)"
         threads = torch.get_num_threads()
         return f"{platform.machine()} CPU, {threads} thread{'s' if threads > 1 else ''}"
+
+    @property
+    def needs(self) -> dict[str, Any]:
+        """What a worker that computes on this needs: see `harness.execution.pools`."""
+        return {"threads": torch.get_num_threads(), "on_gpu": self.device.type == "cuda"}
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """Return the context in which the forward pass runs."""
@@ -82,6 +89,22 @@ class Hardware:
             function = torch.compile(getattr(type(model), method))
             setattr(model, method, types.MethodType(function, model))
         return model
+
+
+def num_cores() -> int:
+    """Return how many cores this process may use, at most OMP_NUM_THREADS of the environment."""
+    known = hasattr(os, "sched_getaffinity")  # not on macOS and Windows
+    cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    return min(cores, int(limit)) if limit.isdecimal() and int(limit) else cores
+
+
+def num_threads(config: HardwareConfig) -> int:
+    """Return how many CPU threads a run computes with, wherever and beside whatever it is started.
+
+    With another number, sums are taken in another order, and the last digits are others.
+    """
+    return config.threads or min(num_cores(), config.useful_threads() or num_cores())
 
 
 def _device_name(asked: str) -> str:

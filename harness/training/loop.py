@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from harness import signals
 from harness.config import C, TrainingConfig
@@ -144,7 +144,7 @@ def fit(
     total, done = config.num_epochs * num_steps, progress.epoch * num_steps
     title = experiment.title(config)
     try:
-        # disable=None: silent where stderr is no terminal.
+        # disable=None: silent where stderr is neither a terminal nor a notebook's.
         with tqdm(desc=title, total=total, initial=done, unit="step", disable=None) as bar:
             while progress.epoch < min(config.num_epochs, progress.history.best_epoch + patience):
                 row = _epoch(progress, data, validation, bar)

@@ -167,6 +167,7 @@ def test_a_photograph_is_classified_and_explained(
 
 def test_echoes_are_those_of_the_model(page: Page, models: dict[str, Any]) -> None:
     page.goto("/rnn")
+    says(page, "letters are echoed")
     letters = page.get_by_label("Type letters")
     letters.fill("hello world")
     letters.press("Enter")
@@ -181,12 +182,12 @@ def test_echoes_are_those_of_the_model(page: Page, models: dict[str, Any]) -> No
 
 def test_a_text_is_continued_as_by_the_model(page: Page, models: dict[str, Any]) -> None:
     page.goto("/rnn_text")
+    expect(page.get_by_text("On average")).to_be_visible()
     prompt = page.get_by_label("Prompt")
     prompt.fill("in the ")
     prompt.press("Control+Enter")
     params = {"num_characters": 200, "temperature": 0.8, "seed": 0}
     answer = models["rnn_text"].predict(pd.DataFrame({"text": ["in the "]}), params=params)
-    says(page, "On average")
     expect(page.locator("p[style*=monospace]")).to_have_text(
         f"in the {answer['continuation'][0]}".strip(), use_inner_text=True
     )

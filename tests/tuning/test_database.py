@@ -94,7 +94,7 @@ def test_a_trial_of_another_machine_whose_heartbeat_stops_is_run_again(
     opened = storage.open_storage(database)
     made = study.open_study(StudyConfig(**values), SPACE, opened)
     queue = TrialQueue(made, opened)
-    dead, alive = queue.ask(0), queue.ask(0)
+    dead, alive = queue.ask(), queue.ask()
     for trial in (dead, alive):
         SPACE.suggest(trial)
         trial.set_user_attr("process", {"host": "elsewhere", "process_id": "1"})

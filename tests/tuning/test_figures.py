@@ -385,3 +385,9 @@ def test_parameters_of_one_value_or_of_many() -> None:
     drawn(figures.slices(few, METRIC))
     drawn(figures.parallel_coordinates(few, METRIC, list(ranges)))
     drawn(figures.contour(few, METRIC, ("fixed", "narrow")))
+
+
+def test_marks_of_many_trials_are_thinned_and_those_of_few_are_not() -> None:
+    assert figures.thinned(0) == figures.thinned(50) == 1
+    assert figures.thinned(100) == 0.5
+    assert figures.thinned(1000) == 0.15, "each is still to be seen"

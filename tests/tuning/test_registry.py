@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import math
-import random
 import shutil
 import subprocess
 import sys
@@ -14,6 +12,7 @@ from typing import Any, Literal
 import mlflow
 import numpy as np
 import pytest
+import scipy.stats
 from mlflow.entities.model_registry import ModelVersion, ModelVersionTag
 from mlflow.tracking import MlflowClient
 
@@ -30,11 +29,11 @@ from tests.tuning.lines import EXPERIMENT, SPACE, LineConfig, MisbehavingLine
 from tests.tuning.test_study import run_study
 from tuning import report
 from tuning.finalists import Finalist, SeedResult, read_result, winner
-from tuning.finals import compare_with_champion
+from tuning.finals import COMPARED, compare_with_champion
 from tuning.registry import promotion, versions
 from tuning.registry.command import main
 from tuning.registry.config import RegistryConfig
-from tuning.registry.promotion import Decision, Score, decide
+from tuning.registry.promotion import Decision
 
 DATA = DataSet("line", "0123456789ab")
 
@@ -42,31 +41,6 @@ DATA = DataSet("line", "0123456789ab")
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "draw", lambda *arguments: {})
-
-
-def test_promotion_needs_more_than_the_pooled_standard_error() -> None:
-    """Against a simulation: the error is how much such differences of means vary by chance."""
-    decision = decide(Score(0.95, 0.02, 3), Score(0.93, 0.01, 5), maximise=True)
-    pooled = math.sqrt((2 * 0.02**2 + 4 * 0.01**2) / 6 * (1 / 3 + 1 / 5))
-    assert decision.promoted
-    assert f"better by 0.0200, pooled standard error {pooled:.4f}" in decision.reason
-    worse = decide(Score(0.0021, 0.001, 3), Score(0.0021 - 0.00099, 0.001, 3), maximise=False)
-    assert "worse by 0.00099, pooled" in worse.reason
-    alone = decide(Score(0.9, 0, 1), Score(0.8, 0, 1), maximise=True)
-    assert not alone.promoted, "nothing is known of how much seeds differ"
-    assert alone.reason.startswith("0.9000 (n=1) beside the champion's 0.8000 (n=1): one seed each")
-    assert decide(Score(0.9, 0, 1), Score(0.8, 0.01, 3), maximise=True).promoted
-    generator = random.Random(0)
-
-    def mean(count: int) -> float:
-        return sum(generator.gauss(0, 1) for _ in range(count)) / count
-
-    differences = [mean(3) - mean(5) for _ in range(20_000)]
-    simulated = math.sqrt(sum(d * d for d in differences) / len(differences))
-    just_less, just_more = 0.97 * simulated, 1.03 * simulated
-    for gain, promoted in ((just_less, False), (just_more, True)):
-        assert decide(Score(gain, 1, 3), Score(0, 1, 5), maximise=True).promoted is promoted
-        assert decide(Score(-gain, 1, 3), Score(0, 1, 5), maximise=False).promoted is promoted
 
 
 def test_the_winner_is_the_best_mean_and_its_model_the_best_seed() -> None:
@@ -303,12 +277,20 @@ class Comparison:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, champion: Finalist):
         self.champion = self.version(1, champion)
         monkeypatch.setattr(versions, "by_alias", lambda *_: self.champion)
-        self.again: list[Finalist] = []
-        """What the champion's configuration reaches when it is trained again."""
+        monkeypatch.setattr(MlflowClient, "set_model_version_tag", lambda *_: None)
+        self.values: list[list[float]] = []
+        """What challenger and champion reach with new seeds, one after the other."""
+        self.data: list[DataSet | Path] = []
+        """What they are trained on then."""
+        self.seeds: list[int] = []
 
     def train(self, pool: Any, entries: Any, seeds: list[int]) -> list[Finalist]:
-        assert self.again, "the champion is trained again"
-        return self.again
+        (seed,) = seeds
+        values = self.values[len(self.seeds)]
+        self.seeds += seeds
+        return [
+            finalist({seed: value}, data) for value, data in zip(values, self.data, strict=True)
+        ]
 
     def version(self, number: int, finalist: Finalist) -> ModelVersion:
         seed, best = finalist.best(maximise=True)
@@ -326,13 +308,20 @@ class Comparison:
     def decide(self, challenger: Finalist) -> Decision:
         space = dataclasses.replace(SPACE, metric="val/accuracy", maximise=True)
         training: Any = self
+        self.seeds.clear()
         version = self.version(2, challenger)
         return compare_with_champion(version, challenger, space, training, pool=training)
 
 
-def finalist(values: Mapping[int, float], data: DataSet | Path, run_id: str = "") -> Finalist:
+def finalist(
+    values: Mapping[int, float],
+    data: DataSet | Path,
+    run_id: str = "",
+    learning_rate: float = 0.1,
+) -> Finalist:
     """Return what has reached these values on some data, or on those of a file."""
-    config = LineConfig(data=str(data) if isinstance(data, Path) else "")
+    path = str(data) if isinstance(data, Path) else ""
+    config = LineConfig(data=path, learning_rate=learning_rate)
     by_seed = {}
     for seed, value in values.items():
         loaded = EXPERIMENT.load_data(config.replace(seed=seed)).data_set
@@ -348,7 +337,8 @@ def test_a_champion_of_other_data_is_not_replaced(
     monkeypatch: pytest.MonkeyPatch, other: DataSet
 ) -> None:
     """However much better the challenger's number is."""
-    comparison = Comparison(monkeypatch, finalist({1: 0.70, 2: 0.71}, DATA))
+    comparison = Comparison(monkeypatch, finalist({1: 0.70, 2: 0.71}, DATA, learning_rate=0.2))
+    comparison.values, comparison.data = [[0.90, 0.70], [0.91, 0.71], [0.92, 0.72]], [DATA, DATA]
     assert comparison.decide(finalist({1: 0.90, 2: 0.91}, DATA)).promoted
     decision = comparison.decide(finalist({1: 0.90, 2: 0.91}, other))
     assert not decision.promoted
@@ -359,23 +349,36 @@ def test_a_champion_of_other_data_is_not_replaced(
     )
 
 
-def test_with_other_seeds_the_data_of_the_champions_seed_are_compared(
+def test_both_are_trained_with_seeds_that_neither_has_seen(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     path = tmp_path / "points.txt"
     path.write_text("0 1\n1 2\n2 3\n")
-    comparison = Comparison(monkeypatch, finalist({1: 0.70, 2: 0.71}, path))
-    comparison.again = [finalist({7: 0.80, 8: 0.81}, path)]
-    assert comparison.decide(finalist({7: 0.90, 8: 0.91}, path)).promoted
-    worse = comparison.decide(finalist({7: 0.75, 8: 0.76}, path))
-    assert "does not beat the champion's 0.8050" in worse.reason
+    comparison = Comparison(monkeypatch, finalist({1: 0.70, 2: 0.71}, path, learning_rate=0.2))
+    comparison.data = [path, path]
+    comparison.values = [[0.80, 0.75], [0.81, 0.77], [0.79, 0.70], [0.80, 0.74], [0.8, 0.77]]
+    better = comparison.decide(finalist({7: 0.90, 8: 0.91}, path))
+    assert better.promoted
+    assert comparison.seeds == [9, 10, 11, 12]
+    expected = scipy.stats.ttest_rel(*zip(*comparison.values[:4], strict=True)).statistic
+    assert better.reason == (
+        "better than the champion, version 1, by paired differences: 0.0600 ± 0.0216 over seeds 9 "
+        f"to 12, t = {expected:.2f} exceeds 4.91"
+    )
+    comparison.champion.tags[COMPARED] = json.dumps({"20": 0.1})
+    comparison.values = [[0.80, 0.81], [0.70, 0.68], [0.72, 0.74]]
+    worse = comparison.decide(finalist({7: 0.90, 8: 0.91}, path))
+    assert not worse.promoted, "however much better the finals were"
+    assert comparison.seeds == [21, 22, 23]
+    assert worse.reason.startswith("not better than the champion, version 1, by paired differences")
+    comparison.data = [path, DATA]  # as where the champion had a copy
+    copied = comparison.decide(finalist({7: 0.90, 8: 0.91}, path))
+    assert copied.reason == "not comparable: the champion was made for other data"
+    same = comparison.decide(finalist({7: 0.90, 8: 0.91}, path, learning_rate=0.2))
+    assert same.reason == "the same configuration as that of the champion, version 1"
     path.write_text("0 1\n1 2\n2 4\n")
     changed = comparison.decide(finalist({7: 0.90, 8: 0.91}, path))
     assert changed.reason.startswith("not comparable: it was trained on points (")
-    comparison.again = [finalist({7: 0.80, 8: 0.81}, DATA)]  # as where the champion had a copy
-    comparison.champion = comparison.version(1, finalist({1: 0.70, 2: 0.71}, path))
-    copied = comparison.decide(finalist({7: 0.90, 8: 0.91}, path))
-    assert copied.reason == "not comparable: the champion was made for other data"
 
 
 def test_a_champion_whose_data_were_not_recorded_is_compared_and_that_is_said(
@@ -386,8 +389,8 @@ def test_a_champion_whose_data_were_not_recorded_is_compared_and_that_is_said(
     run_id = train_and_evaluate(EXPERIMENT, LineConfig(num_epochs=1), read_test=False).run_id
     client.delete_tag(run_id, "data")
     client.delete_tag(run_id, "data_fingerprint")
-    comparison = Comparison(monkeypatch, finalist({1: 0.70, 2: 0.71}, DATA, run_id))
-    comparison.again = [finalist({1: 0.70, 2: 0.71}, DATA)]
+    comparison = Comparison(monkeypatch, finalist({1: 0.7, 2: 0.71}, DATA, run_id, 0.2))
+    comparison.values, comparison.data = [[0.90, 0.70], [0.91, 0.71], [0.92, 0.72]], [DATA, DATA]
     del comparison.champion.tags["data"]
     comparison.champion.tags["data_fingerprint"] = "1:of the first values"
     decision = comparison.decide(finalist({1: 0.90, 2: 0.91}, DATA))
@@ -423,7 +426,8 @@ def test_studies_promote_a_champion_and_keep_a_better_one(store: Path) -> None:
     assert second.decision is not None
     assert second.version is not None
     assert not second.decision.promoted
-    assert "does not beat" in second.decision.reason
+    assert "not better than the champion, version 1" in second.decision.reason
+    assert min(map(int, json.loads(second.version.tags[COMPARED]))) == 3
     assert "test/loss" not in second.version.tags
     assert aliases("lines") == {"challenger": "2", "champion": "1"}
 
@@ -431,7 +435,9 @@ def test_studies_promote_a_champion_and_keep_a_better_one(store: Path) -> None:
     third = run_study(bad, study_name="other seeds", seed=7, **finals)
     assert third.decision is not None
     assert not third.decision.promoted
-    assert "does not beat" in third.decision.reason
+    assert "not better than the champion, version 1" in third.decision.reason
+    assert third.version is not None
+    assert min(map(int, json.loads(third.version.tags[COMPARED]))) == 10
     assert aliases("lines") == {"challenger": "3", "champion": "1"}
 
     # The same winner is not registered twice.

@@ -52,7 +52,7 @@ def test_every_space_makes_configurations_with_and_without_optuna(space: Space) 
 
 
 def test_every_space_holds_the_default_or_its_neighbour(space: Space) -> None:
-    point, default = space.default_point(), space.configuration({})
+    point, default = space.point_near(space.final_configuration({})), space.configuration({})
     assert point
     for name, value in point.items():
         parameter, expected = space.parameters[name], getattr(default, name)

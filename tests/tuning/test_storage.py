@@ -31,7 +31,7 @@ def states(queue: TrialQueue) -> list[str]:
 
 def begin(queue: TrialQueue, process: dict[str, Any] | None = None) -> FrozenTrial:
     """Begin a trial as a process would that is not this one."""
-    trial = queue.ask(worker=0)
+    trial = queue.ask()
     trial.suggest_float("x", 0, 1)
     trial.suggest_categorical("y", ["a", "b"])
     if process is not None:

@@ -1,6 +1,7 @@
 """Studies: what a trial may do, what is tracked, what survives."""
 
 import dataclasses
+import json
 import shlex
 import shutil
 import time
@@ -11,6 +12,7 @@ import mlflow
 import optuna
 import pytest
 from mlflow.entities import Run
+from mlflow.entities.model_registry import ModelVersion, ModelVersionTag
 from mlflow.tracking import MlflowClient
 from optuna.pruners import MedianPruner
 
@@ -19,10 +21,11 @@ from harness.errors import UserError
 from harness.search_space import choice
 from harness.training.train import train
 from tests.conftest import collect_garbage
-from tests.tuning.lines import SPACE
+from tests.tuning.lines import SPACE, LineConfig
 from tuning import figures, report, storage, study
 from tuning.config import StudyConfig
 from tuning.importance import importance
+from tuning.registry import versions
 from tuning.search import TrialBugError
 from tuning.space import Space
 from tuning.study import StudyResult, prepare, tune
@@ -111,7 +114,33 @@ def test_same_seed_same_trials_and_another_seed_others(store: Path) -> None:
     first = trials(0)
     assert trials(0) == first
     assert trials(1, count=2)[1] != first[1]
-    assert first[0][0] == SPACE.default_point()
+    assert first[0][0] == SPACE.point_near(SPACE.final_configuration({}))
+
+
+def test_the_champions_configuration_is_tried_after_the_default(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    champion = LineConfig(learning_rate=0.9, batch_size=10)
+    values = json.dumps(champion.as_parameters())
+    tags = {"entry_point": "line", "configuration": values}
+    version = ModelVersion("small", "1", 0, tags=[ModelVersionTag(*tag) for tag in tags.items()])
+    monkeypatch.setattr(versions, "by_alias", lambda *_: version)
+    first, second = run_study(trials=2).study.get_trials()
+    assert first.params == {"learning_rate": 0.1, "batch_size": 4}
+    assert second.params == {"learning_rate": 0.5, "batch_size": 10}, "moved into its range"
+    version.tags["configuration"] = json.dumps({"no_such_parameter": 1})
+    assert study.known_points(StudyConfig(**QUICK), SPACE) == [first.params]
+
+
+@pytest.mark.parametrize("pruner", ["asha", "median", "hyperband"])
+def test_bad_trials_are_pruned(store: Path, pruner: str) -> None:
+    space = SPACE.fix({"num_epochs": 27, "batch_size": 10})
+    rates = (0.2, 0.3, 0.1, 1e-4, 1.1e-4, 1.2e-4, 1.3e-4, 1.4e-4)
+    points = [{"learning_rate": rate} for rate in rates]
+    result = tune(enqueue(space, points, pruner=pruner), space)
+    found = [trial.state.name for trial in result.study.get_trials()]
+    assert found[0] == "COMPLETE"
+    assert "PRUNED" in found[3:], found
 
 
 def test_two_workers_share_a_study(store: Path) -> None:
@@ -119,7 +148,6 @@ def test_two_workers_share_a_study(store: Path) -> None:
     trials = result.study.get_trials()
     assert [trial.number for trial in trials] == list(range(8))
     assert set(states(result)) == {"COMPLETE"}
-    assert {trial.user_attrs["worker"] for trial in trials} == {0, 1}
     assert len(children(result)) == 8
     first, second = trials[:2]
     assert second.datetime_start is not None

@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from harness.search_space import Parameter, Range, choice
 from tests.tuning.lines import SPACE
 from tests.tuning.test_study import children, run_study
-from tuning import figures, report, study
+from tuning import figures, parameters, report, study
 from tuning.finals import best_configurations
 from tuning.space import Space
 from tuning.study import StudyResult
@@ -39,7 +39,7 @@ def trained(result: StudyResult) -> list[dict[str, Any]]:
     return [run.data.params for run in children(result).values()]
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "gp", "random"])
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes", "random"])
 def test_a_space_of_four_configurations_ends_after_four_trials(store: Path, sampler: str) -> None:
     options = {"trials": 7, "sampler": sampler, "study_name": "four"}
     result = run_study(FOUR, **options)
@@ -54,6 +54,28 @@ def test_a_space_of_four_configurations_ends_after_four_trials(store: Path, samp
     assert "The search space is exhausted: each of its configurations was tried." in note
     again = run_study(FOUR, **{**options, "trials": 9}, resume=True)
     assert len(trained(again)) == 4
+
+
+def test_a_grid_is_tried_from_end_to_end(store: Path) -> None:
+    result = run_study(trials=50, sampler="grid", grid_points=2, study_name="grid")
+    tried = [(float(p["learning_rate"]), int(p["batch_size"])) for p in trained(result)]
+    rates = (1e-4, 0.5)
+    expected = [(rate, size) for rate in rates for size in (2, 4, 10)]
+    assert sorted(tried) == [pytest.approx(pair, rel=1e-3) for pair in expected]
+
+
+@pytest.mark.parametrize(
+    ("parameter", "values"),
+    [
+        (Range(0.1, 0.4), (0.1, 0.2, 0.3, 0.4)),
+        (Range(0.001, 1.0, log=True), (0.001, 0.01, 0.1, 1.0)),
+        (Range(1, 3), (1, 2, 3)),
+        (Range(1, 1000, log=True), (1, 10, 100, 1000)),
+        (choice("a", "b"), ("a", "b")),
+    ],
+)
+def test_a_range_as_choices(parameter: Parameter, values: tuple[Any, ...]) -> None:
+    assert parameters.as_choice(parameter, 4).values == pytest.approx(values)
 
 
 def test_what_the_sampler_repeats_is_replaced_by_what_was_not_tried(

@@ -1,7 +1,5 @@
 """Promotion: when a challenger becomes champion, what that changes, and the way back."""
 
-import json
-import statistics
 from datetime import datetime
 from typing import NamedTuple
 
@@ -11,11 +9,9 @@ from mlflow.tracking import MlflowClient
 
 import experiments
 from harness.errors import UserError
-from harness.evaluation import pooled_standard_error, sample_std
 from harness.experiment import AnyExperiment
 from harness.run_experiment import evaluate_artifact
 from harness.tracking import models
-from harness.training.metrics import decimal
 from tuning.registry.versions import (
     CHAMPION,
     PREVIOUS,
@@ -26,46 +22,11 @@ from tuning.registry.versions import (
 )
 
 
-class Score(NamedTuple):
-    """What a configuration reached on validation, over seeds."""
-
-    mean: float
-    std: float
-    """Sample standard deviation over the seeds."""
-    num_seeds: int
-
-    def __str__(self) -> str:
-        std = f" ± {decimal(self.std, beside=self.mean)}" if self.num_seeds > 1 else ""
-        return f"{decimal(self.mean)}{std} (n={self.num_seeds})"
-
-
 class Decision(NamedTuple):
     """Whether a challenger is promoted, and why, in one line with its numbers."""
 
     promoted: bool
     reason: str
-
-
-def decide(challenger: Score, champion: Score, *, maximise: bool) -> Decision:
-    """Promote what beats the champion by more than the pooled standard error of the difference.
-
-    With one seed each there is no variance to estimate, and nothing is promoted.
-    """
-    if challenger.num_seeds == champion.num_seeds == 1:
-        unknown = "one seed each does not tell how much seeds differ; final_seeds=2 or more does"
-        return Decision(False, f"{challenger} beside the champion's {champion}: {unknown}")
-    error = pooled_standard_error(*challenger[1:], *champion[1:])
-    gain = (challenger.mean - champion.mean) * (1 if maximise else -1)
-    verb = "beats" if gain > error else "does not beat"
-    better = "better" if gain >= 0 else "worse"
-    numbers = f"{better} by {decimal(abs(gain))}, pooled standard error {decimal(error)}"
-    return Decision(gain > error, f"{challenger} {verb} the champion's {champion}: {numbers}")
-
-
-def score(version: ModelVersion) -> Score:
-    """Return what a version's configuration reached on validation."""
-    values = list(json.loads(version.tags["metric_by_seed"]).values())
-    return Score(statistics.fmean(values), sample_std(values), len(values))
 
 
 def promote(
@@ -122,7 +83,7 @@ def _require_run(version: ModelVersion) -> None:
         raise UserError(f"{lacking} is deleted; {restore}")
 
 
-def record_decision(name: str, number: str, decision: Decision) -> None:
+def record_decision(name: str, number: str, decision: Decision) -> ModelVersion:
     """Tag a version with a decision about it, and add that to the history in its card."""
     client = MlflowClient()
     history = client.get_model_version(name, number).tags.get("promotion_history", "")
@@ -130,7 +91,7 @@ def record_decision(name: str, number: str, decision: Decision) -> None:
     client.set_model_version_tag(name, number, "promoted", str(decision.promoted))
     client.set_model_version_tag(name, number, "promotion", decision.reason)
     client.set_model_version_tag(name, number, "promotion_history", history + entry)
-    write_card(name, number)
+    return write_card(name, number)
 
 
 def rollback(name: str) -> tuple[str, str | None]:

@@ -15,18 +15,8 @@ import pytest
 
 from harness.errors import UserError
 from harness.execution import forkserver
-from harness.execution.workers import (
-    Died,
-    Done,
-    Epoch,
-    Failed,
-    Message,
-    Pool,
-    Pruned,
-    Report,
-    Worker,
-    threads_per_worker,
-)
+from harness.execution.local import LocalPool, Worker
+from harness.execution.messages import Died, Done, Epoch, Failed, Message, Pruned, Report, Task
 from harness.training.metrics import DivergedError
 from tests.conftest import ERRORS, start
 
@@ -60,7 +50,7 @@ def initialize() -> None:
     os.environ[INITIALIZED] = "yes"
 
 
-def finish(pool: Pool, worker: Worker, prune_at: int = 100) -> tuple[Message, int]:
+def finish(pool: LocalPool, worker: Worker, prune_at: int = 100) -> tuple[Message, int]:
     """Return the last message of a task, and how many epochs it has reported."""
     epochs, deadline = 0, time.monotonic() + 60
     while time.monotonic() < deadline:
@@ -77,15 +67,15 @@ def test_a_worker_does_one_task_after_the_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with Pool(1, threads=1, initializer=initialize) as pool:
+    with LocalPool(1, initializer=initialize) as pool:
         worker = pool.idle()
         assert worker is not None
-        worker.submit(partial(count, 3))
+        worker.submit(Task(partial(count, 3)))
         assert pool.idle() is None
         assert finish(pool, worker) == (Done(3), 3)
-        worker.submit(partial(count, 9))
+        worker.submit(Task(partial(count, 9)))
         assert finish(pool, worker, prune_at=2) == (Pruned(), 2)
-        worker.submit(where)
+        worker.submit(Task(where))
         assert finish(pool, worker) == (Done((str(tmp_path), "yes")), 0)
     assert not worker.process.is_alive()
 
@@ -96,22 +86,22 @@ def test_errors_say_whose_they_are_and_a_dead_worker_is_replaced() -> None:
         "expected": DivergedError("the loss became nan"),
         "bug": KeyError("a bug"),
     }
-    with Pool(1, threads=1) as pool:
+    with LocalPool(1) as pool:
         worker = pool.idle()
         assert worker is not None
         for kind, error in errors.items():
-            worker.submit(partial(fail, error))
+            worker.submit(Task(partial(fail, error)))
             message, _ = finish(pool, worker)
             assert isinstance(message, Failed)
             assert message.kind == kind
             assert message.reason == f"{type(error).__name__}: {error}"
             assert "in fail" in message.traceback
-        worker.submit(die)
-        assert finish(pool, worker) == (Died(-signal.SIGKILL), 0)
+        worker.submit(Task(die))
+        assert finish(pool, worker) == (Died(f"exit status {-signal.SIGKILL}"), 0)
         other = pool.idle()
         assert other is not None
         assert other is not worker
-        other.submit(partial(count, 1))
+        other.submit(Task(partial(count, 1)))
         assert finish(pool, other) == (Done(1), 1)
 
 
@@ -132,16 +122,16 @@ def server() -> psutil.Process:
 @pytest.mark.slow
 def test_a_server_that_is_killed_is_started_anew() -> None:
     server().kill()  # it may not have ended yet when the first worker is wanted
-    with Pool(1, threads=1) as pool:
+    with LocalPool(1) as pool:
         worker = pool.idle()
         assert worker is not None
-        worker.submit(partial(count, 1))
+        worker.submit(Task(partial(count, 1)))
         assert finish(pool, worker) == (Done(1), 1)
         server().kill()
         worker.process.join()  # it ends with the server
         other = pool.idle()
         assert other is not None
-        other.submit(partial(count, 2))
+        other.submit(Task(partial(count, 2)))
         assert finish(pool, other) == (Done(2), 2)
 
 
@@ -160,10 +150,10 @@ def test_a_server_may_be_killed_while_it_starts_a_worker(
     monkeypatch.setattr("time.sleep", lambda _: None)
     monkeypatch.setattr(BaseProcess, "start", attempt)
     if times < 5:
-        Pool(1, threads=1).stop()
+        LocalPool(1).stop()
     else:
         with pytest.raises(ChildProcessError, match="killed 5 times"):
-            Pool(1, threads=1)
+            LocalPool(1)
 
 
 STARTS_A_SERVER = """
@@ -195,34 +185,13 @@ def test_the_server_ends_with_its_parent_in_the_middle_of_an_import(tmp_path: Pa
 
 def test_ctrl_c_is_not_for_the_server() -> None:
     """A terminal sends it to every process, and the server may be importing."""
-    with Pool(1, threads=1) as pool:
+    with LocalPool(1) as pool:
         server().send_signal(signal.SIGINT)
         worker = pool.idle()
         assert worker is not None
-        worker.submit(partial(count, 1))
+        worker.submit(Task(partial(count, 1)))
         assert finish(pool, worker) == (Done(1), 1)
         blocked = Path(f"/proc/{server().pid}/status")
         if blocked.exists():
             (mask,) = re.findall("SigBlk:\\s+([0-9a-f]+)", blocked.read_text())
             assert int(mask, 16) & 1 << (signal.SIGINT - 1)
-
-
-@pytest.mark.parametrize(
-    ("limit", "workers", "threads", "each"),
-    [
-        ("", 1, 0, 8),
-        ("", 3, 0, 2),
-        ("", 9, 0, 1),
-        ("1", 2, 0, 1),
-        ("6", 1, 0, 6),
-        ("6", 2, 0, 4),
-        ("many", 1, 0, 8),
-        ("1", 2, 6, 3),
-    ],
-)
-def test_workers_share_the_cores(
-    limit: str, workers: int, threads: int, each: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8), raising=False)
-    monkeypatch.setenv("OMP_NUM_THREADS", limit)
-    assert threads_per_worker(workers, threads) == each

@@ -1,0 +1,192 @@
+"""The same tasks on a real Ray cluster: two nodes on this machine, one of which goes."""
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from harness.config import ExecutionConfig
+from harness.errors import UserError
+from harness.execution import cluster
+from harness.execution.cluster import ClusterPool
+from harness.execution.messages import Died, Done, Failed, Pruned, Task, TimedOut
+from harness.execution.pools import open_pool
+from harness.execution.run_all import run_all
+from tests.harness.execution.test_run_all import (
+    die,
+    die_once,
+    epochs,
+    fail,
+    hang,
+    inside,
+    outcomes,
+    print_a_megabyte,
+    square,
+)
+from tests.tuning.lines import SPACE
+from tests.tuning.test_study import children
+from tuning.config import StudyConfig
+from tuning.study import tune
+
+pytest.importorskip("ray")
+slow = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def two_nodes() -> Iterator[Any]:
+    """Start a cluster of two nodes with one core each; none of its processes is left afterwards."""
+    from ray.cluster_utils import Cluster
+
+    before = {process.pid for process in psutil.Process().children(recursive=True)}
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    made.add_node(num_cpus=1)
+    made.wait_for_nodes()
+    yield made
+    cluster.ray().shutdown()
+    made.shutdown()
+    deadline = time.monotonic() + 30
+    while left := {p.pid for p in psutil.Process().children(recursive=True)} - before:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.5)
+
+
+@pytest.fixture
+def pool(two_nodes: Any, store: Path) -> Iterator[ClusterPool]:
+    """Two workers, one on each node."""
+    execution = ExecutionConfig(backend="ray", address=two_nodes.address)
+    with open_pool(execution, 50, threads=1, on_gpu=False) as made:
+        assert isinstance(made, ClusterPool)
+        assert len(made.workers) == 2
+        yield made
+
+
+@slow
+def test_every_kind_of_task_has_its_outcome(pool: ClusterPool, tmp_path: Path) -> None:
+    tasks = [
+        Task(partial(square, 3), "square"),
+        Task(partial(fail, UserError("data=x: no such file")), "user"),
+        Task(partial(fail, KeyError("a bug")), "bug"),
+        Task(hang, "hang", deadline=time.monotonic() + 15),
+        Task(die, "die"),
+        Task(partial(die_once, str(tmp_path / "died")), "die once"),
+        Task(print_a_megabyte, "print"),
+        Task(partial(epochs, 50), "epochs"),
+        Task(inside, "inside"),
+    ]
+    found = outcomes(tasks, pool)
+    assert found["square"] == Done(9)
+    assert isinstance(found["user"], Failed)
+    assert found["user"].kind == "user"
+    assert isinstance(found["bug"], Failed)
+    assert "in fail" in found["bug"].traceback
+    assert found["hang"] == TimedOut()
+    assert isinstance(found["die"], Died)
+    assert isinstance(found["die once"], Done)
+    assert found["print"] == Done(1)
+    assert found["epochs"] == Done(50)
+    assert found["inside"] == Done(True)
+    (pruned,) = run_all([Task(partial(epochs, 9))], pool, prune=lambda _, epoch: epoch.number == 2)
+    assert pruned[1] == Pruned()
+
+
+def where(marker: str, report: Any) -> str:
+    """Return the node, after two have been noted."""
+    node = cluster.ray().get_runtime_context().get_node_id()
+    Path(marker, f"{node} {os.getpid()}").touch()
+    report(1, {})
+    time.sleep(1)
+    return str(node)
+
+
+@slow
+def test_a_node_that_goes_costs_only_what_it_was_doing(
+    two_nodes: Any, pool: ClusterPool, tmp_path: Path
+) -> None:
+    extra = two_nodes.add_node(num_cpus=1)
+    execution = ExecutionConfig(backend="ray", address=two_nodes.address)
+    tasks = [Task(partial(where, str(tmp_path)), str(number)) for number in range(12)]
+    pool.stop()
+    with open_pool(execution, 50, threads=1, on_gpu=False) as three:
+        results = []
+        for _, outcome in run_all(tasks, three):
+            results.append(outcome)
+            if len(results) == 3:
+                two_nodes.remove_node(extra, allow_graceful=False)
+    assert len(results) == 12
+    assert all(isinstance(outcome, Done) for outcome in results)
+    assert len({outcome.result for outcome in results if isinstance(outcome, Done)}) >= 2
+
+
+@slow
+def test_more_workers_than_the_cluster_has_room_for(two_nodes: Any, store: Path) -> None:
+    execution = ExecutionConfig(backend="ray", address=two_nodes.address, workers=9)
+    with (
+        pytest.raises(UserError, match=r"workers=9: at most [23], of 1 cores"),
+        open_pool(execution, 50, threads=1, on_gpu=False),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("127.0.0.1:1", "address=127.0.0.1:1: no Ray cluster answers there"),
+        ("nowhere", "address=nowhere: has to be auto or host:port"),
+        ("127.0.0.1:99999", "address=127.0.0.1:99999"),
+    ],
+)
+def test_no_cluster_at_an_address_is_one_line(address: str, message: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(UserError, match=message):
+        cluster.connect(address)
+    assert time.monotonic() - began < 10
+
+
+@slow
+def test_a_study_on_a_cluster_loses_nothing_when_workers_die(two_nodes: Any, store: Path) -> None:
+    """Each trial is trained once, however often its worker is killed; no child run stays open."""
+    ended = threading.Event()
+    killed = []
+
+    def kill_workers() -> None:
+        while not ended.wait(4):
+            for process in psutil.Process().children(recursive=True):
+                with contextlib.suppress(psutil.Error):
+                    if "ray::Actor" in process.name() or "ray::Actor" in process.cmdline()[0]:
+                        process.kill()
+                        killed.append(process.pid)
+                        break
+            if len(killed) == 2:
+                return
+
+    thread = threading.Thread(target=kill_workers)
+    thread.start()
+    config = StudyConfig(
+        experiment="line",
+        trials=12,
+        finalists=0,
+        pruner="none",
+        backend="ray",
+        address=two_nodes.address,
+        study_name="killed",
+    )
+    try:
+        result = tune(config, SPACE.fix({"num_epochs": 80}))
+    finally:
+        ended.set()
+        thread.join()
+    assert killed
+    trials = result.study.get_trials(deepcopy=False)
+    done = [trial for trial in trials if trial.state.name == "COMPLETE"]
+    assert len(done) == 12
+    assert len({tuple(trial.params.items()) for trial in done}) == 12
+    runs = children(result)
+    assert {run.info.status for run in runs.values()} <= {"FINISHED", "FAILED"}
+    assert sum(run.info.status == "FINISHED" for run in runs.values()) == 12
