@@ -46,7 +46,7 @@ def by_delay(_network: RecurrentNetwork, key: int, longest: int) -> tuple[list[i
 model = choose(
     "rnn",
     small={"task": "variable_echo", "num_epochs": 10, "num_validation": 200},
-    options={"max_delay": [12, 8, 20], "cell": ["gru", "lstm", "rnn", "mingru"]},
+    options={"max_delay": [12, 8, 4], "cell": ["gru", "lstm", "rnn", "mingru"]},
     seconds=12,
     fits=lambda parameters: parameters["task"] != "copy",
 )

@@ -37,7 +37,7 @@ def take_example() -> None:
 model = choose(
     "seq_classification",
     small={"level": "normal", "num_epochs": 12},
-    options={"encoder": ["gru", "lstm", "rnn", "tcn", "transformer"], "num_marks": [2, 3]},
+    options={"encoder": ["gru", "lstm", "rnn", "transformer"], "num_marks": [2, 3]},
     seconds=5,
     fits=lambda parameters: bool(parameters.get("data")) or parameters["task"] == "temporal_order",
 )
