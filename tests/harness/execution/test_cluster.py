@@ -16,20 +16,10 @@ from harness.config import ExecutionConfig
 from harness.errors import UserError
 from harness.execution import cluster
 from harness.execution.cluster import ClusterPool
-from harness.execution.messages import Died, Done, Failed, Pruned, Task, TimedOut
+from harness.execution.messages import Done, Pruned, Task
 from harness.execution.pools import open_pool
 from harness.execution.run_all import run_all
-from tests.harness.execution.test_run_all import (
-    die,
-    die_once,
-    epochs,
-    fail,
-    hang,
-    inside,
-    outcomes,
-    print_a_megabyte,
-    square,
-)
+from tests.harness.execution.test_run_all import epochs, require_every_outcome
 from tests.tuning.lines import SPACE
 from tests.tuning.test_study import children
 from tuning.config import StudyConfig
@@ -69,29 +59,7 @@ def pool(two_nodes: Any, store: Path) -> Iterator[ClusterPool]:
 
 @slow
 def test_every_kind_of_task_has_its_outcome(pool: ClusterPool, tmp_path: Path) -> None:
-    tasks = [
-        Task(partial(square, 3), "square"),
-        Task(partial(fail, UserError("data=x: no such file")), "user"),
-        Task(partial(fail, KeyError("a bug")), "bug"),
-        Task(hang, "hang", deadline=time.monotonic() + 15),
-        Task(die, "die"),
-        Task(partial(die_once, str(tmp_path / "died")), "die once"),
-        Task(print_a_megabyte, "print"),
-        Task(partial(epochs, 50), "epochs"),
-        Task(inside, "inside"),
-    ]
-    found = outcomes(tasks, pool)
-    assert found["square"] == Done(9)
-    assert isinstance(found["user"], Failed)
-    assert found["user"].kind == "user"
-    assert isinstance(found["bug"], Failed)
-    assert "in fail" in found["bug"].traceback
-    assert found["hang"] == TimedOut()
-    assert isinstance(found["die"], Died)
-    assert isinstance(found["die once"], Done)
-    assert found["print"] == Done(1)
-    assert found["epochs"] == Done(50)
-    assert found["inside"] == Done(True)
+    require_every_outcome(pool, tmp_path, patience_seconds=15)
     (pruned,) = run_all([Task(partial(epochs, 9))], pool, prune=lambda _, epoch: epoch.number == 2)
     assert pruned[1] == Pruned()
 

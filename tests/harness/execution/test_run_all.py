@@ -91,14 +91,18 @@ def outcomes(tasks: list[Task], pool: Pool | None) -> dict[str, Outcome]:
     return {task.name: outcome for task, outcome in run_all(tasks, pool)}
 
 
-def test_every_kind_of_task_has_its_outcome(pool: LocalPool, tmp_path: Path) -> None:
+def require_every_outcome(pool: Pool, folder: Path, patience_seconds: float) -> None:
+    """Give a pool tasks of every kind, and require that each has the outcome that it should.
+
+    One hangs, and is to be ended after some time.
+    """
     tasks = [
         Task(partial(square, 3), "square"),
         Task(partial(fail, UserError("data=x: no such file")), "user"),
         Task(partial(fail, KeyError("a bug")), "bug"),
-        Task(hang, "hang", deadline=time.monotonic() + 1),
+        Task(hang, "hang", deadline=time.monotonic() + patience_seconds),
         Task(die, "die"),
-        Task(partial(die_once, str(tmp_path / "died")), "die once"),
+        Task(partial(die_once, str(folder / "died")), "die once"),
         Task(print_a_megabyte, "print"),
         Task(partial(epochs, 50), "epochs"),
         Task(inside, "inside"),
@@ -110,11 +114,17 @@ def test_every_kind_of_task_has_its_outcome(pool: LocalPool, tmp_path: Path) -> 
     assert isinstance(found["bug"], Failed)
     assert "in fail" in found["bug"].traceback
     assert found["hang"] == TimedOut()
-    assert found["die"] == Died(f"exit status {-signal.SIGKILL}")
+    assert isinstance(found["die"], Died)
     assert isinstance(found["die once"], Done)
     assert found["print"] == Done(1)
     assert found["epochs"] == Done(50)
     assert found["inside"] == Done(True)
+
+
+def test_every_kind_of_task_has_its_outcome(pool: LocalPool, tmp_path: Path) -> None:
+    require_every_outcome(pool, tmp_path, patience_seconds=1)
+    ((_, died),) = run_all([Task(die)], pool)
+    assert died == Died(f"exit status {-signal.SIGKILL}")
 
 
 def test_a_task_whose_worker_dies_is_tried_as_often_as_is_allowed(
