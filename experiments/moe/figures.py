@@ -272,7 +272,7 @@ def training_curves(history: History, restart: int) -> Figure:
     draw_curves(loads, "Load of each expert", "share of points", by_expert, colours=style.EXPERTS)
     loads.set_ylim(0, 1)
     if num_experts <= 4:  # the colours of more are those of the picture of the experts
-        loads.legend(frameon=False, fontsize=9, ncols=2, loc="upper center")
+        loads.legend(frameon=False, fontsize=9, ncols=2, loc="best")
     variation = {"all experts": load.std(1) / load.mean(1)}
     draw_curves(imbalance, "Imbalance of the load", "coefficient of variation", variation)
     share_legend(figure, loss)

@@ -142,8 +142,8 @@ def decision_surface(
     handles = view.draw_rows(axes, points, predictions.labels, names, colours)
     wrong = ~predictions.correct
     x, y = view.project(points[wrong]).T
-    axes.scatter(x, y, s=60, c="black", marker="x", linewidths=1.4)
-    look: dict[str, Any] = {"color": "black", "marker": "x", "linestyle": ""}
+    axes.scatter(x, y, s=110, c="none", edgecolors="black", linewidths=1.4)
+    look: dict[str, Any] = {"mec": "black", "mfc": "none", "ms": 10, "marker": "o", "linestyle": ""}
     handles.append(Line2D([], [], label=f"{wrong.sum():,} misclassified", **look))
     title = f"Most probable class (the paler, the less certain){view.subtitle}"
     view.finish(axes, f"Test accuracy {predictions.accuracy:.3f}. {title}", handles)

@@ -122,10 +122,11 @@ def roc_curves(labels: np.ndarray, probabilities: np.ndarray, names: Sequence[st
         return note("No ROC curves: they take samples of several classes")
     curves = {k: metrics.roc_curve(labels == k, probabilities[:, k])[:2] for k in present}
     areas = {k: metrics.auc(*curves[k]) for k in present}
-    drawn = sorted(present, key=areas.__getitem__)[:MAX_CURVES]
+    drawn = sorted(sorted(present, key=areas.__getitem__)[:MAX_CURVES])
+    of_class = len(names) <= len(COLOURS)  # the colour of a class in every figure
     figure, ((axes,),) = style.canvas(width=6.4, height=5.8)
     for place, k in enumerate(drawn):
-        look = {"color": COLOURS[place % len(COLOURS)], "clip_on": False}
+        look = {"color": COLOURS[k if of_class else place], "clip_on": False}
         axes.plot(*curves[k], label=f"{short(names[k])}: {areas[k]:.3f}", **look)
     _draw_diagonal(axes, "chance: 0.5")
     which = "each class" if len(drawn) == len(names) else f"the {len(drawn)} smallest AUC"
@@ -185,7 +186,7 @@ def feature_map(
     title: str,
     axis_names: tuple[str, str],
 ) -> Figure:
-    """Draw samples in a plane of their features, by class; misclassified ones are crossed out.
+    """Draw samples in a plane of their features, by class; misclassified ones are circled.
 
     Args:
         points: (N, 2) float.
@@ -207,7 +208,7 @@ def feature_map(
     incorrect = labels != predictions
     x, y = points[incorrect].T
     name = f"{incorrect.sum():,} misclassified"
-    axes.scatter(x, y, s=28, c="black", marker="x", linewidths=1, label=name)
+    axes.scatter(x, y, s=70, c="none", edgecolors="black", linewidths=1, label=name)
     style.titled(axes, title, *axis_names)
     if not is_long:
         style.legend(axes, below=True)
