@@ -1,4 +1,5 @@
 # Two commands to know: `make moe` (a tracked run) and `make test`. `make help` lists the rest.
+# Without make or bash: `python make.py moe` and `python make.py test`.
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
@@ -18,10 +19,7 @@ help:  ## List the targets
 install: $(INSTALLED)  ## Create .venv with everything (the other targets do so by themselves)
 
 $(INSTALLED): pyproject.toml
-	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
-	$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python --editable ".[dev]"
-	touch $@
+	$(PYTHON) make.py install
 
 main: $(INSTALLED)  ## Train every architecture with small settings, and compare them
 	$(RUN) --experiment-name comparison
@@ -55,15 +53,14 @@ SET ?=
 tune: $(INSTALLED)  ## Tune EXPERIMENT (default moe), TRIALS on WORKERS, with SET="name=value ..."
 	python -m tuning $(EXPERIMENT) --trials $(TRIALS) --workers $(WORKERS) $(if $(SET),--set $(SET))
 
-ui: $(INSTALLED)  ## Browse the runs at http://localhost:5000
-	@echo 'Open http://localhost:5000 and choose "Model training" at the top left.'
-	mlflow ui
+ui: $(INSTALLED)  ## Print links to the runs, and start the MLflow UI
+	python -m experiments.ui
 
 playground: $(INSTALLED)  ## Play with trained models at http://localhost:8501
 	python -m playground
 
 test: $(INSTALLED)  ## Run the tests (some 5 minutes on two cores)
-	python -m pytest -n 2 --dist loadfile -m "not slow and not gpu"
+	python make.py test
 
 test-slow: $(INSTALLED)  ## Run every test that this machine can, those with servers and kills too
 	python -m pytest -n 2 --dist loadfile
@@ -77,10 +74,12 @@ notebooks: $(INSTALLED)  ## Execute the notebooks anew, from their sources (some
 screenshots: $(INSTALLED)  ## Take the README's pictures of the MLflow UI anew (needs chromium)
 	SCREENSHOTS=$(CURDIR)/docs python -m pytest tests/test_browser.py
 
+PRODUCT := datasets experiments harness models playground tuning dl_experiments.py make.py
 lint: $(INSTALLED)  ## Check style and types
 	ruff check .
 	ruff format --check .
 	mypy
+	for system in win32 darwin; do mypy --platform $$system --cache-dir .mypy_cache/$$system $(PRODUCT) || exit; done
 
 project: $(INSTALLED)  ## Write MLproject, conda.yaml and docs/parameters.md from the configurations
 	python -m harness.project

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import stat
+import sys
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -65,7 +66,8 @@ def make_once(
                 _remove(temporary)  # left over from a process that was killed
             try:
                 make(temporary)
-                os.sync()  # in case of a power failure, write the contents before the name
+                if sys.platform != "win32":
+                    os.sync()  # in case of a power failure, write the contents before the name
                 _remove(path)
                 temporary.replace(path)
             finally:

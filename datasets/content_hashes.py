@@ -61,7 +61,7 @@ def _state(path: Path) -> list[int]:
 def _read(record: Path) -> dict[str, list[Any]]:
     """Return state and hash of each file of a record; nothing if it is missing or damaged."""
     try:
-        files = json.loads(record.read_text())["files"]
+        files = json.loads(record.read_text(encoding="utf-8"))["files"]
         return {str(name): list(known) for name, known in files.items() if len(known) == 4}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}

@@ -6,6 +6,7 @@ moe = experiments.find("moe")
 
 import importlib
 import importlib.util
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.config import TrainingConfig, nearest
@@ -16,10 +17,11 @@ if TYPE_CHECKING:
     from harness.experiment import AnyExperiment
 
 _found = importlib.util.find_spec("datasets")
-if _found is None or not str(_found.origin).startswith(str(ROOT)):
+_origin = Path(_found.origin or "") if _found else Path()
+if _origin.resolve().parent != (ROOT / "datasets").resolve():
     raise ImportError(
-        f"datasets: {_found and _found.origin} is another package of that name (Hugging Face's?); "
-        f"use an environment without it, or run from {ROOT}"
+        f"datasets: {_origin} is another package of that name (Hugging Face's?); put "
+        f"`import dl_experiments` before all other imports, or run `dl-experiments` or from {ROOT}"
     )
 
 

@@ -74,6 +74,8 @@ def run_command(command: Callable[[], object]) -> None:
     """Run a command; an error ends with the exit status and the words that a user needs."""
     # Figures become files: the backend of a notebook, for one, may not exist in its terminal.
     os.environ["MPLBACKEND"] = "agg"
+    # What a GPU of Apple's has no kernel for is computed on the CPU; torch reads it when imported.
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
     if isinstance(sys.stdout, io.TextIOWrapper):  # a letter that the terminal lacks is escaped
         sys.stdout.reconfigure(errors="backslashreplace")
     # Warnings are for the user; mlflow.pytorch would silence them where nothing is set up yet.

@@ -35,6 +35,8 @@ STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan
 MAX_INTEGER = 2**63 - 1
 """What fits into 64 bits, as sizes and numbers of tensors have to."""
 MAX_SEED = 2**32 - 1
+MAX_LETTERS = 80
+"""Of the name of a run, which stands in a narrow column."""
 Seed = Annotated[int, Ge(0), Le(MAX_SEED)]
 Fraction = Annotated[float, Ge(0), Le(1)]
 Rate = Annotated[float, Ge(0), Lt(1)]
@@ -311,6 +313,22 @@ class TrainingConfig(ExecutionConfig, TrackingConfig, HardwareConfig, LearningRa
     def for_seed(self, seed: int) -> Self:
         """Return the configuration of a single run with a seed."""
         return type(self).effective(**{**self.changes(), "seed": seed, "seeds": 1, "resume": ""})
+
+    def as_run_name(self) -> str:
+        """Return what this run has other than the defaults; of one that has nothing, its seed.
+
+        The MLflow experiment is that of the architecture: other entry points of it are named. Of a
+        path, only the last part is.
+        """
+        settings = {
+            name: value.rpartition("/")[2] if isinstance(value, str) else value
+            for name, value in self._settings().items()
+        }
+        words = as_words(settings or {"seed": self.seed})
+        if not settings or self.entry_point != self.family:
+            words = [self.entry_point, *words]
+        name = " ".join(words)
+        return name if len(name) <= MAX_LETTERS else f"{name[: MAX_LETTERS - 4]} ..."
 
 
 C = TypeVar("C", bound=TrainingConfig)

@@ -8,6 +8,7 @@ Every configuration in a module `config` of these packages that names an entry p
 import dataclasses
 import importlib
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +22,24 @@ PACKAGES = ("experiments", "tuning")
 
 def configurations(*packages: str) -> dict[str, type[Configuration]]:
     """Return the configuration of every entry point in these packages, by its name."""
-    return {
-        value.entry_point: value
-        for package in packages or PACKAGES
-        for path in sorted((ROOT / package).rglob("config.py"))
-        for module in [".".join(path.relative_to(ROOT).with_suffix("").parts)]
-        for value in vars(importlib.import_module(module)).values()
-        if isinstance(value, type) and issubclass(value, Configuration)
-        if value.__module__ == module and value.entry_point
-    }
+    return {each.entry_point: each for each in declared(*packages) if each.entry_point}
+
+
+def declared(*packages: str) -> Iterator[type[Configuration]]:
+    """Yield every configuration that is declared in a module `config` of these packages."""
+    for package in packages or PACKAGES:
+        for path in sorted((ROOT / package).rglob("config.py")):
+            module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            for value in vars(importlib.import_module(module)).values():
+                is_one = isinstance(value, type) and issubclass(value, Configuration)
+                if is_one and value.__module__ == module:
+                    yield value
 
 
 def mlproject() -> dict[str, Any]:
     """Return the content of MLproject."""
     return {
-        "name": _project_table()["name"],
+        "name": distribution()["name"],
         "conda_env": "conda.yaml",
         "entry_points": {name: _entry_point(each) for name, each in configurations().items()},
     }
@@ -43,13 +47,20 @@ def mlproject() -> dict[str, Any]:
 
 def conda_environment() -> dict[str, Any]:
     """Return the content of conda.yaml: the versions that pyproject.toml pins."""
-    table = _project_table()
+    table = distribution()
     python = table["requires-python"].removeprefix(">=")
     return {
         "name": table["name"],
         "channels": ["conda-forge"],
         "dependencies": [f"python={python}", "pip", {"pip": table["dependencies"]}],
     }
+
+
+def distribution() -> dict[str, Any]:
+    """Return the table `project` of pyproject.toml: name, version, dependencies."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    table: dict[str, Any] = tomllib.loads(text)["project"]
+    return table
 
 
 def _entry_point(config_class: type[Configuration]) -> dict[str, Any]:
@@ -64,11 +75,6 @@ def _entry_point(config_class: type[Configuration]) -> dict[str, Any]:
             words.append(f"--{option(field.name)}")
         words.append(f"{{{field.name}}}")
     return {"parameters": parameters, "command": " ".join(words)}
-
-
-def _project_table() -> dict[str, Any]:
-    table: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return table
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from harness.summary import announce
 from harness.tracking.lifecycle import reopen, require_unused_run, track
 from harness.tracking.resume import resumed
 from harness.tracking.run import Run, child_runs, require_same_data
+from harness.tracking.view import save_view
 from harness.training.device import Hardware, seed_everything
 from harness.training.loop import Callback
 from harness.training.memory import load_data
@@ -63,6 +64,7 @@ def train_seeds(experiment: Experiment[C], config: C) -> TrackedRun:
     seeds = range(config.seed, config.seed + config.seeds)
     with track(config, hardware.name) as run:
         announce(first)
+        save_view(run.run_id, experiment)
         run.log_data(first)
         with open_pool_if_needed(config, len(seeds), **hardware.needs) as pool:
             tasks = {}
@@ -121,6 +123,8 @@ def train_and_evaluate(
     with track(config, hardware.name, parent_id=parent_id, name=name, tags=tags) as run:
         if not quiet:
             announce(data)
+        if parent_id is None:
+            save_view(run.run_id, experiment)
         run.log_data(data)
         log_split(experiment, data, "train", run)
         log_split(experiment, data, "validation", run)

@@ -15,6 +15,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import Literal
 
 
 class Terminated(BaseException):
@@ -54,7 +55,7 @@ def listen(gently: Callable[[], bool] | None = None) -> None:
     signal.signal(signal.SIGINT, note)
     signal.signal(signal.SIGTERM, note)
     if "MLFLOW_RUN_ID" in os.environ:  # `mlflow run` passes no signal on to its child
-        signal_at_death_of_parent(signal.SIGTERM)
+        signal_at_death_of_parent("SIGTERM")
 
 
 def note_termination() -> None:
@@ -93,11 +94,11 @@ def _raising(at_once: bool) -> Iterator[None]:
         _interruptible = before
 
 
-def signal_at_death_of_parent(number: int) -> None:
+def signal_at_death_of_parent(name: Literal["SIGKILL", "SIGTERM"]) -> None:
     """Ask the kernel for a signal when the parent process ends, where it can do that (Linux)."""
     if sys.platform == "linux":
         set_parent_death_signal = 1
-        ctypes.CDLL(None).prctl(set_parent_death_signal, number)
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.Signals[name])
 
 
 def _exit_now() -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import json
 import os
 import runpy
 import shlex
@@ -13,6 +14,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import mlflow
@@ -22,6 +24,7 @@ from click.testing import CliRunner
 
 from harness.execution import forkserver
 from harness.tracking.export import NETWORK
+from harness.tracking.processes import TAG, this_process
 
 ROOT = Path(__file__).parents[1]
 
@@ -159,7 +162,8 @@ class ForkedRun:
 
     def __init__(self, command: str, folder: str, environment: Mapping[str, str]):
         arguments = (shlex.split(command), folder, dict(environment))
-        self.process = forkserver.context().Process(target=run_module, args=arguments)
+        made = forkserver.context().Process(target=run_module, args=arguments)
+        self.process: BaseProcess = made
         forkserver.start_process(self.process)
 
     def wait(self) -> int | None:
@@ -179,6 +183,11 @@ def run_module(words: list[str], folder: str, environment: dict[str, str]) -> No
     os.chdir(folder)
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def process_tags_with(**changes: str) -> dict[str, str]:
+    """Return the tag of a run with which another process than this one works on it."""
+    return {TAG: json.dumps({**this_process(), **changes})}
 
 
 def wait_until(condition: Callable[[], bool], process: "subprocess.Popen[bytes]") -> None:

@@ -11,8 +11,10 @@ import pytest
 
 import experiments
 from experiments.doctor.config import DoctorConfig
+from experiments.ui.config import UiConfig
 from harness import parameters
 from harness.command_line import parse
+from harness.commands import commands as commands_by_name
 from harness.config import Configuration
 from harness.errors import UserError
 from harness.project import configurations, mlproject
@@ -20,9 +22,16 @@ from tests.conftest import ROOT
 from tuning.registry.config import RegistryConfig
 
 README = ROOT / "README.md"
-PAGES = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    README,
+    ROOT / "CHANGELOG.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 WORKED_EXAMPLE = ROOT / "docs/adding-an-architecture.md"
 """Its commands are those of an experiment that tests/test_adding_an_architecture.py adds."""
+
+PROGRAMS = r"(?:python -m|python make\.py|dl-experiments|mlflow|make)"
 
 REQUESTS = {
     name: experiments.find(name).companion("inference").INFERENCE.request_class
@@ -30,6 +39,7 @@ REQUESTS = {
 }
 CONFIGURATIONS: dict[str, list[type[Configuration]]] = {
     "experiments.doctor": [DoctorConfig],
+    "experiments.ui": [UiConfig],
     "tuning.registry": [RegistryConfig],
     "experiments.predict": list(dict.fromkeys(REQUESTS.values())),
 }
@@ -48,8 +58,8 @@ def commands() -> list[str]:
         if page in (WORKED_EXAMPLE, ROOT / "CHANGELOG.md"):  # the latter has those of before
             continue
         text = text_of(page)
-        found |= set(re.findall(r"^ {4}((?:python -m|mlflow|make) .*)$", text, re.M))
-        found |= set(re.findall(r"`((?:python -m|mlflow|make) [^`]*)`", text))
+        found |= set(re.findall(rf"^ {{4}}({PROGRAMS} .*)$", text, re.M))
+        found |= set(re.findall(rf"`({PROGRAMS} [^`]*)`", text))
     return sorted(found)
 
 
@@ -65,6 +75,12 @@ def test_a_command_can_be_given(command: str) -> None:
             check_arguments(module, arguments)
         case ["python", "-m", module, *_]:
             assert importlib.util.find_spec(module), f"no module {module}"
+        case ["dl-experiments", name, *arguments] if name in commands_by_name():
+            check_arguments(commands_by_name()[name].module(), arguments)
+        case ["python", "make.py", name, *_]:
+            assert name in {"install", "test", "ui", "COMMAND", "--help", *commands_by_name()}
+        case ["dl-experiments", *words]:
+            assert words in (["--help"], ["--version"])
         case ["mlflow", "run", ".", *options]:
             check_entry_point(options)
         case ["mlflow", *_]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import optuna
 
-from harness.tracking.processes import process_lives, process_tags
+from harness.tracking.processes import process_lives, this_process
 from tuning import retries
 
 OWNER = "owner"
@@ -55,9 +55,9 @@ def _claim(study: optuna.Study) -> bool:
 
 
 def _is_this_process(owner: dict[str, Any]) -> bool:
-    here = process_tags()
+    here = this_process()
     return all(owner.get(name) == here[name] for name in ("host", "process_id"))
 
 
 def _this_process() -> dict[str, Any]:
-    return {**process_tags(), "seen": time.time()}
+    return {**this_process(), "seen": time.time()}

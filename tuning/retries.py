@@ -10,7 +10,7 @@ from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from harness.tracking.processes import process_lives, process_tags
+from harness.tracking.processes import process_lives, this_process
 
 HEARTBEAT_SECONDS, STALE_SECONDS = 15, 60
 """In a database: time between two heartbeats of a running trial, and the silence that ends it."""
@@ -37,7 +37,7 @@ class TrialQueue:
             # Optuna sends heartbeats in `Study.optimize` only; here `heartbeat` does.
             warnings.filterwarnings("ignore", "Heartbeat of storage", UserWarning)
             trial = self.study.ask()
-        trial.set_user_attr(PROCESS, process_tags())
+        trial.set_user_attr(PROCESS, this_process())
         self.heartbeat([trial.number])
         return trial
 

@@ -37,6 +37,7 @@ from harness.summary import announce, summary
 from harness.tracking.lifecycle import require_unused_run
 from harness.tracking.locations import redact_password
 from harness.tracking.run import SUMMARY
+from harness.tracking.view import save_view, shown_at
 from harness.training.device import Hardware
 from harness.training.memory import load_data
 from tuning import report, space_file, storage
@@ -154,7 +155,8 @@ def _run_study(
         MlflowClient().log_text(parent_id, f"{summary(data)}\n", SUMMARY)
         queue.requeue_stale_trials(alone=is_ours)
         runs.close_orphans(study.get_trials(deepcopy=False))
-        print(f"Study {study.study_name}; `mlflow ui` shows it as run {parent_id}.")
+        save_view(parent_id, space.experiment)
+        print(f"Study {study.study_name}, run {parent_id}; {shown_at(parent_id)}")
         announce(data)
         try:
             with pool(config.trials) as workers:

@@ -23,6 +23,7 @@ from harness.figures import comparison
 from harness.report import Column, Picture, Report
 from harness.tracking.lifecycle import track_command
 from harness.tracking.store import store_errors, store_lock
+from harness.tracking.view import shown_at
 from harness.training.metrics import decimal
 
 MAX_PICTURES = 12  # of each group's best run, in the report
@@ -76,7 +77,7 @@ def log_comparison(
     description = f"{text}\n\n{code_block(command or config.as_command())}\n"
     client.set_tag(run_id, "mlflow.note.content", description)
     print(as_text(rows), *notes, result, sep="\n")
-    print(f"Run {run_id}; `mlflow ui` shows its figures and report.html.")
+    print(f"Run {run_id}; {shown_at(run_id)}")
 
 
 def figures_of(metric: str, groups: Groups) -> dict[str, Figure]:

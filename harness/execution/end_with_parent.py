@@ -3,8 +3,6 @@
 By itself it would notice only after its imports that nobody needs it any more.
 """
 
-import signal
-
 from harness.signals import signal_at_death_of_parent
 
-signal_at_death_of_parent(signal.SIGKILL)
+signal_at_death_of_parent("SIGKILL")

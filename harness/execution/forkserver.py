@@ -2,16 +2,19 @@
 
 Started first of all, it has everything when the first worker is wanted. It ends with the process
 that started it, even in the middle of an import, and Ctrl-C is not for it.
+
+There is one on Linux only. Windows cannot fork, and on macOS the system's own libraries may crash
+in a process that was forked; there each worker is started anew, and imports for itself.
 """
 
 import contextlib
 import multiprocessing
 import signal
+import sys
 import time
 from collections.abc import Iterator
-from multiprocessing import forkserver, resource_tracker
-from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 PRELOADED = (
     "harness.execution.end_with_parent",  # first: the others take seconds
@@ -23,26 +26,33 @@ PRELOADED = (
     "mlflow.store.tracking.sqlalchemy_store",
 )
 """Modules that workers find imported."""
+METHOD = "forkserver" if sys.platform == "linux" else "spawn"
+"""How workers are started, as multiprocessing names it."""
 ATTEMPTS = 5
 """How often a process is started: the server may be killed meanwhile, and is started anew."""
 
 
-def context() -> ForkServerContext:
-    """Return the context in which to make workers.
+def context() -> Any:
+    """Return the context of multiprocessing in which to make workers.
 
-    It forks them from a process that has imported everything, in milliseconds, and has never
-    touched a GPU, which a process cannot share with those forked from it.
+    On Linux it forks them from a process that has imported everything, in milliseconds, and has
+    never touched a GPU, which a process cannot share with those forked from it.
     """
+    if METHOD == "spawn":
+        return multiprocessing.get_context("spawn")
     made = multiprocessing.get_context("forkserver")
     made.set_forkserver_preload(list(PRELOADED))
     return made
 
 
 def start() -> None:
-    """Start the server now."""
+    """Start the server now, where there is one."""
     context()
-    with _ctrl_c_blocked():
-        forkserver.ensure_running()
+    if METHOD == "forkserver":
+        from multiprocessing import forkserver
+
+        with _ctrl_c_blocked():
+            forkserver.ensure_running()
 
 
 def start_process(process: BaseProcess) -> None:
@@ -63,6 +73,11 @@ def start_process(process: BaseProcess) -> None:
 @contextlib.contextmanager
 def _ctrl_c_blocked() -> Iterator[None]:
     """Block SIGINT, which a process that is started within inherits; here it comes afterwards."""
+    if sys.platform == "win32":  # it has no such mask: a worker ignores Ctrl-C once it is set up
+        yield
+        return
+    from multiprocessing import resource_tracker
+
     resource_tracker.ensure_running()  # which else the server starts first, and unblocks SIGINT
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

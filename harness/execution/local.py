@@ -194,7 +194,7 @@ def _set_up(
     become_worker()
     signals.listen()  # SIGTERM ends a run in good order
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
-    signals.signal_at_death_of_parent(signal.SIGKILL)
+    signals.signal_at_death_of_parent("SIGKILL")
     os.chdir(folder)  # the server that it is forked from may have started in another one
     tqdm.set_lock(threading.RLock())  # its own is shared between processes: one killed leaks it
     sys.stderr.isatty = lambda: False  # type: ignore[method-assign]  # bars are the parent's

@@ -20,7 +20,7 @@ from mlflow.tracking import MlflowClient
 
 from harness.errors import UserError
 from harness.tracking.locations import to_path
-from harness.tracking.processes import process_gone, serves_mlflow_run
+from harness.tracking.processes import process_gone, process_of, serves_mlflow_run
 from harness.tracking.run import CHECKPOINT, LOCAL_COPY
 
 PARTIAL = str(Path(CHECKPOINT).with_suffix(".partial"))
@@ -41,7 +41,7 @@ def abandoned_runs() -> Iterator[Finding]:
     """Yield the runs that say RUNNING although their process has ended."""
     for run in runs_that_are("RUNNING"):
         if owner_gone(run):
-            name, process = run.info.run_name, run.data.tags.get("process_id")
+            name, process = run.info.run_name, process_of(run.data.tags).get("process_id")
             whose = f"its process {process} has ended" if process else "`mlflow run` has ended"
             text = f"run {run.info.run_id} ({name}) says RUNNING, but {whose}"
             yield Finding(text, partial(close, run))
@@ -54,7 +54,7 @@ def owner_gone(run: Run) -> bool:
     file, its processes are those of this machine.
     """
     tags = run.data.tags
-    if "process_id" in tags or "mlflow.project.entryPoint" not in tags:
+    if process_of(tags) or "mlflow.project.entryPoint" not in tags:
         return process_gone(tags)
     is_local = mlflow.get_tracking_uri().startswith(("sqlite:", "file:"))
     return is_local and not serves_mlflow_run(run.info.run_id, run.info.start_time / 1000)

@@ -18,8 +18,8 @@ from harness.config import Configuration, TrainingConfig
 from harness.errors import UserError
 from harness.tracking.abandoned import runs_that_are
 from harness.tracking.failures import failure_of
-from harness.tracking.git import git_tags
-from harness.tracking.processes import of_this_process, process_tags
+from harness.tracking.git import DIFF, git_tags, uncommitted_changes
+from harness.tracking.processes import of_this_process, process_of, process_tags
 from harness.tracking.resume import claim, resume_command
 from harness.tracking.run import CONFIGURATION, Run, checkpoint_of
 from harness.tracking.store import (
@@ -171,7 +171,7 @@ def _require_unused_run() -> None:
         raise UserError(f"MLFLOW_RUN_ID={run_id}: that run is deleted; {hint}")
     if run.info.status == "FINISHED":
         raise UserError(f"MLFLOW_RUN_ID={run_id}: that run has finished; {hint}")
-    if run.info.status != "RUNNING" or "process_id" in run.data.tags:
+    if run.info.status != "RUNNING" or process_of(run.data.tags):
         hint += ", or resume that one with --resume"
         raise UserError(f"MLFLOW_RUN_ID={run_id}: that run was begun before; {hint}")
 
@@ -208,6 +208,9 @@ def record(active: ActiveRun, parameters: Mapping[str, Any], tags: Mapping[str, 
     mlflow.set_tags({**tags, **process_tags(), **origin})
     if "failure" in active.data.tags:
         mlflow.delete_tag("failure")
+    # Once for runs and their children, and not again where a run is resumed with other code.
+    if origin.get("git_dirty") == "True" and "mlflow.parentRunId" not in active.data.tags:
+        mlflow.log_text(uncommitted_changes(), DIFF)
     mlflow.log_dict(dict(parameters), CONFIGURATION)  # last: a run that has it can be resumed
 
 
@@ -235,6 +238,6 @@ def _start(
         tags = {"seed": str(config.seed), **process_tags(), **tags}
         active = start_new_run(config.family, parent_id, log_system_metrics=True, tags=tags)
         # Also in place of the one that `mlflow run` drew.
-        name = name or (f"seed {config.seed}" if parent_id else config.as_name())
+        name = name or (f"seed={config.seed}" if parent_id else config.as_run_name())
         mlflow.set_tag("mlflow.runName", name)
         return active

@@ -16,7 +16,7 @@ from harness.config import C
 from harness.errors import UserError
 from harness.tracking.failures import failure_of, first_line
 from harness.tracking.locations import redact_password
-from harness.tracking.processes import process_lives, process_tags
+from harness.tracking.processes import process_lives, process_of, process_tags
 from harness.tracking.run import CONFIGURATION
 from harness.tracking.store import require_artifacts, store_lock
 
@@ -39,7 +39,9 @@ def resumed(config: C) -> C:
         with store_lock():
             run = client.get_run(run_id)
         require_artifacts(client.get_experiment(run.info.experiment_id).artifact_location)
-        stored = json.loads(Path(client.download_artifacts(run_id, CONFIGURATION)).read_text())
+        stored = json.loads(
+            Path(client.download_artifacts(run_id, CONFIGURATION)).read_text("utf-8")
+        )
     except MlflowException as error:
         if failure_of(error):
             raise
@@ -75,7 +77,8 @@ def claim(run_id: str) -> None:
     time.sleep(SETTLE_SECONDS)
     tags = client.get_run(run_id).data.tags
     if not process_tags().items() <= tags.items():
-        other = f"process {tags['process_id']} on {tags['host']}"
+        owner = process_of(tags)
+        other = f"process {owner['process_id']} on {owner['host']}"
         raise UserError(f"resume={run_id}: {other} has begun to work on that run")
 
 
@@ -99,4 +102,5 @@ def _require_interrupted(run: Run) -> None:
     if run.info.status == "FINISHED":
         raise UserError(f"resume={run_id}: that run has finished; only interrupted ones resume")
     if run.info.status == "RUNNING" and process_lives(tags):
-        raise UserError(f"resume={run_id}: process {tags['process_id']} still works on that run")
+        owner = process_of(tags)["process_id"]
+        raise UserError(f"resume={run_id}: process {owner} still works on that run")

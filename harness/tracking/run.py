@@ -23,6 +23,7 @@ from harness.fingerprints import DataSet
 from harness.summary import summary
 from harness.tracking import export
 from harness.tracking.locations import to_path
+from harness.tracking.view import shown_at
 from harness.training.checkpoint import Checkpoint
 from harness.training.history import History
 
@@ -138,7 +139,7 @@ class Run:
         """Set the description that the MLflow UI shows: the headline, and how to repeat it."""
         note = f"{headline}\n\n{code_block(self._config.as_command())}\n"
         MlflowClient().set_tag(self.run_id, "mlflow.note.content", note)
-        print(f"{headline}\nRun {self.run_id}; `mlflow ui` shows its curves and pictures.")
+        print(f"{headline}\nRun {self.run_id}; {shown_at(self.run_id)}")
 
 
 def history_of(run_id: str) -> History:

@@ -2,6 +2,7 @@
 
 import os
 import random
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -35,6 +36,8 @@ def save(path: Path, state: State) -> None:
         raise refused from None
     finally:
         temporary.unlink(missing_ok=True)  # what is left of it where the disk is full
+    if sys.platform == "win32":  # it opens no folders
+        return
     directory = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(directory)  # the new name, too, survives a loss of power
@@ -65,6 +68,7 @@ def random_state() -> State:
         "numpy": (torch.from_numpy(np.asarray(keys)), *rest),
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
+        "mps": torch.mps.get_rng_state() if torch.backends.mps.is_available() else None,
     }
 
 
@@ -76,6 +80,8 @@ def set_random_state(state: State) -> None:
     torch.set_rng_state(state["torch"])
     if state["cuda"] is not None and torch.cuda.is_initialized():
         torch.cuda.set_rng_state(state["cuda"])
+    if state.get("mps") is not None and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(state["mps"])
 
 
 def _copy(state: Any) -> Any:

@@ -5,6 +5,7 @@ import ctypes
 import os
 import platform
 import random
+import sys
 import types
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -78,7 +79,7 @@ class Hardware:
         `method` is what the loss calls, and what is compiled if that was asked for.
         """
         model.to(self.device)
-        if any(p.dim() == 4 for p in model.parameters()):
+        if self.device.type != "mps" and any(p.dim() == 4 for p in model.parameters()):
             model.to(memory_format=torch.channels_last)
         if self.precision == "bf16":
             keep_out_of_autocast(model)
@@ -93,8 +94,10 @@ class Hardware:
 
 def num_cores() -> int:
     """Return how many cores this process may use, at most OMP_NUM_THREADS of the environment."""
-    known = hasattr(os, "sched_getaffinity")  # not on macOS and Windows
-    cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
+    if sys.platform == "linux":
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
     limit = os.environ.get("OMP_NUM_THREADS", "")
     return min(cores, int(limit)) if limit.isdecimal() and int(limit) else cores
 
@@ -108,11 +111,29 @@ def num_threads(config: HardwareConfig) -> int:
 
 
 def _device_name(asked: str) -> str:
-    gpus = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    allowed = ["auto", "cpu", *(name for name, is_here in gpus.items() if is_here)]
-    if asked not in allowed:
-        raise UserError(f"device={asked}: not on this machine; allowed are {', '.join(allowed)}")
-    return ("cuda" if gpus["cuda"] else "cpu") if asked == "auto" else asked
+    found = {"cuda": torch.cuda.is_available(), "mps": has_mps(), "cpu": True}
+    here = [name for name, is_here in found.items() if is_here]
+    if asked == "auto":
+        return here[0]
+    if asked not in here:
+        allowed = ", ".join(["auto", *reversed(here)])
+        raise UserError(f"device={asked}: not on this machine; allowed are {allowed}")
+    return asked
+
+
+def has_mps() -> bool:
+    """Return whether there is a GPU of Apple's that has memory; that of a virtual machine may not.
+
+    On it layers compute in fp32 (`harness.training.precision`), metrics are summed in fp32
+    (`harness.training.metrics.wide_dtype`), and images lie in the order of their dimensions.
+    """
+    if not torch.backends.mps.is_available():
+        return False
+    try:
+        torch.empty(1, device="mps")
+    except RuntimeError:
+        return False
+    return True
 
 
 def keep_freed_memory() -> None:

@@ -17,9 +17,9 @@ from experiments.main.command import main as run_main
 from experiments.main.config import MainConfig
 from harness.errors import UserError
 from harness.run_experiment import run_experiment
-from harness.tracking.processes import process_lives, process_tags
+from harness.tracking.processes import process_lives, process_of, process_tags
 from harness.tracking.resume import resume_command
-from tests.conftest import ROOT, start, wait_until
+from tests.conftest import ROOT, process_tags_with, start, wait_until
 from tests.harness.small import EXPERIMENT, FitALine, SmallConfig
 from tests.harness.test_tracking import history, interrupted_run
 from tuning.config import StudyConfig
@@ -43,7 +43,7 @@ def other() -> Iterator[Mapping[str, str]]:
 
 def tags_of(process_id: int) -> dict[str, str]:
     began = psutil.Process(process_id).create_time()
-    return process_tags() | {"process_id": str(process_id), "process_started": f"{began:.2f}"}
+    return process_tags_with(process_id=str(process_id), process_started=f"{began:.2f}")
 
 
 def test_a_process_whose_parent_has_not_asked_for_its_status_has_ended() -> None:
@@ -71,11 +71,12 @@ def test_of_two_that_resume_a_run_at_once_the_second_is_refused(
             client.update_run(run_id, status="RUNNING")
             return super().load_data(config)
 
-    with pytest.raises(UserError, match=f"process {other['process_id']} still works on that run"):
+    process_id = process_of(other)["process_id"]
+    with pytest.raises(UserError, match=f"process {process_id} still works on that run"):
         run_experiment(Slow(), SmallConfig(resume=run_id))
     run = client.get_run(run_id)
     assert run.info.status == "RUNNING"
-    assert run.data.tags["process_id"] == other["process_id"]
+    assert other.items() <= run.data.tags.items()
     assert history(run_id, "val/loss") == before
 
 
@@ -90,9 +91,10 @@ def test_on_a_server_the_later_of_two_claims_counts(
             client.set_tag(run_id, *tag)
 
     monkeypatch.setattr("time.sleep", claim_too)
-    with pytest.raises(UserError, match=f"process {other['process_id']} on .* has begun"):
+    process_id = process_of(other)["process_id"]
+    with pytest.raises(UserError, match=f"process {process_id} on .* has begun"):
         run_experiment(EXPERIMENT, SmallConfig(resume=run_id))
-    assert client.get_run(run_id).data.tags["process_id"] == other["process_id"]
+    assert other.items() <= client.get_run(run_id).data.tags.items()
 
 
 @pytest.mark.slow

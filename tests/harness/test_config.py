@@ -13,9 +13,18 @@ import yaml
 
 from experiments.main.config import MainConfig
 from experiments.moe.config import MoEConfig
+from experiments.moe_extended.config import MoEExtendedConfig
 from harness import project
 from harness.command_line import _parser, as_typed, errors_as_typed, parse
-from harness.config import Configuration, base_type, code_block, describe, option
+from harness.config import (
+    MAX_LETTERS,
+    Configuration,
+    TrainingConfig,
+    base_type,
+    code_block,
+    describe,
+    option,
+)
 from harness.errors import UserError
 from tests.conftest import ROOT
 
@@ -230,3 +239,26 @@ def test_help_shows_each_parameter_once_in_groups_and_examples(
         assert f"--{field.name} " not in text or "_" not in field.name
     assert text.index("--restarts") < text.index("--num-epochs"), "the experiment's own first"
     assert text.rstrip().endswith("--num-experts 3 --mixing logits")
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        (MoEConfig(), "moe seed=0"),
+        (MoEConfig(seed=1, mixing="logits"), "mixing=logits seed=1"),
+        (MoEConfig(data="/a/long/way/to/flowers.csv"), "data=flowers.csv"),
+        (MoEConfig(resume="0" * 32), "moe seed=0"),
+        (MoEExtendedConfig(), "moe_extended seed=0"),
+        (MoEExtendedConfig(seeds=3), "moe_extended seeds=3"),
+    ],
+)
+def test_a_run_is_named_by_what_differs_from_the_defaults(
+    config: TrainingConfig, name: str
+) -> None:
+    assert config.as_run_name() == name
+
+
+def test_the_name_of_a_run_is_short() -> None:
+    name = MoEConfig(data=f"{'x' * 200}.csv", num_experts=3).as_run_name()
+    assert len(name) == MAX_LETTERS
+    assert name.startswith("num_experts=3 data=xxx")

@@ -189,15 +189,15 @@ from pathlib import Path
 import mlflow
 from harness import signals
 from harness.tracking import lifecycle
-from harness.tracking.processes import process_tags
+from harness.tracking.processes import this_process
 from tests.harness.small import SmallConfig
 signals.listen()
 with lifecycle.track(SmallConfig(), "cpu") as run:
     worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
-    tags = process_tags() | {"process_id": str(worker.pid), "mlflow.parentRunId": run.run_id}
+    tags = this_process() | {"process_id": str(worker.pid), "mlflow.parentRunId": run.run_id}
     experiment = mlflow.get_run(run.run_id).info.experiment_id
     mlflow.MlflowClient().create_run(experiment, tags=tags)
-    mlflow.MlflowClient().create_run(experiment, tags=process_tags() | {"process_id": "1"})
+    mlflow.MlflowClient().create_run(experiment, tags=this_process() | {"process_id": "1"})
     os.kill(os.getpid(), signal.SIGINT)
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(1000)  # no safe point

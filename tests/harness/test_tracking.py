@@ -3,6 +3,7 @@
 import dataclasses
 import multiprocessing
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,9 @@ from harness.errors import UserError
 from harness.experiment import Animation, Evaluation, NamedFigure, Splits, Trained
 from harness.run_experiment import run_experiment
 from harness.signals import Terminated
+from harness.tracking.git import DIFF, MAX_CHARACTERS, uncommitted_changes
 from harness.tracking.lifecycle import track
+from harness.tracking.processes import process_of
 from harness.tracking.run import Run, data_set_of, model_of
 from harness.training.checkpoint import Checkpoint, random_state
 from harness.training.metrics import StepOutput
@@ -454,3 +457,63 @@ def test_epochs_are_sent_together_and_all_of_them(
     assert len(epochs) <= 5
     assert max(epochs) <= 1000, "a server takes no more in one request"
     assert history(run.run_id, "metric_3") == [(e, 3.0 * e) for e in range(1, 301)]
+
+
+@pytest.fixture
+def project(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let a repository with one commit be the project."""
+    folder = tmp_path_factory.mktemp("project")
+    monkeypatch.setattr("harness.tracking.git.ROOT", folder)
+    (folder / "lesson.py").write_text("one\n")
+    for arguments in ("init -q", "add .", "-c user.name=a -c user.email=a@b commit -q -m first"):
+        subprocess.run(["git", *arguments.split()], cwd=folder, check=True)
+    return folder
+
+
+def test_changes_since_the_commit_are_logged_once(store: Path, project: Path) -> None:
+    run_experiment(EXPERIMENT, SmallConfig(num_epochs=1))
+    assert not list(store.rglob(DIFF))
+    (project / "lesson.py").write_text("two \udcff\n", errors="surrogateescape")
+    (project / "notes.txt").write_text("a secret\n")
+    run_experiment(EXPERIMENT, SmallConfig(num_epochs=1, seeds=2))
+    (path,) = store.rglob(DIFF)
+    parent = MlflowClient().get_run(path.parts[-4])
+    assert "mlflow.parentRunId" not in parent.data.tags
+    logged = path.read_text()
+    assert {"-one", "+two \\xff", "# new, content not recorded: notes.txt"} <= {*logged.split("\n")}
+    assert "a secret" not in logged
+
+
+def test_a_diff_can_be_applied_to_the_commit(project: Path) -> None:
+    (project / "lesson.py").write_text("two\n")
+    (project / "new.txt").touch()
+    diff = uncommitted_changes()
+    subprocess.run(["git", "checkout", "-q", "lesson.py"], cwd=project, check=True)
+    subprocess.run(["git", "apply"], cwd=project, check=True, input=diff, text=True)
+    assert (project / "lesson.py").read_text() == "two\n"
+
+
+def test_a_long_diff_is_cut(project: Path) -> None:
+    (project / "lesson.py").write_text("two\n" * 1_000_000)
+    diff = uncommitted_changes()
+    assert len(diff) < MAX_CHARACTERS + 100
+    assert diff.endswith("# cut off here, after 1,000,000 characters\n")
+
+
+def test_a_project_without_git_has_no_diff(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.tracking.git.ROOT", tmp_path)
+    run_experiment(EXPERIMENT, SmallConfig(num_epochs=1))
+    assert only_run().data.tags["git_commit"] == "unknown"
+    assert not list(store.rglob(DIFF))
+
+
+def test_the_process_is_named_where_the_ui_does_not_show_it(store: Path) -> None:
+    run_experiment(EXPERIMENT, SmallConfig(num_epochs=1))
+    run = only_run()
+    assert {"host", "process_id", "process_started"}.isdisjoint(run.data.tags)
+    assert process_of(run.data.tags)["process_id"] == str(os.getpid())
+    shown = {name for name in run.data.tags if not name.startswith("mlflow.")}
+    expected = {"architecture", "entry_point", "seed", "device", "data", "data_fingerprint"}
+    assert shown == expected | {"git_commit", "git_dirty"}

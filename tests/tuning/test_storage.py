@@ -14,7 +14,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from harness.errors import UserError
-from harness.tracking.processes import process_tags
+from harness.tracking.processes import this_process
 from tuning import lease, retries, storage
 from tuning.retries import TrialQueue
 
@@ -41,7 +41,7 @@ def begin(queue: TrialQueue, process: dict[str, Any] | None = None) -> FrozenTri
 
 def dead_process() -> dict[str, str]:
     """Describe a process of this machine that had our number before us."""
-    return {**process_tags(), "process_started": "12345.0"}
+    return {**this_process(), "process_started": "12345.0"}
 
 
 def test_a_trial_is_given_up_after_its_process_has_died_thrice(queue: TrialQueue) -> None:
@@ -89,7 +89,7 @@ def test_a_trial_without_process_is_dead_after_a_while(queue: TrialQueue) -> Non
 
 def test_a_journal_from_a_machine_of_another_name(queue: TrialQueue) -> None:
     """A container has been started again: alone with the lease, it knows that the trial is dead."""
-    begin(queue, {**process_tags(), "host": "a former name"})
+    begin(queue, {**this_process(), "host": "a former name"})
     assert not queue.requeue_stale_trials()
     assert queue.requeue_stale_trials(alone=True)
     assert states(queue) == ["FAIL", "WAITING"]

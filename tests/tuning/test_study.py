@@ -341,10 +341,16 @@ def test_a_study_is_not_resumed_as_another(
         assert word in str(caught.value)
 
 
-def test_a_timeout_starts_no_further_trial(store: Path) -> None:
-    result = run_study(trials=1000, timeout_seconds=1.5)
-    assert 1 <= len(result.study.get_trials()) < 1000
-    assert set(states(result)) == {"COMPLETE"}
+def test_a_timeout_ends_the_search_and_queues_again_what_was_running(store: Path) -> None:
+    space = SPACE.fix({"num_epochs": 100_000})
+    config = enqueue(space, [{"learning_rate": 0.1, "batch_size": 4}], timeout_seconds=1.5)
+    began = time.monotonic()
+    result = tune(config, space)
+    assert time.monotonic() - began < 60
+    assert states(result) == ["FAIL", "WAITING"]
+    ended, waiting = result.study.get_trials()
+    assert ended.params == waiting.params
+    assert {run.info.status for run in children(result).values()} == {"KILLED"}
 
 
 def test_the_description_counts_all_trials(store: Path, capsys: pytest.CaptureFixture[str]) -> None:

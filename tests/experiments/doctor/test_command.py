@@ -21,9 +21,9 @@ from harness.errors import UserError
 from harness.run_experiment import run_experiment
 from harness.tracking import lifecycle
 from harness.tracking.abandoned import abandoned_runs, delete
-from harness.tracking.processes import process_tags
+from harness.tracking.processes import process_tags, this_process
 from harness.tracking.run import CHECKPOINT, LOCAL_COPY
-from tests.conftest import start, wait_until
+from tests.conftest import process_tags_with, start, wait_until
 from tests.harness.small import EXPERIMENT, SmallConfig
 from tests.harness.test_tracking import interrupted_run
 
@@ -38,7 +38,7 @@ with mlflow.start_run(tags=process_tags()) as run:
 """
 
 
-GONE = process_tags() | {"process_id": "1", "process_started": "0.00"}
+GONE = process_tags_with(process_id="1", process_started="0.00")
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_runs_of_a_killed_process_are_closed_when_asked(
 def test_what_may_be_in_progress_is_left_alone(of_whom: str, place: str) -> None:
     tags = {} if of_whom == "nobody knows" else process_tags()
     if of_whom == "another machine":
-        tags |= {"host": "elsewhere", "process_id": "1", "process_started": "0.00"}
+        tags = process_tags_with(host="elsewhere", process_id="1", process_started="0.00")
     run_id = MlflowClient().create_run(place, tags=tags).info.run_id
     doctor.main(DoctorConfig(fix=True))
     assert status(run_id) == "RUNNING"
@@ -158,6 +158,17 @@ def test_a_run_that_is_being_reopened_is_left_alone(
     monkeypatch.setattr(lifecycle, "record", fix_and_record)
     run_experiment(EXPERIMENT, SmallConfig(resume=abandoned))
     assert seen == ["RUNNING"]
+
+
+def test_an_abandoned_run_of_an_earlier_version_is_closed(
+    place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """There host, number and start of the process each had a tag of their own."""
+    tags = this_process() | {"process_id": "1", "process_started": "0.00"}
+    run_id = MlflowClient().create_run(place, tags=tags).info.run_id
+    doctor.main(DoctorConfig(fix=True))
+    assert "its process 1 has ended" in capsys.readouterr().out
+    assert status(run_id) == "KILLED"
 
 
 def test_a_run_that_was_resumed_since_it_was_found_is_left_alone(place: str) -> None:

@@ -1,0 +1,1 @@
+"""The MLflow UI, with links to what is in the store."""
