@@ -151,8 +151,11 @@ class Configuration(metaclass=_OneLineErrors):
         return all(condition.holds(self) for condition in conditions(type(self), name))
 
     def as_parameters(self) -> dict[str, Any]:
-        """Return every parameter that has an effect, by name, as MLflow logs them."""
-        names = (field.name for field in dataclasses.fields(self))
+        """Return every parameter that has an effect, by name, as MLflow logs them.
+
+        The experiment's own come first: the MLflow UI keeps the order in which they were logged.
+        """
+        names = (field.name for field in self.parameters())
         return {name: getattr(self, name) for name in names if self.has_effect(name)}
 
     def changes(self) -> dict[str, Any]:

@@ -103,9 +103,12 @@ class Animation(NamedTuple):
 
     frames: list[Image]
     milliseconds: int
+    epochs: Sequence[int] = ()
+    """Those that the frames show; some of them are then logged as images of their epochs, too."""
 
 
 NamedFigure = tuple[str, Figure | Animation]
+ImagesByEpoch = Mapping[int, Image]
 Metrics = dict[str, float]
 
 
@@ -182,6 +185,10 @@ class Experiment(ABC, Generic[C]):
         """Draw the figures one after the other; each is logged before the next is drawn."""
 
     # What most experiments leave as it is.
+
+    def images(self, config: C, trained: Trained) -> ImagesByEpoch:
+        """Draw what changes from epoch to epoch, for `trained.history.milestones()`."""
+        return {}
 
     def data_bytes(self, config: C) -> int:
         """Return how many bytes the splits take at least, as far as the configuration tells."""

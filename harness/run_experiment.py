@@ -160,8 +160,12 @@ def evaluate_in_run(experiment: Experiment[Any], trained: Trained, run: Run) -> 
         with signals.interruptible():
             drawn = next(figures, None)
         if drawn is None:
-            return evaluation.metrics
+            break
         run.log_figure(*drawn)
+    with signals.interruptible():
+        images = experiment.images(config, trained)
+    run.log_images(images)
+    return evaluation.metrics
 
 
 def evaluate_artifact(

@@ -20,6 +20,7 @@ import experiments
 from experiments.moe.config import MoEConfig
 from experiments.seq_classification.config import SequenceConfig
 from harness.run_experiment import run_experiment
+from harness.tracking import view
 from tests.conftest import serve, start
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -95,6 +96,14 @@ def open_experiment(page: Page, name: str) -> None:
     expect(page.locator("[row-index='0']").first).to_be_visible()
 
 
+def open_link(browser: BrowserContext, link: str) -> Page:
+    """Open a link that is printed, on the port of this test."""
+    page = browser.new_page()
+    page.set_default_timeout(TIMEOUT_MILLISECONDS)
+    page.goto(link.removeprefix(view.LOCAL_ADDRESS))
+    return page
+
+
 def choose_columns(page: Page, *toggled: str) -> None:
     """Tick columns of the table that were not shown, and untick those that were."""
     page.get_by_role("button", name="Columns").click()
@@ -127,10 +136,10 @@ def row_of(page: Page, run: Run) -> Locator:
 @pytest.mark.parametrize(
     ("experiment", "names", "columns"),
     [
-        ("moe", ["moe", "moe mixing=logits"], ["num_experts", "mixing", "test/accuracy"]),
+        ("moe", ["moe seed=0", "mixing=logits"], ["num_experts", "mixing", "test/accuracy"]),
         (
             "seq_classification",
-            ["seq_classification level=easy", "seq_classification level=easy encoder=tcn"],
+            ["level=easy", "level=easy encoder=tcn"],
             ["encoder", "level", "test/accuracy", "best/sequences_to_solve"],
         ),
     ],
@@ -154,12 +163,68 @@ def test_runs_are_listed_with_the_columns_of_their_architecture(
                 assert shown[column] == "-"
 
 
+@pytest.mark.parametrize(
+    ("experiment", "name", "columns"),
+    [
+        ("moe", "mixing=logits", ["best/val_accuracy", "test/accuracy", "num_experts", "mixing"]),
+        ("seq_classification", "level=easy", ["best/val_loss", "test/accuracy", "encoder"]),
+    ],
+)
+def test_the_link_opens_a_table_with_metrics_and_best_run_first(
+    browser: BrowserContext, runs: dict[str, Run], experiment: str, name: str, columns: list[str]
+) -> None:
+    """In a browser that knows nothing of MLflow yet."""
+    run = runs[name]
+    page = open_link(browser, view.runs_url(run.info.experiment_id))
+    expect(page.get_by_role("button", name="Results")).to_be_visible()
+    shown = cells(page, run, columns)
+    for column in columns:
+        if column in run.data.params:
+            assert shown[column] == run.data.params[column]
+        else:
+            assert float(shown[column]) == pytest.approx(run.data.metrics[column], rel=1e-3)
+    objective = columns[0]
+    listed = page.locator(f"[row-index] [col-id$='.`{objective}`']").all_inner_texts()
+    values = [float(text) for text in listed if text != "-"]
+    assert len(values) > 1
+    assert values == sorted(values, reverse=objective == "best/val_accuracy")
+    page.close()
+
+
+def test_the_chart_view_of_the_link_has_curves_and_images(
+    browser: BrowserContext, runs: dict[str, Run], screenshots: Path
+) -> None:
+    link = view.runs_url(runs["level=easy"].info.experiment_id).replace("=TABLE", "=CHART")
+    page = open_link(browser, link)
+    expect(page.get_by_role("heading", name="val/loss", exact=True)).to_be_visible()
+    expect(page.get_by_role("heading", name="val/accuracy", exact=True)).to_be_visible()
+    expect(page.get_by_role("heading", name="val/gate_entropy", exact=True)).to_be_hidden()
+    card = page.get_by_text("images/learning").first
+    card.scroll_into_view_if_needed()
+    picture = page.locator("img[src^='blob:'], img[src*='images']").first
+    expect(picture).to_be_visible()
+    assert picture.evaluate("async image => { await image.decode(); return image.naturalWidth }")
+    page.screenshot(path=screenshots / "images.png")
+    page.close()
+
+
+def test_the_link_of_a_run_opens_it(browser: BrowserContext, runs: dict[str, Run]) -> None:
+    """Its tags are those that a person reads."""
+    run = runs["mixing=logits"]
+    page = open_link(browser, view.run_url(run.info.run_id))
+    expect(page.get_by_role("heading", name="mixing=logits")).to_be_visible()
+    expect(page.get_by_text("data_fingerprint").first).to_be_visible()
+    expect(page.get_by_text("process_id")).to_be_hidden()
+    expect(page.get_by_text("mlflow.process")).to_be_hidden()
+    page.close()
+
+
 def test_two_runs_are_compared(page: Page, runs: dict[str, Run], screenshots: Path) -> None:
     """By their curves, one over the other, and by the parameters in which they differ."""
-    compared = [runs["moe"], runs["moe mixing=logits"]]
+    compared = [runs["moe seed=0"], runs["mixing=logits"]]
     open_experiment(page, "moe")
     search = page.get_by_placeholder("metrics.rmse")
-    search.fill("attributes.run_name LIKE 'moe%' AND tags.entry_point = 'moe'")
+    search.fill("tags.entry_point = 'moe' AND params.num_epochs = '20'")
     search.press("Enter")
     expect(page.get_by_text("3 matching runs")).to_be_visible()
     page.locator("label").filter(has=page.locator("input[value=CHART]")).click()
@@ -190,7 +255,7 @@ def test_two_runs_are_compared(page: Page, runs: dict[str, Run], screenshots: Pa
 
 
 def test_a_figure_is_opened(page: Page, runs: dict[str, Run]) -> None:
-    run = runs["moe"]
+    run = runs["moe seed=0"]
     open_experiment(page, "moe")
     row_of(page, run).get_by_role("link").click()
     page.get_by_role("tab", name="Artifacts").click()

@@ -84,7 +84,7 @@ def test_a_command_can_be_given(command: str) -> None:
         case ["mlflow", "run", ".", *options]:
             check_entry_point(options)
         case ["mlflow", *_]:
-            assert words[1] in ("gc", "models", "run", "runs", "server", "ui")
+            assert words[1] in ("artifacts", "gc", "models", "run", "runs", "server", "ui")
         case ["make", *targets]:
             names = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M)
             assert {word for word in targets if "=" not in word} <= set(names)

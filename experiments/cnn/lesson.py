@@ -26,10 +26,10 @@ from experiments.cnn.config import CNNConfig
 from experiments.data import load_photographs
 from harness.errors import UserError
 from harness.evaluation import ClassifierEvaluation, Predictions
-from harness.experiment import Experiment, NamedFigure, Splits, Trained
+from harness.experiment import Experiment, ImagesByEpoch, NamedFigure, Splits, Trained
 from harness.figures import classification, training
 from harness.training.batches import MappedBatches, TensorBatches
-from harness.training.metrics import StepOutput, fraction
+from harness.training.metrics import StepOutput, confusion_matrix, fraction
 from models.cnn import ImageClassifier, PlainCNN, ResidualCNN, SeparableCNN
 from models.pretrained import PretrainedCNN, WeightsUnavailableError
 
@@ -167,7 +167,10 @@ class CatsAndDogs(Experiment[CNNConfig]):
             labels = targets.argmax(-1)  # of a mixed view, the class of the greater part
         else:
             loss, labels = F.cross_entropy(logits, targets), targets
-        metrics = {"loss": loss, "accuracy": fraction(logits.argmax(-1) == labels)}
+        predicted = logits.argmax(-1)
+        metrics = {"loss": loss, "accuracy": fraction(predicted == labels)}
+        if not model.training and logits.shape[1] <= classification.MAX_NUMBERED:
+            metrics["confusion"] = confusion_matrix(labels, predicted, logits.shape[1])
         return StepOutput(loss, metrics, len(labels))
 
     # 4 Evaluation: on whole photographs, and on their mirror images as well.
@@ -239,6 +242,15 @@ class CatsAndDogs(Experiment[CNNConfig]):
         yield "misclassified", figures.misclassified(photos, predictions)
         yield "least_confident", figures.least_confident(photos, predictions)
         yield from figures.inspect(trained.model, test.images, predictions)
+
+    def images(self, config: CNNConfig, trained: Trained) -> ImagesByEpoch:
+        """Draw the confusion matrix on the validation split as training goes on."""
+        if "val/confusion" not in trained.history.raw[0]:
+            return {}
+        shares = trained.history.stacked("val/confusion")
+        chosen = {epoch: shares[epoch - 1] for epoch in trained.history.milestones(8)}
+        names, count = trained.data.classes, len(trained.data.validation.labels)
+        return classification.confusion_by_epoch(chosen, names, count)
 
 
 EXPERIMENT = CatsAndDogs()

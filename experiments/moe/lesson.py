@@ -203,7 +203,8 @@ class MixtureOfLinearExperts(StackedExperiment):
         yield "curves", figures.training_curves(trained.history, best_restart(trained.history))
         if config.animation:
             surfaces = self.surfaces(config, trained, scene.plane.coarser().points)
-            yield "learning", Animation(figures.learning(scene, surfaces), milliseconds=120)
+            frames = figures.learning(scene, surfaces)
+            yield "learning", Animation(frames, milliseconds=120, epochs=[*surfaces])
 
     def table_figures(
         self, trained: Trained, evaluation: MixtureEvaluation

@@ -38,14 +38,18 @@ def accuracy_by_length(
     return figure
 
 
-def accuracy_by_position(correct: np.ndarray, scored: np.ndarray) -> Figure:
-    """Draw the accuracy at each step: `correct` (T,) of `scored` (T,) symbols, int."""
+def accuracy_by_position(correct: np.ndarray, scored: np.ndarray, *, epoch: int = 0) -> Figure:
+    """Draw the accuracy at each step: `correct` (T,) of `scored` (T,) symbols, int.
+
+    They may be those of the validation split after an epoch (0: not said).
+    """
     figure, ((axes,),) = style.canvas(width=WIDTH, height=3.8)
     steps = np.flatnonzero(scored)
     axes.plot(steps + 1, correct[steps] / scored[steps], "o-", color=style.BLUE, clip_on=False)
     axes.set(**FRACTIONS)
     style.count(axes)
     title = f"Accuracy by position: {correct.sum():,} of {scored.sum():,} symbols correct"
+    title = f"Validation after epoch {epoch}. {title}" if epoch else title
     style.titled(axes, title, "step (only those at which symbols are scored)", "accuracy")
     return figure
 

@@ -30,8 +30,8 @@ from experiments.rnn.network import (
     hidden_units,
     network_arguments,
 )
-from harness.experiment import Evaluation, Experiment, NamedFigure, Splits, Trained
-from harness.figures import training
+from harness.experiment import Evaluation, Experiment, ImagesByEpoch, NamedFigure, Splits, Trained
+from harness.figures import style, training
 from harness.training.batches import GeneratedSamples
 from harness.training.metrics import StepOutput, fraction, wide_dtype
 from models.recurrent import RecurrentNetwork
@@ -165,6 +165,9 @@ class MemoryTasks(Experiment[RNNConfig]):
             "accuracy": (correct & mask).sum().to(wide_dtype(mask.device)) / num_scored,
             "sequence_accuracy": fraction((correct | ~mask).all(-1)),
         }
+        if not model.training:
+            by_position = torch.stack([(correct & mask).sum(0), mask.sum(0)])  # (2, T)
+            metrics["by_position"] = by_position.to(wide_dtype(mask.device)) / num_scored
         if config.task == "copy" and model.training:
             metrics["blank_length"] = loss.new_full((), inputs.shape[1] - 2 * Copy.num_symbols)
         return StepOutput(loss, metrics, num_scored)
@@ -241,6 +244,16 @@ class MemoryTasks(Experiment[RNNConfig]):
         yield "predictions", figures.predictions(list(rows)[:8])
         curves = training.curves(**trained.history.as_curves(), loss_unit="nats per symbol")
         yield "curves", curves
+
+    def images(self, config: RNNConfig, trained: Trained) -> ImagesByEpoch:
+        """Draw the accuracy by position on the validation split as training goes on."""
+        count = trained.data.validation.mask.sum().item()
+        shares = trained.history.stacked("val/by_position")  # (epochs, 2, T)
+        by_epoch = {}
+        for epoch in trained.history.milestones():
+            by_position = (count * shares[epoch - 1]).round().astype(int)
+            by_epoch[epoch] = style.drawn(figures.accuracy_by_position(*by_position, epoch=epoch))
+        return by_epoch
 
 
 EXPERIMENT = MemoryTasks()

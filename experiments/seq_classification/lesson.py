@@ -26,11 +26,11 @@ from experiments.seq_classification.config import SequenceConfig
 from experiments.seq_classification.inspection import inspect
 from experiments.seq_classification.tasks import TASKS, SequenceData
 from harness.errors import UserError
-from harness.experiment import Evaluation, Experiment, NamedFigure, Trained
-from harness.figures import training
+from harness.experiment import Evaluation, Experiment, ImagesByEpoch, NamedFigure, Trained
+from harness.figures import classification, training
 from harness.training.batches import Batches, MappedBatches, TensorBatches
 from harness.training.history import History
-from harness.training.metrics import StepOutput, fraction
+from harness.training.metrics import StepOutput, confusion_matrix, fraction
 from models.choices import default_initialisation
 from models.sequence_classifier import SequenceClassifier
 from models.size import matching_width, num_parameters
@@ -142,7 +142,10 @@ class SequenceClassification(Experiment[SequenceConfig]):
         outputs = model(inputs, lengths)  # (B, K)
         loss = task.loss(outputs, labels)
         accuracy = fraction(task.correct(outputs, labels))
-        return StepOutput(loss, {"loss": loss, "accuracy": accuracy}, len(labels))
+        metrics = {"loss": loss, "accuracy": accuracy}
+        if not model.training and 1 < outputs.shape[1] <= classification.MAX_NUMBERED:
+            metrics["confusion"] = confusion_matrix(labels, outputs.argmax(-1), outputs.shape[1])
+        return StepOutput(loss, metrics, len(labels))
 
     def training_batches(self, config: SequenceConfig, data: SequenceData, epoch: int) -> Batches:
         """Return the batches of an epoch; each digit may be distorted by a map of its own."""
@@ -198,6 +201,15 @@ class SequenceClassification(Experiment[SequenceConfig]):
         yield "states", figures.states(inspections)
         yield "importance", figures.importance(inspections)
         yield "prediction_by_step", figures.prediction_by_step(inspections, data.classes)
+
+    def images(self, config: SequenceConfig, trained: Trained) -> ImagesByEpoch:
+        """Draw the confusion matrix on the validation split as training goes on."""
+        if "val/confusion" not in trained.history.raw[0]:
+            return {}
+        shares = trained.history.stacked("val/confusion")
+        chosen = {epoch: shares[epoch - 1] for epoch in trained.history.milestones()}
+        names, count = trained.data.classes, len(trained.data.validation.labels)
+        return classification.confusion_by_epoch(chosen, names, count)
 
 
 EXPERIMENT = SequenceClassification()

@@ -1,11 +1,12 @@
 """Figures of any classifier: confusion matrix, ROC curve, reliability diagram, feature map."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL.Image import Image
 from sklearn import metrics
 
 from harness.figures import style
@@ -24,12 +25,26 @@ MAX_LISTED = 42
 MARKERS = "os^DvP"  # 7 colours and 6 markers: 42 classes before a pair returns
 
 
-def confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
+def confusion_by_epoch(
+    shares: Mapping[int, np.ndarray], names: Sequence[str], count: int
+) -> dict[int, Image]:
+    """Draw the confusion matrices of some epochs on `count` validation samples.
+
+    Matrices are (K, K) float, the shares of all samples.
+    """
+    return {
+        epoch: style.drawn(confusion((count * share).round().astype(int), names, epoch=epoch))
+        for epoch, share in shares.items()
+    }
+
+
+def confusion(matrix: np.ndarray, names: Sequence[str], *, epoch: int = 0) -> Figure:
     """Draw a confusion matrix.
 
     Args:
         matrix: (K, K) int, actual classes in rows, predicted ones in columns.
         names: The K classes.
+        epoch: After which it was measured, on validation samples (0: not said).
 
     """
     names = [short(name) for name in names]
@@ -53,6 +68,7 @@ def confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
     axes.set_yticks(range(num_classes), names)
     axes.tick_params(length=0, labelsize=None if numbered else max(4, 270 // num_classes))
     title = f"Accuracy {correct / max(total, 1):.3f}: {correct:,} of {total:,} correct"
+    title = f"Validation after epoch {epoch}. {title}" if epoch else title
     title += "\n(percentages are of each actual class)" if numbered else ""
     style.titled(axes, title, "predicted", "actual")
     return figure

@@ -106,6 +106,11 @@ class Canvas(FigureCanvasAgg):
         self.draw()
 
 
+def drawn(figure: Figure) -> Image.Image:
+    """Return a figure as an image in RGB."""
+    return to_image(Canvas(figure))
+
+
 def to_image(canvas: FigureCanvasAgg) -> Image.Image:
     """Return the content of a canvas as RGB, such as a frame of an animation."""
     return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")

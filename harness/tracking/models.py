@@ -21,6 +21,7 @@ from harness.config import nearest
 from harness.errors import UserError
 from harness.serving.served_model import REFUSAL, ServedModel
 from harness.tracking.failures import failure_of, first_line
+from harness.tracking.locations import redact_password
 from harness.tracking.store import local_database, require_artifacts, store_lock
 
 
@@ -84,8 +85,10 @@ def load(uri: str) -> LoadedModel:
         if uri.startswith(("runs:/", "models:/")):
             for experiment in MlflowClient().search_experiments():
                 require_artifacts(experiment.artifact_location)
-        reason = first_line(error)
-        raise UserError(f"model={uri}: cannot be loaded ({reason}){_hint(uri)}") from None
+        reason, store = first_line(error), ""
+        if uri.startswith(("runs:/", "models:/")):
+            store = f" from {redact_password(mlflow.get_tracking_uri())}"
+        raise UserError(f"model={uri}: cannot be loaded{store} ({reason}){_hint(uri)}") from None
     if not metadata or "entry_point" not in metadata:
         raise UserError(f"model={uri}: does not say what it was trained as; train it again")
     return LoadedModel(uri, folder, metadata)

@@ -18,12 +18,12 @@ from mlflow.tracking import MlflowClient
 
 from harness.config import TrainingConfig, code_block
 from harness.errors import UserError
-from harness.experiment import Animation, ModelExport, Splits
+from harness.experiment import Animation, ImagesByEpoch, ModelExport, Splits
 from harness.fingerprints import DataSet
 from harness.summary import summary
 from harness.tracking import export
 from harness.tracking.locations import to_path
-from harness.tracking.view import shown_at
+from harness.tracking.view import IMAGES, shown_at
 from harness.training.checkpoint import Checkpoint
 from harness.training.history import History
 
@@ -34,6 +34,8 @@ LOCAL_COPY = "checkpoint-of-run-"
 HISTORY = "history.pt"
 CONFIGURATION = "config.json"
 SUMMARY = "data/summary.txt"
+MAX_IMAGES = 8
+"""Frames of an animation that are logged as images: each takes some 40 ms and 35 kB."""
 
 
 class Run:
@@ -91,6 +93,17 @@ class Run:
             durations = [figure.milliseconds] * len(others) + [20 * figure.milliseconds]
             first.save(path, save_all=True, append_images=others, duration=durations, loop=0)
             mlflow.log_artifact(str(path), "figures")
+        if figure.epochs:
+            shown = np.linspace(0, len(figure.frames) - 1, MAX_IMAGES).round().astype(int)
+            self.log_images({figure.epochs[i]: figure.frames[i] for i in shown})
+
+    def log_images(self, images: ImagesByEpoch) -> None:
+        """Log images of some epochs, over which the MLflow UI has a slider; once only."""
+        client = MlflowClient()
+        if images and not client.list_artifacts(self.run_id, "images"):
+            # The slider begins at 0: without an image there, nothing would be seen at first.
+            for epoch, image in {0: next(iter(images.values())), **images}.items():
+                client.log_image(self.run_id, image, key=IMAGES, step=epoch, synchronous=True)
 
     def log_table(self, name: str, columns: Mapping[str, Iterable[Any]]) -> None:
         """Log named columns of equal length as a table, `tables/<name>.json`; once only."""

@@ -22,8 +22,10 @@ KEY = "results"
 TAG = f"mlflow.sharedViewState.{KEY}"
 LOCAL_ADDRESS = "http://localhost:5000"
 """Where `mlflow ui` listens, unless it is told otherwise."""
-NUM_PARAMETERS = 4
+NUM_PARAMETERS = 3
 """Columns of parameters that find room."""
+IMAGES = "images/learning"
+"""Key of the images over epochs, of every experiment; its first part names a section of charts."""
 TRAINING = {"workflowType": "machine_learning"}
 """Else MLflow begins with its pages for language models."""
 
@@ -57,7 +59,21 @@ def state_of_view(experiment: AnyExperiment) -> dict[str, Any]:
         "selectedColumns": columns,
         "columnOrder": ["0", name, *columns, "duration", "runDateAndNestInfo"],
         "columnWidths": {name: 260, **{f"metrics.`{metric}`": 140 for metric in metrics}},
-        "chartsSearchFilter": "^(train|val)/(loss|accuracy)$",
+        "chartsSearchFilter": "^val/(loss|accuracy)$",  # images are shown whatever it is
+        "compareRunSections": [
+            {"uuid": name, "name": name, "display": True} for name in ("val", "images")
+        ],
+        "isAccordionReordered": True,  # else sections stand in the order of the alphabet
+        "compareRunCharts": [
+            {
+                "type": "IMAGE",
+                "uuid": IMAGES,
+                "metricSectionId": "images",
+                "imageKeys": [IMAGES],
+                "step": 0,
+                "showRunParams": False,  # dozens of them would leave the image no room
+            }
+        ],
     }
 
 
@@ -77,7 +93,7 @@ def run_url(run_id: str) -> str:
 
 def shown_at(run_id: str) -> str:
     """Say where a run can be seen; where no server runs yet, how to start it."""
-    start = "" if mlflow.get_tracking_uri().startswith("http") else " (start it: `mlflow ui`)"
+    start = "" if mlflow.get_tracking_uri().startswith("http") else " (`python -m experiments.ui`)"
     return f"the MLflow UI shows it{start}:\n  {run_url(run_id)}"
 
 

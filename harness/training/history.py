@@ -47,6 +47,10 @@ class History:
         """Return one unsummarised metric over the epochs, (epochs, ...)."""
         return torch.stack([metrics[name] for metrics in self.raw]).numpy()
 
+    def milestones(self, count: int = 4) -> list[int]:
+        """Return up to `count` epochs from the first to the best, early ones more densely."""
+        return sorted({round(epoch) for epoch in np.geomspace(1, self.best_epoch, count)})
+
     def best_metrics(self) -> dict[str, float]:
         """Return what is logged of the best epoch: `best/val_...` and `best/epoch`."""
         kept = {best_name(k): v for k, v in self.best.items() if k.startswith("val/")}

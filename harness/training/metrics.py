@@ -50,6 +50,15 @@ def fraction(correct: Tensor) -> Tensor:
     return correct.to(wide_dtype(correct.device)).mean(-1)
 
 
+def confusion_matrix(labels: Tensor, predicted: Tensor, num_classes: int) -> Tensor:
+    """Return the share of each pair of an actual (row) and a predicted class, (K, K) float64.
+
+    Both are (N,) int64; nothing waits for the device.
+    """
+    one_hot = torch.eye(num_classes, dtype=wide_dtype(labels.device), device=labels.device)
+    return one_hot[labels].T @ one_hot[predicted] / len(labels)
+
+
 class DivergedError(ArithmeticError):
     """The loss became NaN or infinite."""
 
@@ -70,13 +79,16 @@ def check_losses(unchecked: list[tuple[int, float, Tensor]], epoch: int) -> None
 
 
 def scalars(metrics: dict[str, Tensor]) -> dict[str, float]:
-    """Turn metrics into named numbers; the entries of a vector are numbered from 1."""
+    """Turn metrics into named numbers; the entries of a vector are numbered from 1.
+
+    Matrices are left out: they are for figures.
+    """
     summary = {}
     for name, value in metrics.items():
         if value.dim() == 0:
             summary[name] = float(value)
-        else:
-            summary |= {f"{name}_{i}": float(v) for i, v in enumerate(value.flatten(), start=1)}
+        elif value.dim() == 1:
+            summary |= {f"{name}_{i}": float(v) for i, v in enumerate(value, start=1)}
     return summary
 
 

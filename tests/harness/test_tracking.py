@@ -1,8 +1,10 @@
 """Runs in MLflow: how they begin, what they hold, how they end."""
 
 import dataclasses
+import json
 import multiprocessing
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,11 +22,13 @@ from PIL import Image
 from sqlalchemy import text
 from torch import nn
 
+import experiments
 from harness import run_experiment as run_module
 from harness.errors import UserError
-from harness.experiment import Animation, Evaluation, NamedFigure, Splits, Trained
+from harness.experiment import Animation, Evaluation, ImagesByEpoch, NamedFigure, Splits, Trained
 from harness.run_experiment import run_experiment
 from harness.signals import Terminated
+from harness.tracking import view
 from harness.tracking.git import DIFF, MAX_CHARACTERS, uncommitted_changes
 from harness.tracking.lifecycle import track
 from harness.tracking.processes import process_of
@@ -133,6 +137,9 @@ class RecordsEverything(FitALine):
         yield "figure", figure
         frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
         yield "animation", Animation(frames, milliseconds=10)
+
+    def images(self, config: SmallConfig, trained: Trained) -> ImagesByEpoch:
+        return {epoch: Image.new("RGB", (8, 8)) for epoch in trained.history.milestones()}
 
 
 def test_nothing_that_records_touches_a_random_stream(
@@ -517,3 +524,79 @@ def test_the_process_is_named_where_the_ui_does_not_show_it(store: Path) -> None
     shown = {name for name in run.data.tags if not name.startswith("mlflow.")}
     expected = {"architecture", "entry_point", "seed", "device", "data", "data_fingerprint"}
     assert shown == expected | {"git_commit", "git_dirty"}
+
+
+def steps_of_images(run_id: str) -> list[int]:
+    """Return the steps that the MLflow UI offers, which it reads off the names of the files."""
+    files = [Path(each.path).name for each in MlflowClient().list_artifacts(run_id, "images")]
+    pattern = r"images~learning\+step\+(\d+)\+timestamp\+\d+\+[0-9a-f-]+\.png"
+    return sorted(int(found[1]) for file in files if (found := re.fullmatch(pattern, file)))
+
+
+def test_images_stand_at_their_epochs_and_are_logged_once(store: Path) -> None:
+    run_experiment(RecordsEverything(), SmallConfig(num_epochs=9))
+    run = only_run()
+    best = int(run.data.metrics["best/epoch"])
+    steps = steps_of_images(run.info.run_id)
+    assert steps[:2] == [0, 1]
+    assert steps[-1] == best > 1
+    Run(run.info.run_id, SmallConfig()).log_images({1: Image.new("RGB", (8, 8))})
+    assert steps_of_images(run.info.run_id) == steps
+
+
+def test_frames_of_an_animation_are_images_too(store: Path) -> None:
+    frames = [Image.new("RGB", (8, 8), (shade, 0, 0)) for shade in range(40)]
+    with track(SmallConfig(), "cpu") as run:
+        run.log_figure("a", Animation(frames, milliseconds=1, epochs=range(1, 41)))
+    assert steps_of_images(run.run_id) == [0, 1, 7, 12, 18, 23, 29, 34, 40]
+
+
+def test_an_animation_of_one_frame_has_one_image(store: Path) -> None:
+    frames = [Image.new("RGB", (8, 8))]
+    with track(SmallConfig(), "cpu") as run:
+        run.log_figure("a", Animation(frames, milliseconds=1, epochs=[3]))
+    assert steps_of_images(run.run_id) == [0, 3]
+
+
+def state_of(name: str) -> Any:
+    experiment = mlflow.get_experiment_by_name(name)
+    saved = json.loads(experiment.tags[view.TAG])
+    assert saved["name"] == "Results"
+    return json.loads(saved["state"])
+
+
+def test_an_experiment_has_a_view_that_a_user_may_change(store: Path) -> None:
+    run_experiment(EXPERIMENT, SmallConfig(num_epochs=1))
+    state = state_of("small")
+    assert state["orderByKey"] == "metrics.`best/val_loss`"
+    assert state["orderByAsc"]
+    place = mlflow.get_experiment_by_name("small").experiment_id
+    assert "viewStateShareKey=results" in view.runs_url(place)
+    MlflowClient().set_experiment_tag(place, view.TAG, "changed")
+    run_experiment(EXPERIMENT, SmallConfig(num_epochs=1))
+    assert mlflow.get_experiment(place).tags[view.TAG] == "changed"
+
+
+@pytest.mark.parametrize("name", experiments.names())
+def test_the_view_shows_what_its_architecture_tunes_and_logs(name: str) -> None:
+    experiment = experiments.find(name)
+    space = experiment.companion("space").SPACE
+    state = view.state_of_view(experiment)
+    first, *others = state["selectedColumns"]
+    assert first == state["orderByKey"] == f"metrics.`best/{space.metric.replace('/', '_')}`"
+    assert state["orderByAsc"] == (not space.maximise)
+    shown = {column.split("`")[1] for column in others if column.startswith("params.")}
+    assert len(shown) == 3
+    assert shown <= {field.name for field in experiment.config_class.parameters()}
+    assert {"metrics.`test/accuracy`", "tags.`data`", "tags.`seed`"} <= {*others}
+
+
+def test_a_link_leads_to_where_the_ui_is(
+    store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_experiment(EXPERIMENT, SmallConfig(num_epochs=1))
+    run = only_run()
+    path = f"/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+    assert f"  http://localhost:5000{path}" in capsys.readouterr().out
+    monkeypatch.setattr("mlflow.get_tracking_uri", lambda: "https://me:secret@example.org/a/")
+    assert view.address() == "https://me:***@example.org/a"
