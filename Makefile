@@ -74,7 +74,7 @@ notebooks: $(INSTALLED)  ## Execute the notebooks anew, from their sources (some
 screenshots: $(INSTALLED)  ## Take the README's pictures of the MLflow UI anew (needs chromium)
 	SCREENSHOTS=$(CURDIR)/docs python -m pytest tests/test_browser.py
 
-PRODUCT := datasets experiments harness models tuning dl_experiments.py make.py
+PRODUCT := datasets experiments harness models playground tuning dl_experiments.py make.py
 lint: $(INSTALLED)  ## Check style and types
 	ruff check .
 	ruff format --check .
