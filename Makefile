@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 RUN = mlflow run . --env-manager local
 
 .DEFAULT_GOAL := help
-.PHONY: help install main moe moe-extended cnn cnn-synthetic rnn seq data tune ui test test-slow gpu-check notebooks screenshots lint project clean
+.PHONY: help install main moe moe-extended cnn cnn-synthetic rnn seq data tune ui playground test test-slow gpu-check notebooks screenshots lint project clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -55,6 +55,9 @@ tune: $(INSTALLED)  ## Tune EXPERIMENT (default moe), TRIALS on WORKERS, with SE
 
 ui: $(INSTALLED)  ## Print links to the runs, and start the MLflow UI
 	python -m experiments.ui
+
+playground: $(INSTALLED)  ## Play with trained models at http://localhost:8501
+	python -m playground
 
 test: $(INSTALLED)  ## Run the tests (some 5 minutes on two cores)
 	python make.py test

@@ -106,14 +106,19 @@ def _pair_of(path: Path) -> list[tuple[Path, Split | None]]:
     return []
 
 
-def read_one(path: Path, file_format: SequenceFormat) -> SequenceFile:
-    """Read one file, even if it is one of a pair; the arguments are those of `read_sequences`."""
+def read_one(path: Path, file_format: SequenceFormat, *, is_labelled: bool = True) -> SequenceFile:
+    """Read one file, even if it is one of a pair; the arguments are those of `read_sequences`.
+
+    Without `is_labelled`, a long table may lack the column of the labels, which are empty then.
+    """
     text = read_text(str(path))
     if not text.strip():
         raise DataError("the file is empty")
     if file_format == "auto":
         file_format = _recognised(path, text)
-    readers = {"symbols": _read_symbols, "ts": _read_ts, "tsv": _read_tsv, "long": _read_long}
+    if file_format == "long":
+        return _read_long(text, is_labelled=is_labelled)._replace(name=path.stem)
+    readers = {"symbols": _read_symbols, "ts": _read_ts, "tsv": _read_tsv}
     return readers[file_format](text)._replace(name=path.stem)
 
 
@@ -129,8 +134,9 @@ def _recognised(path: Path, text: str) -> SequenceFormat:
     if len(header) == 2:
         return "symbols"
     raise DataError(
-        f"line 1: {len(header)} fields; a class and symbols, or a header with the columns series "
-        "and label, are needed (format names another: symbols, ts, tsv, long)"
+        f"line 1: {len(header)} fields, and no column 'series'; a class and symbols, or a header "
+        "with the columns series and label, are needed (format names another: symbols, ts, tsv, "
+        "long)"
     )
 
 
@@ -231,11 +237,14 @@ def _read_tsv(text: str) -> SequenceFile:
     return table.finish()
 
 
-def _read_long(text: str) -> SequenceFile:
+def _read_long(text: str, *, is_labelled: bool) -> SequenceFile:
     rows = [(number, [f.strip() for f in fields]) for number, fields in csv_rows(text)]
     rows = [(number, fields) for number, fields in rows if any(fields)]
     (_, names), body = rows[0], rows[1:]
     names = [name.lower() if name.lower() in (*LONG, "series") else name for name in names]
+    if not is_labelled and "label" not in names:
+        rows = [(number, [*fields, ""]) for number, fields in rows]
+        names, body = [*names, "label"], rows[1:]
     for needed in ("series", "label"):
         if needed not in names:
             raise DataError(f"line 1: no column {needed!r} (there are: {', '.join(names)})")

@@ -110,6 +110,9 @@ def _built_in(name: str) -> Raw:
     return Raw(tuple(map(str, bunch.feature_names)), np.asarray(bunch.data, float), labels, [])
 
 
+OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs"}
+
+
 def _read_csv(path: str, label_column: str) -> Raw:
     """Read a file of numbers, with or without a header; rows without a value are left out."""
     rows = [(number, [f.strip() for f in fields]) for number, fields in csv_rows(read_text(path))]
@@ -118,12 +121,19 @@ def _read_csv(path: str, label_column: str) -> Raw:
         raise DataError("the file is empty")
     first, width = rows[0][1], len(rows[0][1])
     if width < 2:
-        raise DataError(f"line {rows[0][0]}: one column; features and a label are needed")
+        other = next((each for each in OTHER_SEPARATORS if each in first[0]), "")
+        hint = f"; {OTHER_SEPARATORS[other]} are between the fields instead" if other else ""
+        raise DataError(
+            f"line {rows[0][0]}: one column; features and a label, with commas between them, are "
+            f"needed{hint}"
+        )
     is_named = label_column in first and bool(label_column) and not label_column.isdecimal()
     has_header = is_named or all(as_number(field) is None for field in first)
     header = first if has_header else [f"x{number}" for number in range(1, width + 1)]
     if "" in header:
-        raise DataError(f"line {rows[0][0]}: column {header.index('') + 1} has no name")
+        unnamed = header.index("") + 1
+        hint = " (an index? pandas leaves it out with index=False)" if unnamed == 1 else ""
+        raise DataError(f"line {rows[0][0]}: column {unnamed} has no name{hint}")
     if twice := [name for name, count in Counter(header).items() if count > 1]:
         raise DataError(f"line {rows[0][0]}: two columns are called {twice[0]!r}")
     label = _label_index(header, label_column, has_header=has_header)
@@ -161,7 +171,10 @@ def _label_index(header: Sequence[str], label_column: str, *, has_header: bool) 
 def _number(field: str, name: str, line: int) -> float:
     value = as_number(field)
     if value is None:
-        raise DataError(f"line {line}: column {name!r} has {field!r}; features are numbers")
+        hint = "label_column names the column of the labels, by default the last"
+        raise DataError(
+            f"line {line}: column {name!r} has {field!r}; features are numbers, and {hint}"
+        )
     if not abs(value) <= LARGEST:
         needed = f"features are finite numbers, up to {LARGEST:g}"
         raise DataError(f"line {line}: column {name!r} has {field}; {needed}")

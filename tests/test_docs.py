@@ -84,7 +84,7 @@ def test_a_command_can_be_given(command: str) -> None:
         case ["mlflow", "run", ".", *options]:
             check_entry_point(options)
         case ["mlflow", *_]:
-            assert words[1] in ("gc", "models", "run", "runs", "server", "ui")
+            assert words[1] in ("artifacts", "gc", "models", "run", "runs", "server", "ui")
         case ["make", *targets]:
             names = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M)
             assert {word for word in targets if "=" not in word} <= set(names)
@@ -131,7 +131,7 @@ def test_a_link_leads_somewhere(page: Path, link: str) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_files_that_a_page_names_exist(page: Path) -> None:
     """A path in backticks, such as `models/moe.py`; NAME stands for any experiment."""
-    folders = "benchmarks|datasets|docs|experiments|harness|models|tests|tuning"
+    folders = "benchmarks|datasets|docs|experiments|harness|models|playground|tests|tuning"
     if page.name in (WORKED_EXAMPLE.name, "CHANGELOG.md"):
         return
     for path in re.findall(rf"`((?:{folders})/[\w/.-]+)`", text_of(page)):

@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "datasets": {"datasets"},
     "harness": {"harness"},
     "experiments": {"experiments", "harness", "models", "datasets"},
+    "playground": {"playground", "experiments", "harness", "models", "datasets"},
     "tuning": {"tuning", "experiments", "harness", "models", "datasets"},
 }
 FILES = {

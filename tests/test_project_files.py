@@ -134,7 +134,7 @@ def test_make_needs_a_recent_python(
     ("words", "expected"),
     [
         (["moe", "--seed", "1"], ["-m", "dl_experiments", "moe", "--seed", "1"]),
-        (["ui", "--port", "5001"], ["-m", "mlflow", "ui", "--port", "5001"]),
+        (["ui", "--port", "5001"], ["-m", "dl_experiments", "ui", "--port", "5001"]),
         (["test"], ["-m", "pytest", *make.FAST_TESTS]),
         (["test", "tests/models"], ["-m", "pytest", "tests/models"]),
     ],

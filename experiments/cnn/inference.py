@@ -7,7 +7,7 @@ import io
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -29,7 +29,9 @@ from harness.inference.inference import (
     Row,
     predict_rows,
 )
+from harness.serving.served_model import ServedModel
 from harness.tracking.models import LoadedModel
+from models.cnn import ImageClassifier
 from models.inspection.convolutional import class_activation_maps
 
 
@@ -99,15 +101,28 @@ def files_of(text: str) -> list[Path]:
     return files or [path]
 
 
+def restore_network(model: LoadedModel | ServedModel[Any]) -> ImageClassifier:
+    """Return the network as it was before it was exported."""
+    config = CNNConfig(**model.metadata["configuration"])
+    network = EXPERIMENT.network(config, len(model.metadata["classes"])).eval()
+    network.load_state_dict(model.weights)
+    return network
+
+
+def explain(network: ImageClassifier, photo: np.ndarray, num_classes: int) -> np.ndarray:
+    """Return the class activation maps (K, H, W) of a photograph (S, S, 3) uint8."""
+    image = to_float(torch.from_numpy(photo).permute(2, 0, 1).unsqueeze(0))
+    maps = class_activation_maps(network, image, network.stages[-1], num_classes)
+    return maps[0].numpy()
+
+
 class Explainer:
     """Draws class activation maps, with the network as it was before it was exported."""
 
     def __init__(self, model: LoadedModel, folder: Path):
         self.classes, self.folder = model.metadata["classes"], folder
         self.image_size = model.metadata["image_size"]
-        config = CNNConfig(**model.metadata["configuration"])
-        self.network = EXPERIMENT.network(config, len(self.classes)).eval()
-        self.network.load_state_dict(model.weights)
+        self.network = restore_network(model)
         self.used: set[Path] = set()
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -117,16 +132,14 @@ class Explainer:
 
     def draw(self, file: str, probabilities: np.ndarray) -> str:
         """Draw one photograph; return the path of the figure, which no other of them has."""
-        network, stem, number = self.network, Path(file).stem, 1
+        stem, number = Path(file).stem, 1
         path = self.folder / f"{stem}.png"
         while path in self.used:
             number += 1
             path = self.folder / f"{stem}-{number}.png"
         self.used.add(path)
         photo = read_pixels(Path(file).read_bytes(), self.image_size)
-        image = to_float(torch.from_numpy(photo).permute(2, 0, 1).unsqueeze(0))
-        last_stage = network.stages[-1]
-        maps = class_activation_maps(network, image, last_stage, len(self.classes))[0].numpy()
+        maps = explain(self.network, photo, len(self.classes))
         figures.explained(photo, maps, probabilities, self.classes).savefig(path)
         return str(path)
 

@@ -54,7 +54,8 @@ def table_points(config: MoEConfig) -> PointSplits:
     try:
         table = load_table(config.data, config.label_column, config.seed)
     except DataError as error:
-        raise UserError(f"data={config.data}: {error}") from None
+        reason = str(error).removeprefix(f"{config.data}: ")  # which a disk's error names, too
+        raise UserError(f"data={config.data}: {reason}") from None
 
     return PointSplits(
         name=Path(config.data).stem,

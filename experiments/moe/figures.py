@@ -306,3 +306,33 @@ def accuracy_by_num_experts(by_gate: dict[str, dict[int, float]], *, ring: bool)
     style.titled(axes, "How many experts does it take?", "experts, K", "validation accuracy")
     style.legend(axes)
     return figure
+
+
+def decision(
+    gate: np.ndarray, experts: np.ndarray, mixed: float, point: tuple[float, float]
+) -> Figure:
+    """Draw who decides at a point: gate probability and P(class 1) of each expert, (K,) each.
+
+    `mixed` is P(class 1) of the mixture.
+    """
+    num_experts = len(gate)
+    figure, ((weight, answer),) = style.canvas(1, 2, width=4.6, height=1.6 + 0.36 * num_experts)
+    rows = np.arange(num_experts)
+    colours = [style.EXPERTS[k % len(style.EXPERTS)] for k in rows]
+    bars = weight.barh(rows, gate, color=colours, edgecolor="black", linewidth=0.5)
+    weight.bar_label(bars, [f"{value:.2f}" for value in gate], padding=3, fontsize=10)
+    look: dict[str, Any] = {"s": 70, "edgecolors": "black", "linewidths": 0.5, "clip_on": False}
+    answer.axvline(0.5, color=style.GREY, linewidth=1, linestyle=":")
+    answer.scatter(experts, rows, c=colours, zorder=3, **look)
+    label = f"P(class 1) of the mixture, {mixed:.2f}"
+    answer.axvline(mixed, color="black", linewidth=2, label=label)
+    for axes in (weight, answer):
+        axes.set(xlim=(0, 1.18 if axes is weight else 1), xticks=[0, 0.5, 1])
+        axes.set(yticks=rows, ylim=(num_experts - 0.5, -0.5))
+    weight.set_yticklabels([f"expert {k + 1}" for k in rows])
+    answer.set_yticklabels([])
+    style.titled(weight, "Who counts here", "gate probability", "")
+    style.titled(answer, "What each says", "P(class 1)", "")
+    figure.legend(loc="outside lower center", frameon=False, fontsize=10)
+    figure.suptitle(f"At the point ({point[0]:g}, {point[1]:g})", fontsize=12)
+    return figure

@@ -33,6 +33,7 @@ from experiments.moe.restarts import StackedExperiment, accuracy, best_restart
 from harness.evaluation import ClassifierEvaluation, Predictions
 from harness.experiment import Animation, NamedFigure, Trained
 from harness.figures import classification
+from harness.training.history import History
 from harness.training.metrics import StepOutput, scalars
 from models import moe
 from models.moe import Mixture, MixtureOfExperts
@@ -242,14 +243,21 @@ class MixtureOfLinearExperts(StackedExperiment):
         self, config: MoEConfig, trained: Trained, points: np.ndarray
     ) -> dict[int, np.ndarray]:
         """Return P(class 1) at points (N, 2) by epoch, up to the one that was kept: (N,) each."""
-        history, inputs = trained.history, torch.from_numpy(points)
-        surfaces = {}
-        for epoch, stack in history.snapshots.items():
-            if epoch < history.best_epoch:
-                weights = moe.select_from_stack(stack, best_restart(history))
-                surfaces[epoch] = self.restore_model(config, trained.data, weights)(inputs)
-        surfaces[history.best_epoch] = trained.model(inputs)
-        return {epoch: logits.sigmoid().numpy() for epoch, logits in surfaces.items()}
+        mixtures = self.mixtures_by_epoch(config, trained.data, trained.history)
+        mixtures[trained.history.best_epoch] = trained.model
+        inputs = torch.from_numpy(points)
+        return {epoch: mixture(inputs).sigmoid().numpy() for epoch, mixture in mixtures.items()}
+
+    def mixtures_by_epoch(
+        self, config: MoEConfig, data: PointSplits, history: History
+    ) -> dict[int, MixtureOfExperts]:
+        """Return the restart that was kept as it was after earlier epochs, where they are kept."""
+        restart = best_restart(history)
+        return {
+            epoch: self.restore_model(config, data, moe.select_from_stack(stack, restart))
+            for epoch, stack in history.snapshots.items()
+            if epoch < history.best_epoch
+        }
 
 
 EXPERIMENT = MixtureOfLinearExperts()

@@ -54,12 +54,17 @@ def accuracy_by_position(correct: np.ndarray, scored: np.ndarray, *, epoch: int 
     return figure
 
 
-def accuracy_by_delay(correct: np.ndarray, scored: np.ndarray) -> Figure:
-    """Draw the accuracy for each delay from 0 on: `correct` (D,) of `scored` (D,) symbols, int."""
+def accuracy_by_delay(correct: np.ndarray, scored: np.ndarray, marked: int | None = None) -> Figure:
+    """Draw the accuracy for each delay from 0 on: `correct` (D,) of `scored` (D,) symbols, int.
+
+    One of the delays may be `marked`.
+    """
     figure, ((axes,),) = style.canvas(width=WIDTH, height=3.8)
     delays = np.flatnonzero(scored)
-    bars = axes.bar(delays, correct[delays] / scored[delays], color=style.BLUE)
-    axes.bar_label(bars, fmt="{:.4f}", padding=2, fontsize=9)
+    colours = [style.VERMILION if delay == marked else style.BLUE for delay in delays]
+    bars = axes.bar(delays, correct[delays] / scored[delays], color=colours)
+    digits = 4 if len(delays) <= 10 else 2  # of more bars, longer labels would touch
+    axes.bar_label(bars, fmt=f"{{:.{digits}f}}", padding=2, fontsize=9)
     axes.set(xticks=delays, **FRACTIONS)
     style.titled(axes, "Accuracy by delay", "delay (steps)", "accuracy")
     return figure

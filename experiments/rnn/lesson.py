@@ -226,8 +226,8 @@ class MemoryTasks(Experiment[RNNConfig]):
         yield "accuracy_by_position", figures.accuracy_by_position(*by_position)
         if config.task == "variable_echo":
             counts = [values.sum(1).double() for values in (correct, test.mask)]
-            by_delay = [torch.bincount(test.delays, count).long().numpy() for count in counts]
-            yield "accuracy_by_delay", figures.accuracy_by_delay(*by_delay)
+            hits, scored = (torch.bincount(test.delays, c).long().numpy() for c in counts)
+            yield "accuracy_by_delay", figures.accuracy_by_delay(hits, scored)
 
         # From how many steps back a gradient reaches the network's input, trained and untrained.
         random_letters = Echo(0, 0, min_length=NUM_LAGS, max_length=NUM_LAGS)

@@ -134,3 +134,22 @@ def generated_text(texts: Mapping[float, str]) -> Figure:
 def _line_length(text: str) -> int:
     """Return how many letters find room in a line: half as many of scripts with wide ones."""
     return 42 if any(unicodedata.east_asian_width(letter) in "WF" for letter in text) else 84
+
+
+def next_symbol(
+    probabilities: np.ndarray, names: Sequence[str], taken: int | None = None, count: int = 12
+) -> Figure:
+    """Draw the `count` most probable next symbols of all, (S,) float; one may be `taken`."""
+    shown = np.argsort(-probabilities, kind="stable")[:count]
+    if taken is not None and taken not in shown:
+        shown = np.append(shown[:-1], taken)
+    figure, ((axes,),) = style.canvas(width=4.2, height=4.4)
+    colours = [style.VERMILION if index == taken else style.BLUE for index in shown]
+    bars = axes.barh(range(len(shown)), probabilities[shown], color=colours)
+    axes.bar_label(bars, [f"{probabilities[index]:.3f}" for index in shown], padding=3, fontsize=9)
+    labels = [literal(names[index]) for index in shown]
+    axes.set_yticks(range(len(shown)), labels, family="monospace", fontsize=11)
+    axes.tick_params(axis="y", length=0)
+    axes.set(xlim=(0, 1.15), ylim=(len(shown) - 0.5, -0.5), xticks=np.linspace(0, 1, 6))
+    style.titled(axes, "Probability of the next character", "probability", "")
+    return figure

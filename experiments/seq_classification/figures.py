@@ -139,8 +139,13 @@ def states(inspections: Sequence[Inspection]) -> Figure:
     return figure
 
 
-def prediction_by_step(inspections: Sequence[Inspection], classes: Sequence[str]) -> Figure:
-    """Draw the prediction for each prefix of the sequences; `classes` are empty in regression."""
+def prediction_by_step(
+    inspections: Sequence[Inspection], classes: Sequence[str], kind: str = "actual"
+) -> Figure:
+    """Draw the prediction for each prefix of the sequences; `classes` are empty in regression.
+
+    `kind` says what their titles are: targets, which are `actual`, or what was predicted.
+    """
     names = [short(name) for name in classes]
     columns = max(1, min(len(names), 90 // (6 + max(map(len, names), default=0))))
     legend = 0.2 * len(names) / columns
@@ -152,12 +157,12 @@ def prediction_by_step(inspections: Sequence[Inspection], classes: Sequence[str]
             place.plot(each.steps - 1, values, dashes, color=colour, linewidth=1.6, label=name)
         if classes:
             place.set(ylim=(-0.03, 1.03), yticks=[0, 0.5, 1])
-        _label(place, each, f"actual {short(each.title)}")
+        _label(place, each, f"{kind} {short(each.title)}")
     if classes:
         where: dict[str, Any] = {"loc": "outside lower center", "ncols": columns}
         figure.legend(axes[0, 0].lines, names, frameon=False, fontsize=9, **where)
-    kind = "Probability of each class" if classes else "Prediction"
-    figure.suptitle(f"{kind} if the sequence ended at that step", fontsize=12)
+    shown = "Probability of each class" if classes else "Prediction"
+    figure.suptitle(f"{shown} if the sequence ended at that step", fontsize=12)
     figure.supylabel("probability" if classes else "prediction", fontsize=10)
     return figure
 

@@ -106,7 +106,7 @@ def symbols_of(fields: Sequence[str]) -> tuple[Row, Row]:
 def labelled_series(text: str) -> Iterator[tuple[Row, Row | UserError]]:
     """Yield the series of a file as one trains on them."""
     try:
-        file = read_one(Path(text).expanduser(), "auto")
+        file = read_one(Path(text).expanduser(), "auto", is_labelled=False)
     except DataError as error:
         yield {"input": text}, UserError(str(error))
         return

@@ -8,7 +8,7 @@ What a model refuses is part of the archive, so that it holds wherever the model
 import copy
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,10 @@ from mlflow.models import Model, ModelSignature, infer_signature
 from mlflow.types.schema import ColSpec, Schema, TensorSpec
 from torch import Tensor, nn
 
+from harness.config import TrainingConfig
+from harness.errors import UserError
 from harness.experiment import ModelExport
-from harness.serving.served_model import REFUSAL, load
+from harness.serving.served_model import REFUSAL, ServedModel, load
 from harness.serving.vendoring import copy_code
 
 NEEDED = ("mlflow", "torch", "numpy")
@@ -70,19 +72,37 @@ def refuse(condition: Tensor, what: str) -> None:
     torch._assert_async(~condition.any(), REFUSAL + what)
 
 
-def log_model(exported: ModelExport, metadata: Mapping[str, Any]) -> None:
-    """Log a model to the active run, as `model`, with JSON-serialisable metadata in MLmodel.
+def metadata_of(exported: ModelExport, config: TrainingConfig) -> dict[str, Any]:
+    """Return what is stored with a model: what it was trained as, and what its inputs stand for."""
+    metadata = {
+        "architecture": config.family,
+        "entry_point": config.entry_point,
+        "configuration": config.as_parameters(),
+        "weights_prefix": f"model.{exported.weights_prefix}",
+        **exported.metadata,
+    }
+    # YAML would give tuples a tag of Python.
+    return json.loads(json.dumps(metadata))  # type: ignore[no-any-return]
+
+
+def served_model(exported: ModelExport, config: TrainingConfig) -> ServedModel[Any]:
+    """Return the model of raw inputs as it would be loaded if it were logged."""
+    if exported.served_class is None:
+        raise UserError(f"{config.entry_point}: its models take arrays only, no raw inputs")
+    return exported.served_class(CheckedModel(exported), metadata_of(exported, config))
+
+
+def log_model(exported: ModelExport, config: TrainingConfig) -> None:
+    """Log a model that was trained as `config` says to the active run, as `model`.
 
     It may be on any device and in any mode: it is exported from the CPU in evaluation mode.
     """
-    metadata = {**metadata, "weights_prefix": f"model.{exported.weights_prefix}"}
-    metadata = json.loads(json.dumps(metadata))  # YAML would give tuples a tag of Python
     Model.log(
         artifact_path=None,
         name="model",
         flavor=_Flavors,
         exported=exported,
-        metadata=metadata,
+        metadata=metadata_of(exported, config),
         # It is validated when it is saved, and read again here would take seconds.
         validate_serving_input=False,
     )

@@ -4,10 +4,11 @@ import contextlib
 import dataclasses
 import functools
 import io
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import mlflow.pyfunc
 import mlflow.pytorch
@@ -20,7 +21,8 @@ from harness.config import nearest
 from harness.errors import UserError
 from harness.serving.served_model import REFUSAL, ServedModel
 from harness.tracking.failures import failure_of, first_line
-from harness.tracking.store import require_artifacts, store_lock
+from harness.tracking.locations import redact_password
+from harness.tracking.store import local_database, require_artifacts, store_lock
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,11 +85,54 @@ def load(uri: str) -> LoadedModel:
         if uri.startswith(("runs:/", "models:/")):
             for experiment in MlflowClient().search_experiments():
                 require_artifacts(experiment.artifact_location)
-        reason = first_line(error)
-        raise UserError(f"model={uri}: cannot be loaded ({reason}){_hint(uri)}") from None
+        reason, store = first_line(error), ""
+        if uri.startswith(("runs:/", "models:/")):
+            store = f" from {redact_password(mlflow.get_tracking_uri())}"
+        raise UserError(f"model={uri}: cannot be loaded{store} ({reason}){_hint(uri)}") from None
     if not metadata or "entry_point" not in metadata:
         raise UserError(f"model={uri}: does not say what it was trained as; train it again")
     return LoadedModel(uri, folder, metadata)
+
+
+class KnownModel(NamedTuple):
+    """A model of the store, and what it was trained as."""
+
+    uri: str
+    title: str
+    """What people call it: the name of its run, or that it is champion."""
+    run_id: str
+    parameters: Mapping[str, str]
+    """The configuration, with every value as text."""
+
+
+def known_models(entry_points: Collection[str], max_runs: int = 100) -> list[KnownModel]:
+    """Return the champions of the registry, then the models of the latest finished runs."""
+    database = local_database()
+    if database is not None and not database.exists():
+        return []  # to look for models is no reason to make a store
+    with store_lock():
+        client = MlflowClient()
+        names = [m.name for m in client.search_registered_models() if "champion" in m.aliases]
+        champions = [client.get_model_version_by_alias(name, "champion") for name in names]
+        places = [place.experiment_id for place in client.search_experiments()]
+        finished = "attributes.status = 'FINISHED' AND tags.entry_point = "
+        runs = [
+            run
+            for name in entry_points
+            for run in client.search_runs(places, f"{finished}'{name}'", max_results=max_runs)
+            if run.outputs.model_outputs
+        ]
+    found = []
+    for version in champions:
+        if version.tags.get("entry_point") in entry_points:
+            configuration = json.loads(version.tags["configuration"])
+            parameters = {name: str(value) for name, value in configuration.items()}
+            uri, title = f"models:/{version.name}@champion", f"champion {version.name}"
+            found.append(KnownModel(uri, title, version.tags["run_id"], parameters))
+    for run in sorted(runs, key=lambda run: run.info.start_time, reverse=True):
+        run_id, title = run.info.run_id, f"{run.info.run_name} ({run.info.run_id[:6]})"
+        found.append(KnownModel(f"runs:/{run_id}/model", title, run_id, run.data.params))
+    return found
 
 
 def _hint(uri: str) -> str:

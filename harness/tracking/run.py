@@ -135,12 +135,7 @@ class Run:
     def log_model(self, exported: ModelExport) -> None:
         """Log the model, if the run has none yet, with what it was trained as."""
         if model_of(self.run_id) is None:
-            metadata = {
-                "architecture": self._config.family,
-                "entry_point": self._config.entry_point,
-                "configuration": self._config.as_parameters(),
-            }
-            export.log_model(exported, {**metadata, **exported.metadata})
+            export.log_model(exported, self._config)
 
     def log_history(self, history: History) -> None:
         """Log what was measured in every epoch, so that figures can be drawn of it again."""
@@ -151,17 +146,22 @@ class Run:
 
     def load_history(self) -> History:
         """Return what `log_history` has logged; a `UserError` where the run has none."""
-        try:
-            path = mlflow.artifacts.download_artifacts(run_id=self.run_id, artifact_path=HISTORY)
-        except (MlflowException, OSError):
-            raise UserError(f"run {self.run_id} has no {HISTORY}: train it again") from None
-        return History(**torch.load(path, weights_only=True))
+        return history_of(self.run_id)
 
     def describe(self, headline: str) -> None:
         """Set the description that the MLflow UI shows: the headline, and how to repeat it."""
         note = f"{headline}\n\n{code_block(self._config.as_command())}\n"
         MlflowClient().set_tag(self.run_id, "mlflow.note.content", note)
         print(f"{headline}\nRun {self.run_id}; {shown_at(self.run_id)}")
+
+
+def history_of(run_id: str) -> History:
+    """Return what was measured in every epoch of a run; a `UserError` where that is not logged."""
+    try:
+        path = mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=HISTORY)
+    except (MlflowException, OSError):
+        raise UserError(f"run {run_id} has no {HISTORY}: train it again") from None
+    return History(**torch.load(path, weights_only=True))
 
 
 def child_runs(parent_id: str) -> dict[int, mlflow.entities.Run]:

@@ -222,7 +222,7 @@ BAD: dict[str, tuple[str, list[str] | bytes, str]] = {
     "one class": ("a.tsv", ["1\t2\t3"] * 9, r"^1 classes \('1' only\) in 9 sequences"),
     "a rare class": ("a.tsv", ["1\t2"] * 9 + ["2\t2"], "^class '2' has 1 sequences; at least 5"),
     "no UTF-8": ("a.tsv", b"\xff\t1\n", "^not a text file in UTF-8 .* at byte 0"),
-    "an unknown table": ("a.csv", ["1,2,3"], "^line 1: 3 fields; a class and symbols, or a header"),
+    "an unknown table": ("a.csv", ["1,2,3"], "^line 1: 3 fields, and no column 'series'; a"),
     "no labels": ("a.csv", ["series,u", "1,2"], "^line 1: no column 'label'"),
     "no channels": ("a.csv", ["series,label", "1,2"], "^line 1: no column of a channel"),
     "only a header": ("a.csv", ["series,u,label"], "^line 1: a header, and no rows after it$"),
@@ -274,3 +274,15 @@ def test_a_format_that_is_named_is_taken(tmp_path: Path, given: SequenceFormat) 
     else:
         with pytest.raises(DataError, match="a header, and no rows"):
             from_file(str(path), given, seed=0)
+
+
+def test_a_long_table_to_be_predicted_needs_no_labels(tmp_path: Path) -> None:
+    path = tmp_path / "unlabelled.csv"
+    path.write_text("series,time,x\na,1,0.5\na,2,0.75\nb,1,1.5\n")
+    found = read_one(path, "auto", is_labelled=False)
+    assert [(each.name, each.label, np.asarray(each.steps).tolist()) for each in found.series] == [
+        ("series a", "", [[0.5], [0.75]]),
+        ("series b", "", [[1.5]]),
+    ]
+    with pytest.raises(DataError, match=r"^line 1: no column 'label'"):
+        read_one(path, "auto")

@@ -85,14 +85,15 @@ BAD: dict[str, tuple[str | bytes, str]] = {
     "empty": ("", "^the file is empty$"),
     "blank": ("\n , \n", "^the file is empty$"),
     "header only": ("x,y,label\n", "^line 1: a header, and no rows after it$"),
-    "one column": ("1\n2\n", "^line 1: one column; features and a label are needed$"),
+    "one column": ("1\n2\n", "^line 1: one column; features and a label, with commas .* needed$"),
+    "semicolons": ("x;y\n1;a\n", "are needed; semicolons are between the fields instead$"),
     "another length": (
         "\n".join([*ENOUGH, "1,2,3,a"]),
         r"^line 21: 4 fields; the first line has 3$",
     ),
     "text among features": (
         "\n".join(["x,colour,label", *(f"{i},red,{'ab'[i % 2]}" for i in range(20))]),
-        r"^line 2: column 'colour' has 'red'; features are numbers$",
+        r"^line 2: column 'colour' has 'red'; features are numbers, and label_column names",
     ),
     "infinite": ("\n".join([*ENOUGH, "1,inf,a"]), "^line 21: column 'x2' has inf; features are"),
     "too large": ("\n".join([*ENOUGH, "1,1e39,a"]), "^line 21: column 'x2' has 1e39; "),
@@ -101,7 +102,7 @@ BAD: dict[str, tuple[str | bytes, str]] = {
     "nothing but gaps": ("1,,a\n2,,b\n", r"^every row lacks a value \(line 1: no value"),
     "two columns of a name": ("x,x,label\n1,2,a\n", "^line 1: two columns are called 'x'$"),
     "not UTF-8": ("x,größe,label\n1,2,a\n".encode("latin-1"), "^not a text .* UTF-8 .* byte 4"),
-    "a column without a name": (",x,label\n1,2,a\n", "^line 1: column 1 has no name$"),
+    "a column without a name": (",x,label\n1,2,a\n", "^line 1: column 1 has no name .an index"),
     "Python's own number": ("\n".join([*ENOUGH, "1,1_0,a"]), "^line 21: column 'x2' has '1_0'"),
     "no CSV": ('1,"2,a\n3,4,b', "^line 2: unexpected end of data"),
 }  # fmt: skip

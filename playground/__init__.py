@@ -1,0 +1,1 @@
+"""Trained models to play with in a browser: a page for each architecture."""
