@@ -192,7 +192,7 @@ def test_the_link_opens_a_table_with_metrics_and_best_run_first(
 
 
 def test_the_chart_view_of_the_link_has_curves_and_images(
-    browser: BrowserContext, runs: dict[str, Run], screenshots: Path
+    browser: BrowserContext, runs: dict[str, Run]
 ) -> None:
     link = view.runs_url(runs["level=easy"].info.experiment_id).replace("=TABLE", "=CHART")
     page = open_link(browser, link)
@@ -205,7 +205,6 @@ def test_the_chart_view_of_the_link_has_curves_and_images(
     expect(picture).to_be_visible()
     width = picture.evaluate("async image => { await image.decode(); return image.naturalWidth }")
     assert width > 200
-    page.screenshot(path=screenshots / "images.png")
     page.close()
 
 

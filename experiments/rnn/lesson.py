@@ -247,6 +247,8 @@ class MemoryTasks(Experiment[RNNConfig]):
 
     def images(self, config: RNNConfig, trained: Trained) -> ImagesByEpoch:
         """Draw the accuracy by position on the validation split as training goes on."""
+        if "val/by_position" not in trained.history.raw[0]:  # it was trained by an earlier version
+            return {}
         count = trained.data.validation.mask.sum().item()
         shares = trained.history.stacked("val/by_position")  # (epochs, 2, T)
         by_epoch = {}

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from matplotlib.figure import Figure
 
 from datasets.memory_tasks import Sequences
 from experiments.rnn.config import RNNConfig
@@ -99,3 +100,31 @@ def test_the_default_is_trained_to_echo() -> None:
     """A third of the default's training, half its units: most of a delay of two is echoed."""
     config = RNNConfig(num_epochs=3, hidden_size=32, delay=2, num_train=6_400)
     assert train(EXPERIMENT, config).history.best["val/accuracy"] > 0.9
+
+
+def test_the_images_show_the_accuracy_by_position_on_validation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Over batches that are not full, too; the last image is that of the model that is kept."""
+    shown: dict[int, list[np.ndarray]] = {}
+
+    def drawn(*counts: np.ndarray, epoch: int) -> Figure:
+        shown[epoch] = [*counts]
+        return Figure()
+
+    monkeypatch.setattr("experiments.rnn.figures.accuracy_by_position", drawn)
+    config = small(num_validation=501, num_epochs=3)
+    trained = train(EXPERIMENT, config)
+    images = EXPERIMENT.images(config, trained)
+    assert list(images) == list(shown) == trained.history.milestones()
+    predictions = predict(trained.model, trained.data.validation)
+    correct, scored = shown[trained.history.best_epoch]
+    np.testing.assert_array_equal(correct, predictions.correct.sum(0).numpy())
+    np.testing.assert_array_equal(scored, trained.data.validation.mask.sum(0).numpy())
+
+
+def test_a_history_of_an_earlier_version_has_no_images() -> None:
+    config = small()
+    trained = train(EXPERIMENT, config)
+    del trained.history.raw[0]["val/by_position"]
+    assert EXPERIMENT.images(config, trained) == {}

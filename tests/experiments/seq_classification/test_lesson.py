@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -9,13 +10,14 @@ import mlflow
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from torch.nn import functional as F
 
 from datasets.sequence_tasks import LabelledSequences
 from experiments.seq_classification import inference, lesson, tasks
 from experiments.seq_classification.config import SequenceConfig, TaskName
 from experiments.seq_classification.inspection import inspect
-from experiments.seq_classification.lesson import EXPERIMENT
+from experiments.seq_classification.lesson import EXPERIMENT, predict
 from harness.errors import UserError
 from harness.run_experiment import run_experiment
 from harness.training.history import History
@@ -303,3 +305,29 @@ def test_channels_of_a_file_are_standardised_each_by_itself(tmp_path: Path) -> N
     channels = torch.cat([series[:length] for series, length in steps])
     torch.testing.assert_close(channels.mean(0), torch.zeros(2), rtol=0, atol=1e-4)
     torch.testing.assert_close(channels.std(0, correction=0), torch.ones(2))
+
+
+def test_the_images_show_the_confusion_on_validation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over batches that are not full, too; the last image is that of the model that is kept."""
+    shown = {}
+
+    def drawn(matrix: np.ndarray, names: Sequence[str], *, epoch: int) -> Figure:
+        shown[epoch] = matrix
+        return Figure()
+
+    monkeypatch.setattr("harness.figures.classification.confusion", drawn)
+    config = small(num_validation=130, num_epochs=3)
+    trained = train(EXPERIMENT, config)
+    assert list(EXPERIMENT.images(config, trained)) == list(shown)
+    validation = trained.data.validation
+    expected = np.zeros((4, 4), dtype=int)
+    outputs = predict(trained.model, validation)
+    for label, predicted in zip(validation.labels, outputs.argmax(-1), strict=True):
+        expected[label, predicted] += 1
+    np.testing.assert_array_equal(shown[trained.history.best_epoch], expected)
+    assert not any("confusion" in name for name in trained.history.best)
+
+
+def test_a_regression_has_no_images() -> None:
+    config = small(task="adding", num_epochs=1)
+    assert EXPERIMENT.images(config, train(EXPERIMENT, config)) == {}
