@@ -110,7 +110,10 @@ def test_more_workers_than_the_cluster_has_room_for(two_nodes: Any, store: Path)
         ("127.0.0.1:99999", "address=127.0.0.1:99999"),
     ],
 )
-def test_no_cluster_at_an_address_is_one_line(address: str, message: str) -> None:
+def test_no_cluster_at_an_address_is_one_line(
+    address: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster.ray(), "is_initialized", lambda: False)  # by the tests before
     began = time.monotonic()
     with pytest.raises(UserError, match=message):
         cluster.connect(address)
