@@ -400,6 +400,7 @@ def test_a_champion_whose_data_were_not_recorded_is_compared_and_that_is_said(
     assert "the champion, version 1, on line; " in named.reason
 
 
+@pytest.mark.slow
 def test_studies_promote_a_champion_and_keep_a_better_one(store: Path) -> None:
     """A good study, then one that may only be bad, then one compared on other seeds."""
     good = SPACE.fix({"learning_rate": 0.1, "num_epochs": 6})

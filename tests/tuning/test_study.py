@@ -132,6 +132,7 @@ def test_the_champions_configuration_is_tried_after_the_default(
     assert study.known_points(StudyConfig(**QUICK), SPACE) == [first.params]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pruner", ["asha", "median", "hyperband"])
 def test_bad_trials_are_pruned(store: Path, pruner: str) -> None:
     space = SPACE.fix({"num_epochs": 27, "batch_size": 10})

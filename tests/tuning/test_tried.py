@@ -39,7 +39,10 @@ def trained(result: StudyResult) -> list[dict[str, Any]]:
     return [run.data.params for run in children(result).values()]
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes", "random"])
+@pytest.mark.parametrize(
+    "sampler",
+    ["tpe", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gp", "cmaes", "random"))],
+)
 def test_a_space_of_four_configurations_ends_after_four_trials(store: Path, sampler: str) -> None:
     options = {"trials": 7, "sampler": sampler, "study_name": "four"}
     result = run_study(FOUR, **options)
@@ -56,6 +59,7 @@ def test_a_space_of_four_configurations_ends_after_four_trials(store: Path, samp
     assert len(trained(again)) == 4
 
 
+@pytest.mark.slow
 def test_a_grid_is_tried_from_end_to_end(store: Path) -> None:
     result = run_study(trials=50, sampler="grid", grid_points=2, study_name="grid")
     tried = [(float(p["learning_rate"]), int(p["batch_size"])) for p in trained(result)]
