@@ -313,6 +313,12 @@ class TrainingConfig(ExecutionConfig, TrackingConfig, HardwareConfig, LearningRa
         """Whether there are several seeds, or networks to compare."""
         return self.seeds > 1 or self.compares
 
+    @property
+    def needs_forkserver(self) -> bool:
+        """Whether workers may be forked: not where a single run, by default, takes every core."""
+        is_alone = self.workers == "auto" and self.useful_threads() is None
+        return super().needs_forkserver and not is_alone
+
     def for_seed(self, seed: int) -> Self:
         """Return the configuration of a single run with a seed."""
         return type(self).effective(**{**self.changes(), "seed": seed, "seeds": 1, "resume": ""})

@@ -16,9 +16,10 @@ from harness.execution.pools import open_pool_if_needed
 from harness.execution.run_all import run_all
 from harness.experiment import Experiment, Metrics, Trained
 from harness.summary import announce
+from harness.tracking.abandoned import children_closed
 from harness.tracking.lifecycle import reopen, require_unused_run, track
 from harness.tracking.resume import resumed
-from harness.tracking.run import Run, child_runs, require_same_data
+from harness.tracking.run import Run, child_run, require_same_data
 from harness.tracking.view import save_view
 from harness.training.device import Hardware, seed_everything
 from harness.training.loop import Callback
@@ -66,7 +67,8 @@ def train_seeds(experiment: Experiment[C], config: C) -> TrackedRun:
         announce(first)
         save_view(run.run_id, experiment)
         run.log_data(first)
-        with open_pool_if_needed(config, len(seeds), **hardware.needs) as pool:
+        workers = open_pool_if_needed(config, len(seeds), **hardware.needs)
+        with children_closed(run.run_id), workers as pool:
             tasks = {}
             for seed in seeds:
                 # Workers load the data themselves; this process has those of the first seed.
@@ -83,7 +85,7 @@ def train_seed(
     experiment: Experiment[C], config: C, parent_id: str, data: Any, report: Report
 ) -> Metrics:
     """Train with one seed, or resume that, or return what an earlier process has reached."""
-    earlier = child_runs(parent_id).get(config.seed)
+    earlier = child_run(parent_id, config.seed)
     if earlier is not None and earlier.info.status == "FINISHED":
         return dict(earlier.data.metrics)
     settings = config.replace(resume=earlier.info.run_id if earlier else "")

@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from harness import signals
 from harness.config import TrainingConfig
 from harness.fingerprints import DataSet
+from harness.tracking.abandoned import close
 from harness.tracking.git import git_tags
 from harness.tracking.lifecycle import (
     detach_from_parent_run,
@@ -25,7 +26,7 @@ from harness.tracking.lifecycle import (
     start_new_run,
     start_run_again,
 )
-from harness.tracking.processes import process_gone, process_tags
+from harness.tracking.processes import process_tags
 from harness.tracking.run import as_metrics, in_batches
 from harness.tracking.store import store_errors, store_lock
 from tuning.retries import INTERRUPTED
@@ -104,9 +105,8 @@ class StudyRuns:
     def close_finalists(self) -> None:
         """End the runs of finalists whose process is gone."""
         for run in self.children(FINALIST):
-            if run.info.status == "RUNNING" and process_gone(run.data.tags):
-                self._client.set_tag(run.info.run_id, "failure", "its process was killed")
-                self._client.set_terminated(run.info.run_id, "KILLED")
+            if run.info.status == "RUNNING":
+                close(run)
 
     def children(self, stage: str) -> list[Any]:
         """Return the children of one stage, the oldest first."""

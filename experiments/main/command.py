@@ -15,6 +15,7 @@ from harness.execution.run_all import run_all
 from harness.experiment import AnyExperiment
 from harness.project import configurations
 from harness.run_experiment import train_and_evaluate
+from harness.tracking.abandoned import children_closed
 from harness.tracking.lifecycle import track_command
 from harness.training.device import Hardware, num_threads
 
@@ -31,7 +32,8 @@ def main(config: MainConfig) -> None:
             Task(partial(train_small, experiment, config, run_id), name)
             for name, experiment in found.items()
         ]
-        with open_pool_if_needed(config, len(tasks), threads=threads, on_gpu=on_gpu) as pool:
+        workers = open_pool_if_needed(config, len(tasks), threads=threads, on_gpu=on_gpu)
+        with children_closed(run_id), workers as pool:
             for task, outcome in run_all(tasks, pool, title="architectures"):
                 try:
                     result_of(outcome, task.name)

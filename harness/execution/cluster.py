@@ -18,6 +18,7 @@ from typing import Any
 from harness import signals
 from harness.errors import UserError
 from harness.execution.messages import (
+    SECONDS_TO_END,
     Died,
     Epoch,
     Failed,
@@ -32,8 +33,6 @@ from harness.project import ROOT
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when Ray is imported
 
 SECONDS_TO_CONNECT = 5.0
-SECONDS_TO_END = 30.0
-"""What workers have to end their runs in, and to write a last checkpoint, when asked to."""
 NOT_SHIPPED = ["*.db", "*.journal", ".git", ".venv", "mlruns", "tests"]
 
 
@@ -128,12 +127,6 @@ class ClusterPool:
         options = {"num_cpus": cpus, "num_gpus": gpus, "max_concurrency": 4}
         self._remote = ray().remote(**options)(Actor)
         self.workers = [self._start() for _ in range(size)]
-
-    def __enter__(self) -> "ClusterPool":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.stop()
 
     def idle(self) -> Worker | None:
         """Return a worker that has a place in the cluster, and nothing to do."""

@@ -23,6 +23,7 @@ from tqdm import tqdm
 from harness import signals
 from harness.execution import forkserver
 from harness.execution.messages import (
+    SECONDS_TO_END,
     Died,
     Epoch,
     Failed,
@@ -33,9 +34,6 @@ from harness.execution.messages import (
     attempt,
     become_worker,
 )
-
-SECONDS_TO_END = 30.0
-"""What a worker has to end its run in, and to write a last checkpoint, when it is asked to."""
 
 
 @dataclass(eq=False)

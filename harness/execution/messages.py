@@ -26,6 +26,9 @@ EXPECTED_ERRORS = (
 """What some values of the parameters lead to, and is no fault of the code."""
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
+SECONDS_TO_END = 30.0
+"""What a worker has to end its run in, and to write a last checkpoint, when it is asked to."""
+
 ErrorKind = Literal["expected", "user", "bug"]
 """What the values led to, what the user can correct, and what only a change of the code can."""
 

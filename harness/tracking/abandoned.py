@@ -4,6 +4,7 @@ A run is taken for abandoned only if its process was one of this machine and has
 resumed afterwards as before.
 """
 
+import contextlib
 import re
 import shutil
 import tempfile
@@ -22,6 +23,7 @@ from harness.errors import UserError
 from harness.tracking.locations import to_path
 from harness.tracking.processes import process_gone, process_of, serves_mlflow_run
 from harness.tracking.run import CHECKPOINT, LOCAL_COPY
+from harness.tracking.store import last_attempt
 
 PARTIAL = str(Path(CHECKPOINT).with_suffix(".partial"))
 SECONDS_UNTOUCHED = 24 * 3600
@@ -66,6 +68,18 @@ def close(run: Run) -> None:
     if owner_gone(client.get_run(run_id)):  # on a server there is no lock: ask again
         client.set_tag(run_id, "failure", "its process ended without ending the run")
         client.set_terminated(run_id, "KILLED")
+
+
+@contextlib.contextmanager
+def children_closed(parent_id: str) -> Iterator[None]:
+    """Afterwards end the children of a run whose process is gone: workers that were killed."""
+    try:
+        yield
+    finally:
+        with last_attempt():
+            for run in runs_that_are("RUNNING"):
+                if run.data.tags.get("mlflow.parentRunId") == parent_id:
+                    close(run)
 
 
 def incomplete_models() -> Iterator[Finding]:

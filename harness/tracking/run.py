@@ -164,16 +164,16 @@ def history_of(run_id: str) -> History:
     return History(**torch.load(path, weights_only=True))
 
 
-def child_runs(parent_id: str) -> dict[int, mlflow.entities.Run]:
-    """Return the latest child of a run for each seed, of those that can be resumed or are done."""
-    client, children = MlflowClient(), dict[int, mlflow.entities.Run]()
-    query = f"tags.mlflow.parentRunId = '{parent_id}'"
+def child_run(parent_id: str, seed: int) -> mlflow.entities.Run | None:
+    """Return the latest child of a run with a seed that can be resumed or is done, if any."""
+    client = MlflowClient()
+    query = f"tags.mlflow.parentRunId = '{parent_id}' and tags.seed = '{seed}'"
     experiment = client.get_run(parent_id).info.experiment_id
-    for run in client.search_runs([experiment], query, order_by=["attributes.start_time"]):
+    for run in client.search_runs([experiment], query, order_by=["attributes.start_time DESC"]):
         files = client.list_artifacts(run.info.run_id)
         if CONFIGURATION in {file.path for file in files}:  # else it had hardly begun
-            children[int(run.data.tags["seed"])] = run
-    return children
+            return run
+    return None
 
 
 def data_set_of(run: mlflow.entities.Run) -> DataSet:

@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import re
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,9 +30,10 @@ from harness.experiment import Animation, Evaluation, ImagesByEpoch, NamedFigure
 from harness.run_experiment import run_experiment
 from harness.signals import Terminated
 from harness.tracking import view
+from harness.tracking.abandoned import children_closed
 from harness.tracking.git import DIFF, MAX_CHARACTERS, uncommitted_changes
 from harness.tracking.lifecycle import track
-from harness.tracking.processes import process_of
+from harness.tracking.processes import TAG, process_of, this_process
 from harness.tracking.run import Run, data_set_of, model_of
 from harness.training.checkpoint import Checkpoint, random_state
 from harness.training.metrics import StepOutput
@@ -600,3 +602,19 @@ def test_a_link_leads_to_where_the_ui_is(
     assert f"  http://localhost:5000{path}" in capsys.readouterr().out
     monkeypatch.setattr("mlflow.get_tracking_uri", lambda: "https://me:secret@example.org/a/")
     assert view.address() == "https://me:***@example.org/a"
+
+
+def test_children_of_workers_that_were_killed_are_closed(store: Path) -> None:
+    client = MlflowClient()
+    experiment = client.create_experiment("several")
+    parent = client.create_run(experiment).info.run_id
+    gone = {"host": socket.gethostname(), "process_id": "999999999", "process_started": "0"}
+    tags = {"mlflow.parentRunId": parent}
+    orphan, alive = (
+        client.create_run(experiment, tags={**tags, TAG: json.dumps(process)}).info.run_id
+        for process in (gone, this_process())
+    )
+    with pytest.raises(KeyError), children_closed(parent):
+        raise KeyError("an error")
+    assert client.get_run(orphan).info.status == "KILLED"
+    assert client.get_run(alive).info.status == "RUNNING"

@@ -99,3 +99,20 @@ def test_workers_have_no_effect_on_a_single_training() -> None:
         TrainingConfig(workers=2)
     several = TrainingConfig(workers=2, seeds=3)
     assert several.for_seed(7).changes() == {"seed": 7}
+
+
+@pytest.mark.parametrize(
+    ("useful", "values", "expected"),
+    [
+        (1, {"seeds": 2}, True),
+        (None, {"seeds": 2}, False),  # each takes every core
+        (None, {"seeds": 2, "workers": 2}, True),
+        (1, {"seeds": 2, "workers": 1}, False),
+        (1, {}, False),
+    ],
+)
+def test_a_server_of_workers_is_started_where_there_may_be_some(
+    useful: int | None, values: dict[str, Any], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TrainingConfig, "useful_threads", lambda _: useful)
+    assert TrainingConfig(**values).needs_forkserver is expected
