@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from harness.config import maximises
 from harness.errors import UserError
 from harness.figures import style
+from harness.figures.comparison import label_ticks
 from harness.training.history import best_name
 from harness.training.metrics import decimal
 
@@ -104,6 +105,7 @@ def front_figure(study: optuna.Study, objectives: Sequence[Objective]) -> Figure
         )
         if (low := everything[:, index].min()) > 0 and everything[:, index].max() > 10 * low:
             axes.set_xscale("log")
+            label_ticks(axes)
         arrows = {True: "higher is better", False: "lower is better"}
         style.titled(
             axes,

@@ -204,12 +204,8 @@ class SequenceClassification(Experiment[SequenceConfig]):
 
     def images(self, config: SequenceConfig, trained: Trained) -> ImagesByEpoch:
         """Draw the confusion matrix on the validation split as training goes on."""
-        if "val/confusion" not in trained.history.raw[0]:  # too many classes, or an earlier version
-            return {}
-        shares = trained.history.stacked("val/confusion")
-        chosen = {epoch: shares[epoch - 1] for epoch in trained.history.milestones()}
         names, count = trained.data.classes, len(trained.data.validation.labels)
-        return classification.confusion_by_epoch(chosen, names, count)
+        return classification.confusion_by_epoch(trained.history, names, count)
 
 
 EXPERIMENT = SequenceClassification()

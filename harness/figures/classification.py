@@ -1,6 +1,6 @@
 """Figures of any classifier: confusion matrix, ROC curve, reliability diagram, feature map."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from sklearn import metrics
 
 from harness.figures import style
 from harness.figures.letters import short, width
+from harness.training.history import History
 
 COLOURS = style.class_colours(7)
 """Vermilion and black are left for misclassified samples."""
@@ -26,16 +27,21 @@ MARKERS = "os^DvP"  # 7 colours and 6 markers: 42 classes before a pair returns
 
 
 def confusion_by_epoch(
-    shares: Mapping[int, np.ndarray], names: Sequence[str], count: int
+    history: History, names: Sequence[str], count: int, num_epochs: int = 4
 ) -> dict[int, Image]:
     """Draw the confusion matrices of some epochs on `count` validation samples.
 
-    Matrices are (K, K) float, the shares of all samples.
+    The history has them as `val/confusion`, (K, K) shares of all samples; it has none, and nothing
+    is drawn, where there are too many classes, or an earlier version has trained.
     """
-    return {
-        epoch: style.drawn(confusion((count * share).round().astype(int), names, epoch=epoch))
-        for epoch, share in shares.items()
-    }
+    if "val/confusion" not in history.raw[0]:
+        return {}
+    shares = history.stacked("val/confusion")  # (epochs, K, K)
+    drawn = {}
+    for epoch in history.milestones(num_epochs):
+        matrix = (count * shares[epoch - 1]).round().astype(int)
+        drawn[epoch] = style.drawn(confusion(matrix, names, epoch=epoch))
+    return drawn
 
 
 def confusion(matrix: np.ndarray, names: Sequence[str], *, epoch: int = 0) -> Figure:
