@@ -125,9 +125,11 @@ class SequenceClassification(Experiment[SequenceConfig]):
 
     def check_size(self, config: SequenceConfig, data: SequenceData) -> None:
         """Raise a UserError if no network is as narrow as `match_parameters` asks for."""
+        if not (given := config.match_parameters):
+            return
         with torch.device("meta"):  # shapes without numbers
             narrowest = num_parameters(self.build_network(config, data, WIDTH_STEP))
-        if 0 < (given := config.match_parameters) < narrowest:
+        if given < narrowest:
             smallest = f"encoder={config.encoder} has {narrowest:,} parameters"
             raise UserError(f"match_parameters={given}: the narrowest network with {smallest}")
 

@@ -22,6 +22,8 @@ PRELOADED = (
     "harness.run_experiment",
     # What the first optimiser and the first logged model would import, for seconds.
     "torch._dynamo",
+    "torch.export._trace",
+    "torch.distributed.tensor.experimental",
     "mlflow.pytorch",
     "mlflow.store.tracking.sqlalchemy_store",
 )
