@@ -3,6 +3,7 @@
     python -m benchmarks.fault_injection            ten tries of each kind
     python -m benchmarks.fault_injection --quick    one try of four kinds
 
+Studies on Ray have a cluster of two cores on this machine; without Ray they are left out.
 Each try has a folder and a tracking store of its own, and real processes. Moments are uniform over
 the time that an undisturbed process takes, from its start to its exit; a seed repeats them, as far
 as the machine does. A run that was resumed has to have the metrics of an undisturbed one, to the
@@ -11,6 +12,8 @@ one did not. The folders of those that did not are kept.
 """
 
 import argparse
+import contextlib
+import importlib.util
 import os
 import random
 import re
@@ -20,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -48,6 +51,8 @@ STUDY = [
     *["--workers", "2", "--finalists", "1", "--final-seeds", "2", "--set", "num_epochs=4"],
     *["num_train=800", "num_validation=200", "num_test=200", "restarts=2", "animation=false"],
 ]
+ON_RAY = ["--backend", "ray"]  # the cluster of RAY_ADDRESS
+NUM_KILLED, TRIALS_TO_KILL_IN = 20, 80
 PROJECT = [
     *["-m", "mlflow", "run", str(ROOT), "-e", "moe", "--env-manager", "local"],
     *["-P", "num_epochs=3", "-P", "restarts=2", "-P", "animation=false"],
@@ -302,10 +307,12 @@ def project_killed(attempt: Try, number: int) -> None:
     require(place.statuses() <= {"KILLED", "FAILED", "FINISHED"}, f"statuses {place.statuses()}")
 
 
-def study_interrupted(attempt: Try, numbers: Sequence[int]) -> None:
+def study_interrupted(
+    attempt: Try, numbers: Sequence[int], command: str = "study", words: Sequence[str] = STUDY
+) -> None:
     """Send signals to a study, and resume it: no complete trial is lost or repeated."""
-    place, process = attempt.place, attempt.place.start(*STUDY)
-    children = attempt.wait("study", process)
+    place, process = attempt.place, attempt.place.start(*words)
+    children = [*attempt.wait(command, process), *workers(process)]
     for number in numbers:
         process.send_signal(number)
         time.sleep(attempt.rng.uniform(0, 2) if len(numbers) > 1 else 0)
@@ -316,14 +323,14 @@ def study_interrupted(attempt: Try, numbers: Sequence[int]) -> None:
     require_gone(children)
     if signal.SIGKILL not in numbers:
         require("RUNNING" not in place.statuses(), "a run says RUNNING")
-    end_study(attempt)
+    end_study(attempt, words)
 
 
-def end_study(attempt: Try) -> None:
+def end_study(attempt: Try, words: Sequence[str] = STUDY, num_trials: int = NUM_TRIALS) -> None:
     """Resume a study, and require that it ends as if nothing had happened."""
     place = attempt.place
     before = place.trials()
-    place.complete(*STUDY, *(["--resume"] if study_exists(place) else []))
+    place.complete(*words, *(["--resume"] if study_exists(place) else []))
     after = place.trials()
     for trial in before:
         if trial.state == TrialState.COMPLETE:
@@ -331,7 +338,7 @@ def end_study(attempt: Try) -> None:
     again = {number for trial in after for number in trial.user_attrs.get("tried_as", [])}
     counted = [trial for trial in after if trial.number not in again]
     require(all(trial.state.is_finished() for trial in counted), "a trial has not ended")
-    require(len(counted) == NUM_TRIALS, f"{len(counted)} trials")
+    require(len(counted) == num_trials, f"{len(counted)} trials")
     parent = place.outermost()
     require(parent is not None and parent.info.status == "FINISHED", "the study has not finished")
     champion = place.client.get_model_version_by_alias("moe", "champion")
@@ -348,14 +355,46 @@ def study_exists(place: Place) -> bool:
 def study_loses_a_process(attempt: Try, wanted: str) -> None:
     """Kill the fork server of a study, or a worker: the study goes on."""
     place, process = attempt.place, attempt.place.start(*STUDY)
-    for child in attempt.wait("study", process):
-        server = "multiprocessing.forkserver" in " ".join(child.cmdline())
-        if server and (child.ppid() == process.pid) == (wanted == "server"):
-            child.kill()
-            break
+    children = attempt.wait("study", process)
+    servers = [child for child in children if is_forked(child) and child.ppid() == process.pid]
+    for child in (servers if wanted == "server" else workers(process))[:1]:
+        child.kill()
     status = process.wait(TIMEOUT_SECONDS)
     require(status == 0, f"status {status}:\n{place.output()}")
     end_study(attempt)
+
+
+def study_loses_workers(attempt: Try, words: Sequence[str]) -> None:
+    """Kill many workers of a study, one after the other: the study goes on."""
+    words = [*words, "--trials", str(TRIALS_TO_KILL_IN)]
+    place, process = attempt.place, attempt.place.start(*words)
+    killed: set[psutil.Process] = set()
+    while len(killed) < NUM_KILLED and process.poll() is None:
+        time.sleep(attempt.rng.uniform(0, 1))
+        if len(place.trials()) and (alive := workers(process)):
+            victim = attempt.rng.choice(alive)
+            victim.kill()
+            killed.add(victim)
+    status = process.wait(TIMEOUT_SECONDS)
+    require(len(killed) == NUM_KILLED, f"it ended after {len(killed)} workers had been killed")
+    require(status == 0, f"status {status}:\n{place.output()}")
+    end_study(attempt, words, TRIALS_TO_KILL_IN)
+
+
+def is_forked(process: psutil.Process) -> bool:
+    """Return whether this is a fork server, or forked from one."""
+    return "multiprocessing.forkserver" in " ".join(process.cmdline())
+
+
+def workers(process: "subprocess.Popen[bytes]") -> list[psutil.Process]:
+    """Return the workers of a command: forked from its server, or actors of the Ray cluster."""
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            forked = is_forked(child) and child.parent() not in (None, psutil.Process(process.pid))
+            if forked or " ".join(child.cmdline()).startswith("ray::Actor"):
+                found.append(child)
+    return found
 
 
 def study_doubled(attempt: Try) -> None:
@@ -403,7 +442,15 @@ KINDS: dict[str, Callable[[Try], None]] = {
     "study, SIGKILL": partial(study_interrupted, numbers=[signal.SIGKILL]),
     "study, fork server killed": partial(study_loses_a_process, wanted="server"),
     "study, worker killed": partial(study_loses_a_process, wanted="worker"),
+    "study, 20 workers killed": partial(study_loses_workers, words=STUDY),
     "study, doubled and killed": study_doubled,
+    "ray study, SIGTERM": partial(
+        study_interrupted, numbers=[signal.SIGTERM], command="ray", words=[*STUDY, *ON_RAY]
+    ),
+    "ray study, SIGKILL": partial(
+        study_interrupted, numbers=[signal.SIGKILL], command="ray", words=[*STUDY, *ON_RAY]
+    ),
+    "ray study, 20 workers killed": partial(study_loses_workers, words=[*STUDY, *ON_RAY]),
 }
 
 
@@ -415,13 +462,39 @@ def undisturbed(place: Place, words: Sequence[str]) -> Reference:
     return Reference(seconds, place.histories())
 
 
+@contextlib.contextmanager
+def ray_cluster() -> Iterator[None]:
+    """Start a cluster of Ray's on this machine, which RAY_ADDRESS names."""
+    from ray.cluster_utils import Cluster
+
+    head = {"num_cpus": 2, "include_dashboard": False}
+    made = Cluster(initialize_head=True, head_node_args=head)
+    os.environ["RAY_ADDRESS"] = made.address
+    try:
+        yield
+    finally:
+        made.shutdown()
+
+
 def main(tries: int, seed: int, only: str) -> int:
-    """Try every kind so many times, and print the table; return the exit status."""
+    """Try the kinds with a cluster, if one of them needs it; return the exit status."""
     chosen = {name: kind for name, kind in KINDS.items() if re.search(only, name)}
+    on_ray = {name for name in chosen if name.startswith("ray")}
+    if on_ray and importlib.util.find_spec("ray") is None:
+        print("Ray is not installed: its studies are left out")
+        chosen = {name: kind for name, kind in chosen.items() if name not in on_ray}
+        on_ray = set()
+    with ray_cluster() if on_ray else contextlib.nullcontext():
+        return try_all(chosen, tries, seed)
+
+
+def try_all(chosen: dict[str, Callable[[Try], None]], tries: int, seed: int) -> int:
+    """Try every kind so many times, and print the table; return the exit status."""
     folder = Path(tempfile.mkdtemp(prefix="fault-injection-"))
     references: dict[str, Reference] = {}
     faults: list[str] = []
     commands = {"run": TRAINING, "two": SEEDS, "mlflow": PROJECT, "study": STUDY}
+    commands["ray"] = [*STUDY, *ON_RAY]
     commands = {k: v for k, v in commands.items() if any(name.startswith(k) for name in chosen)}
     empty = folder / "mlflow.db"
     MlflowClient(f"sqlite:///{empty}").search_experiments()  # made once, which takes seconds
