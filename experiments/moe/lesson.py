@@ -138,6 +138,14 @@ class MixtureOfLinearExperts(StackedExperiment):
     # 4 Evaluation: on the test split, beside logistic regression and an MLP of as many weights,
     # which are trained here with the same recipe on the same data.
 
+    @torch.inference_mode()
+    def predictions(self, trained: Trained, split: Points) -> Predictions:
+        """Return what the mixture predicts for points."""
+        points, labels = split
+        logits = trained.model.mix(points).combine(trained.config.mixing)
+        probabilities = moe.class_probabilities(logits, labels).numpy()
+        return Predictions(labels.numpy().astype(int), probabilities, trained.data.classes)
+
     def evaluate(self, config: MoEConfig, trained: Trained, test: Points) -> MixtureEvaluation:
         """Evaluate mixture and baselines."""
         data, (points, labels) = trained.data, test
@@ -147,8 +155,7 @@ class MixtureOfLinearExperts(StackedExperiment):
         routing = scalars(routing_metrics(mixture, config.top_k))
         num_parameters = sum(p.numel() for p in trained.model.parameters())
         hidden_units = same_size(num_parameters, data)
-        probabilities = moe.class_probabilities(logits, labels).numpy()
-        predictions = Predictions(labels.numpy().astype(int), probabilities, data.classes)
+        predictions = self.predictions(trained, test)
         metrics = {
             **predictions.metrics(),
             "test/accuracy": accuracy(logits, labels).item(),
