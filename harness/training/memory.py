@@ -56,7 +56,7 @@ def training_bytes(experiment: Experiment[C], config: C, data: Any) -> int:
             model = experiment.build_model(config, data).to("meta").train()
         for layers in model.modules():
             if isinstance(layers, nn.RNNBase):
-                layers.forward = types.MethodType(_recurrent_shapes, layers)
+                layers.forward = types.MethodType(recurrent_shapes, layers)
         batch = _on_meta(next(iter(experiment.training_batches(config, data, config.num_epochs))))
     except (RuntimeError, TypeError, OverflowError) as error:
         if _is_overflow(error):
@@ -78,7 +78,7 @@ def _is_overflow(error: Exception) -> bool:
     return "overflow" in str(error).lower()
 
 
-def _recurrent_shapes(layers: nn.RNNBase, inputs: Tensor, state: Any = None) -> Any:
+def recurrent_shapes(layers: nn.RNNBase, inputs: Tensor, state: Any = None) -> Any:
     """Return what recurrent layers would, (B, T, H) and the state, without going step by step."""
     weights = layers.all_weights[0][0]
     hidden = inputs.to(weights.dtype) @ weights[: layers.hidden_size].mT
