@@ -35,7 +35,11 @@ from harness.training.schedules import Schedule
 GPU = torch.device("cuda:0")
 SPLITS = "train", "validation"
 COPIES = {"aten::_to_copy", "aten::copy_"}
-PRODUCTS = {"aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm", "aten::convolution"}
+PRODUCTS = {
+    *("aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm", "aten::convolution"),
+    "aten::mkldnn_rnn_layer",  # of the CPU
+}
+ATTENTION = "aten::_scaled_dot_product"
 ARITHMETIC = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float64: "fp64"}
 FEW = 4
 """So many numbers are the host's own: draws that a batch is mixed by, a counter of steps."""
@@ -68,8 +72,11 @@ class Watch(TorchDispatchMode):
         name, place = func._schema.name, kwargs.get("device")
         given = [each for each in pytree.tree_leaves((args, kwargs)) if isinstance(each, Tensor)]
         devices = {each.device.type for each in given} | ({place.type} if place else set())
-        if name in PRODUCTS:
-            self.products |= {arithmetic_of(each.dtype) for each in given}
+        if name in PRODUCTS or name.startswith(ATTENTION):
+            # Of attention, what has heads; its sums are in fp32.
+            multiplied = [each for each in given if each.is_floating_point()]
+            multiplied = [each for each in multiplied if name in PRODUCTS or each.dim() == 4]
+            self.products |= {arithmetic_of(each.dtype) for each in multiplied}
         if "cuda" not in devices:
             with unset_fake_temporarily():
                 result = func(*args, **kwargs)
@@ -177,7 +184,7 @@ class GeneratorOfGPU(torch.Generator):
         return generator
 
     @property
-    def device(self) -> torch.device:
+    def device(self) -> torch.device:  # type: ignore[override]  # torch's cannot be set either
         """What it says."""
         return self.place
 
@@ -222,10 +229,14 @@ def run_steps(
                 experiment, config, hardware, model, optimizer, schedule, History(), average
             )
         with Watch() as training:
-            batches = list(itertools.islice(experiment.training_batches(config, there, 1), num_steps))
+            batches = list(
+                itertools.islice(experiment.training_batches(config, there, 1), num_steps)
+            )
             trained = loop._train_epoch(progress, batches, tqdm(disable=True))
         with Watch() as validation:
-            batches = list(itertools.islice(experiment.validation_batches(config, there), num_steps))
+            batches = list(
+                itertools.islice(experiment.validation_batches(config, there), num_steps)
+            )
             loss = functools.partial(experiment.loss, config)
             validated = loop.evaluate(progress.eval_model, batches, loss, hardware)
     num_rows = len(data.train[0]) if has_rows else 0

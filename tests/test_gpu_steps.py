@@ -1,7 +1,8 @@
 """Every experiment's steps on a GPU that is not there: devices, dtypes, shapes, and no waiting."""
 
+import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
@@ -11,11 +12,11 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicO
 import experiments
 from harness.errors import UserError
 from harness.experiment import AnyExperiment
-from harness.training import loop
 from harness.training.device import Hardware
-from harness.training.metrics import StepOutput
+from harness.training.loop import fit
+from harness.training.metrics import StepOutput, check_losses
 from tests.fake_gpu import GPU, SynchronisationError, run_steps
-from tests.harness.small import FitALine, SmallConfig, squared_error, train_line
+from tests.harness.small import FitALine, SmallConfig, line, squared_error
 from tests.harness.test_memory import contexts
 
 AMPERE = Hardware(GPU, "bf16")
@@ -122,13 +123,18 @@ def test_weights_of_another_dtype_are_noticed(name: str) -> None:
         assert_steps_stay_on_the_gpu(WrongModel(), SmallConfig())
 
 
-class OnGPU(Hardware):
-    """Hardware of the CPU that says that it is a GPU."""
-
-    device: ClassVar[Any] = GPU
-
-
 def test_losses_of_a_gpu_are_read_fifty_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    read: list[int] = []
-    check = loop.check_losses
-    monkeypatch.setattr(loop, "check_losses", lambda u, epoch: (read.append(len(u)), check(u, epoch)))
+    """To read one is to wait for it. The tensors are on the CPU, which the loop is not told."""
+    counts: list[int] = []
+
+    def check(unchecked: list[Any], epoch: int) -> None:
+        counts.append(len(unchecked))
+        check_losses(unchecked, epoch)
+
+    monkeypatch.setattr("harness.training.loop.check_losses", check)
+    experiment, config = FitALine(), SmallConfig(num_epochs=1, batch_size=1)
+    data = dataclasses.replace(experiment.load_data(config), train=line(120))
+    for device, expected in (("cuda", [50, 50, 20]), ("cpu", [1] * 120 + [0])):
+        counts.clear()
+        fit(experiment, config, nn.Linear(1, 1), data, Hardware(torch.device(device), "fp32"))
+        assert counts == expected

@@ -11,7 +11,7 @@ from harness.experiment import Experiment, Trained
 from harness.training.batches import to_device
 from harness.training.device import Hardware, seed_everything
 from harness.training.loop import Callback, Recorder, fit
-from harness.training.memory import load_data
+from harness.training.memory import load_data, suggesting_batch_size
 
 
 def train(
@@ -30,6 +30,7 @@ def train(
 
     Raises:
         UserError: the configuration asks for something that is not there.
+        NotEnoughMemoryError: memory runs out; the message suggests a batch size.
         DivergedError: the loss is NaN or infinite.
 
     """
@@ -39,13 +40,14 @@ def train(
     model = experiment.build_model(config, data)
     untrained = copy.deepcopy(model).eval()
     hardware.prepare(model, experiment.compiled_method)
-    on_device = dataclasses.replace(
-        data,
-        train=to_device(data.train, hardware.device),
-        validation=to_device(data.validation, hardware.device),
-    )
-    with signals.deferred():  # what is compiled cannot be left halfway
-        history = fit(experiment, config, model, on_device, hardware, callbacks, recorder)
+    with suggesting_batch_size(config, hardware):
+        on_device = dataclasses.replace(
+            data,
+            train=to_device(data.train, hardware.device),
+            validation=to_device(data.validation, hardware.device),
+        )
+        with signals.deferred():  # what is compiled cannot be left halfway
+            history = fit(experiment, config, model, on_device, hardware, callbacks, recorder)
     # A copy, which leaves the device and whatever was compiled for it behind.
     best = copy.deepcopy(experiment.select_model(config, data, model, history)).cpu().eval()
     return Trained(config=config, data=data, model=best, untrained=untrained, history=history)
