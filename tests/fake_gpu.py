@@ -39,7 +39,6 @@ PRODUCTS = {
     *("aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm", "aten::convolution"),
     "aten::mkldnn_rnn_layer",  # of the CPU
 }
-ATTENTION = "aten::_scaled_dot_product"
 ARITHMETIC = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float64: "fp64"}
 FEW = 4
 """So many numbers are the host's own: draws that a batch is mixed by, a counter of steps."""
@@ -72,11 +71,8 @@ class Watch(TorchDispatchMode):
         name, place = func._schema.name, kwargs.get("device")
         given = [each for each in pytree.tree_leaves((args, kwargs)) if isinstance(each, Tensor)]
         devices = {each.device.type for each in given} | ({place.type} if place else set())
-        if name in PRODUCTS or name.startswith(ATTENTION):
-            # Of attention, what has heads; its sums are in fp32.
-            multiplied = [each for each in given if each.is_floating_point()]
-            multiplied = [each for each in multiplied if name in PRODUCTS or each.dim() == 4]
-            self.products |= {arithmetic_of(each.dtype) for each in multiplied}
+        if name in PRODUCTS:
+            self.products |= {arithmetic_of(each.dtype) for each in given}
         if "cuda" not in devices:
             with unset_fake_temporarily():
                 result = func(*args, **kwargs)
@@ -110,13 +106,14 @@ def fake_gpu() -> Iterator[None]:
     augmentation.luminance_on.cache_clear()
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")  # to copy it
-        # A driver is asked by what autocasts, keeps streams, flattens weights, and draws there.
+        # These ask a driver.
         patch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
         patch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
         patch.setattr(Tensor, "backward", backward)
         patch.setattr(nn.Module, "_apply", apply)
         for layers in (nn.RNN, nn.LSTM, nn.GRU):
             patch.setattr(layers, "forward", recurrent_kernel)
+        patch.setattr(nn.functional, "scaled_dot_product_attention", attention_kernel)
         patch.setattr(generated, "Generator", GeneratorOfGPU)
         # Read once in many steps: what it reads is a value.
         patch.setattr(loop, "check_losses", lambda unchecked, epoch: unchecked.clear())
@@ -171,6 +168,11 @@ def recurrent_kernel(layers: nn.RNNBase, inputs: Tensor, state: Any = None) -> A
         with torch.autocast("cuda", dtype=torch.float16):
             return recurrent_shapes(layers, inputs, state)
     return recurrent_shapes(layers, inputs, state)
+
+
+def attention_kernel(query: Tensor, key: Tensor, value: Tensor, **_: Any) -> Tensor:
+    """Stand for the kernels of attention, of which the driver chooses one."""
+    return query @ key.mT @ value
 
 
 class GeneratorOfGPU(torch.Generator):
