@@ -21,6 +21,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 from tqdm.auto import tqdm
 
+import experiments
 from datasets import augmentation, generated
 from harness.experiment import AnyExperiment
 from harness.training import loop
@@ -61,6 +62,8 @@ class Watch(TorchDispatchMode):
         """Operations of the GPU that are given a number that is a tensor of the CPU."""
         self.products = set[str]()
         """Arithmetics of matrix products and convolutions: fp32, tf32, bf16, fp16 or fp64."""
+        self.operations = set[str]()
+        """Names and overloads of what the GPU computes, as torch's own table has them."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -69,27 +72,38 @@ class Watch(TorchDispatchMode):
                 if (result := func.decompose(*args, **kwargs)) is not NotImplemented:
                     return result
         name, place = func._schema.name, kwargs.get("device")
-        given = [each for each in pytree.tree_leaves((args, kwargs)) if isinstance(each, Tensor)]
+        given = tensors_of((args, kwargs))
         devices = {each.device.type for each in given} | ({place.type} if place else set())
         if name in PRODUCTS:
             self.products |= {arithmetic_of(each.dtype) for each in given}
         if "cuda" not in devices:
             with unset_fake_temporarily():
                 result = func(*args, **kwargs)
-            returned = [each for each in pytree.tree_leaves(result) if isinstance(each, Tensor)]
-            self.on_host |= {name} if any(each.numel() > FEW for each in returned) else set()
+            if any(each.numel() > FEW for each in tensors_of(result)):
+                self.on_host.add(name)
             return result
+        if func.namespace == "aten":  # others ask for a device or a layout
+            self.operations.add(str(func).removeprefix("aten.").removesuffix(".default"))
         if name.startswith("aten::index") and any(each.dtype == torch.bool for each in given[1:]):
             raise SynchronisationError(f"{name}: the host asks how many are true")
-        if name in COPIES and len(devices) > 1:
-            if (place or args[0].device).type == "cpu":
-                raise SynchronisationError(f"{name}: to the host")
-            self.copies[given[-1].dtype, tuple(given[-1].shape)] += 1
-        elif "cpu" in devices:
-            self.given_by_host.add(name)
+        if "cpu" in devices:
+            self._note_transfer(name, given, place or args[0].device)
         if name == "aten::_fused_sgd_":  # it returns nothing, and torch has no fake of it
             return None
         return func(*args, **kwargs)
+
+    def _note_transfer(self, name: str, given: list[Tensor], to: torch.device) -> None:
+        if name not in COPIES:
+            self.given_by_host.add(name)
+        elif to.type == "cpu":
+            raise SynchronisationError(f"{name}: to the host")
+        else:
+            self.copies[given[-1].dtype, tuple(given[-1].shape)] += 1
+
+
+def tensors_of(tree: Any) -> list[Tensor]:
+    """Return the tensors among what an operation is given, or returns."""
+    return [each for each in pytree.tree_leaves(tree) if isinstance(each, Tensor)]
 
 
 def arithmetic_of(dtype: torch.dtype) -> str:
@@ -211,6 +225,14 @@ class Steps(NamedTuple):
         assert self.training.on_host | self.validation.on_host <= {"aten::randperm"}  # the order
         # x[:, 0] = 1: the number is an argument of the kernel.
         assert self.training.given_by_host | self.validation.given_by_host <= {"aten::fill_"}
+
+
+@functools.cache
+def tiny_steps(name: str) -> Steps:
+    """Return steps of an experiment with its tiny values, in bf16."""
+    experiment = experiments.find(name)
+    config = experiment.config_class(**experiment.config_class.tiny)
+    return run_steps(experiment, config, Hardware(GPU, "bf16"))
 
 
 def run_steps(

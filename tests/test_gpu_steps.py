@@ -15,16 +15,16 @@ from harness.experiment import AnyExperiment
 from harness.training.device import Hardware
 from harness.training.loop import fit
 from harness.training.metrics import StepOutput, check_losses
-from tests.fake_gpu import GPU, SynchronisationError, run_steps
+from tests.fake_gpu import GPU, Steps, SynchronisationError, run_steps, tiny_steps
 from tests.harness.small import FitALine, SmallConfig, line, squared_error
 from tests.harness.test_memory import contexts
 
-AMPERE = Hardware(GPU, "bf16")
 
-
-def assert_steps_stay_on_the_gpu(experiment: AnyExperiment, config: Any) -> None:
-    """Assert it, and that the weights, gradients and metrics are those of steps on the CPU."""
-    steps = run_steps(experiment, config, AMPERE)
+def assert_steps_stay_on_the_gpu(
+    experiment: AnyExperiment, config: Any, steps: Steps | None = None
+) -> None:
+    """Assert it, and that weights, gradients and metrics have the shapes of those on the CPU."""
+    steps = steps or run_steps(experiment, config, Hardware(GPU, "bf16"))
     steps.assert_independent_of_the_host()
     progress = steps.progress
     assert not {"fp16"} & (steps.training.products | steps.validation.products)
@@ -55,7 +55,7 @@ def assert_steps_stay_on_the_gpu(experiment: AnyExperiment, config: Any) -> None
 def test_steps_stay_on_the_gpu(name: str) -> None:
     experiment = experiments.find(name)
     config = experiment.config_class(**experiment.config_class.tiny)
-    assert_steps_stay_on_the_gpu(experiment, config)
+    assert_steps_stay_on_the_gpu(experiment, config, tiny_steps(name))
 
 
 @pytest.mark.slow

@@ -4,15 +4,19 @@ import copy
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
+import mlflow
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import experiments
+from harness.command_line import run_command
 from harness.errors import UserError
+from harness.run_experiment import run_experiment
 from harness.training.batches import to_device
 from harness.training.device import Hardware, seed_everything
 from harness.training.muon import Muon, orthogonal
@@ -29,7 +33,7 @@ from harness.training.train import train
 from models.choices import CELLS
 from models.sequence_encoders import ENCODER_CONSTRUCTORS, EncoderOptions
 from tests.fake_gpu import GPU, Watch, fake_gpu
-from tests.harness.small import SmallConfig
+from tests.harness.small import FitALine, SmallConfig
 
 VOLTA, TURING, AMPERE, HOPPER = (7, 0), (7, 5), (8, 0), (9, 0)
 REFUSED = None
@@ -91,6 +95,22 @@ PARTS: dict[str, Callable[[], nn.Module]] = {
     "convolution": lambda: nn.Conv1d(5, 8, 3),
     **{name: functools.partial(build, OPTIONS) for name, build in ENCODER_CONSTRUCTORS.items()},
 }
+
+
+def test_bf16_is_refused_before_a_run_is_opened(
+    store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: TURING)
+    with pytest.raises(SystemExit) as ended:
+        run_command(lambda: run_experiment(FitALine(), SmallConfig(precision="bf16")))
+    assert ended.value.code == 2
+    message = (
+        "error: precision=bf16: needs a CPU, or a CUDA GPU of compute capability 8.0 or higher; "
+        "this is 7.5, where auto and fp32 are allowed\n"
+    )
+    assert capsys.readouterr().err == message
+    assert mlflow.get_experiment_by_name("small") is None
 
 
 @functools.cache
