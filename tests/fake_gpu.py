@@ -248,10 +248,11 @@ def run_steps(
             splits = {s: to_device(getattr(data, s), hardware.device) for s in SPLITS}
             there = dataclasses.replace(data, **splits)
             optimizer = experiment.optimizer(config, model)
-            schedule, average = Schedule(optimizer, config, num_steps), MovingAverage(model, 0.9)
+            schedule = Schedule(optimizer, config, num_steps)
             progress = loop.Progress(
-                experiment, config, hardware, model, optimizer, schedule, History(), average
+                experiment, config, hardware, model, optimizer, schedule, History()
             )
+            progress.average = MovingAverage(model, 0.9)
         with Watch() as training:
             batches = list(
                 itertools.islice(experiment.training_batches(config, there, 1), num_steps)
