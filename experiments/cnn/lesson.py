@@ -136,7 +136,8 @@ class CatsAndDogs(Experiment[CNNConfig]):
         if config.class_weights == "none":
             return MappedBatches(shuffled, lambda images, labels: mix(augment(images), labels))
         labels = data.train.labels
-        weights = len(labels) / (len(data.classes) * labels.bincount().float())  # (K,)
+        counts = F.one_hot(labels, len(data.classes)).sum(0)  # (K,)
+        weights = len(labels) / (len(data.classes) * counts.float())
 
         def weighted(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             views, targets = mix(augment(images), labels)
