@@ -336,12 +336,12 @@ class MixtureOfExperts(nn.Module):
         return logits
 
     def num_active_parameters(self) -> int:
-        """Return the parameters that a prediction needs: the gate's, and top_k experts'."""
-        used = self.gate.top_k or self.num_experts
-        return (
-            num_parameters(self.gate.scores)
-            + num_parameters(self.experts) * used // self.num_experts
-        )
+        """Return the parameters with which a point is classified: the gate's and its experts'.
+
+        Where a point is not routed to `top_k` experts, it is to one, by hard (top-1) routing.
+        """
+        experts = num_parameters(self.experts) // self.num_experts * (self.gate.top_k or 1)
+        return num_parameters(self.gate.scores) + experts
 
     def expert_weights(self) -> Tensor:
         """Return the linear experts' weights, without S: (K, 1, D), or (K, C, D) of C > 2."""

@@ -139,8 +139,8 @@ class MixtureOfLinearExperts(StackedExperiment):
             return set()
         return {round(epoch) for epoch in np.geomspace(1, config.num_epochs, 40)}
 
-    # 4 Evaluation: on the test split, beside logistic regression and an MLP of as many weights,
-    # which are trained here with the same recipe on the same data.
+    # 4 Evaluation: on the test split, beside logistic regression, an MLP of as many weights, and
+    # one of as many as classify a single point. They have the same recipe and the same data.
 
     def evaluate(self, config: MoEConfig, trained: Trained, test: Points) -> MixtureEvaluation:
         """Evaluate mixture and baselines."""
@@ -162,14 +162,10 @@ class MixtureOfLinearExperts(StackedExperiment):
             **{f"test/{name}": value for name, value in routing.items()},
             "test/logistic_regression_accuracy": train_baseline(0, config, trained),
             "test/perceptron_accuracy": train_baseline(hidden_units, config, trained),
-            # Between class and assigned expert: 0 where experts do not depend on the class.
+            # How much the assigned expert tells of the class.
             "test/mutual_information_bits": mutual_info_score(predictions.labels, assigned)
             / math.log(2),
         }
-        if (num_active := trained.model.num_active_parameters()) < num_parameters:
-            active_units = same_size(num_active, data)
-            accuracy_of_active_size = train_baseline(active_units, config, trained)
-            metrics["test/active_size_perceptron_accuracy"] = accuracy_of_active_size
         headline = (
             f"{config.num_experts} experts on {data.name}, mixing {config.mixing}: "
             f"test accuracy {metrics['test/accuracy']:.4f}, "
@@ -177,9 +173,13 @@ class MixtureOfLinearExperts(StackedExperiment):
             f"logistic regression {metrics['test/logistic_regression_accuracy']:.4f}, "
             f"MLP with {hidden_units} hidden units {metrics['test/perceptron_accuracy']:.4f}"
         )
-        if num_active < num_parameters:
+        num_active = trained.model.num_active_parameters()
+        if num_active < num_parameters and (config.top_k or not config.is_generated):
+            active_units = same_size(num_active, data)
+            active = train_baseline(active_units, config, trained)
+            metrics["test/active_size_perceptron_accuracy"] = active
             headline += (
-                f", with {active_units}, as many as are active, {accuracy_of_active_size:.4f}"
+                f", with {active_units} (the size of gate and assigned experts) {active:.4f}"
             )
         return MixtureEvaluation(
             metrics=metrics,

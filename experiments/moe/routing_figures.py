@@ -11,6 +11,9 @@ from experiments.moe.figures import WIDE, Scene
 from harness.figures import style
 from harness.figures.letters import short
 
+MAX_IMAGES = 18
+"""Experts whose mean images find room in a picture."""
+
 
 def expert_colours(count: int) -> list[str]:
     """Return the colours of the experts."""
@@ -75,12 +78,14 @@ def mean_images(
 
     `assigned` and `labels` are (N,) int.
     """
-    columns = math.ceil(num_experts / math.ceil(num_experts / 5))
-    rows = math.ceil(num_experts / columns)
-    figure, axes = style.canvas(rows, columns, width=WIDE, height=1 + 2.1 * rows)
+    usage = np.bincount(assigned, minlength=num_experts)
+    most_used = np.sort(np.argsort(-usage, kind="stable")[:MAX_IMAGES])
+    rows = 1 if len(most_used) <= 4 else 2 if len(most_used) <= 10 else 3
+    columns = math.ceil(len(most_used) / rows)
+    figure, axes = style.canvas(rows, columns, width=WIDE, height=1.2 + 2 * rows)
     for place in axes.flat:
         place.set_axis_off()
-    for k, place in zip(range(num_experts), axes.flat, strict=False):
+    for k, place in zip(most_used, axes.flat, strict=False):
         own = assigned == k
         title = f"expert {k + 1}: {own.mean():.0%}"
         if own.any():
@@ -90,8 +95,10 @@ def mean_images(
             title += f"\nmostly {', '.join(str(label) for label in most if counts[label])}"
         else:
             title += "\nno image"
-        place.set_title(title, fontsize=10)
-    figure.suptitle("Mean test image of each expert, its share, and its most frequent digits")
+        place.set_title(title, fontsize=10 if columns <= 5 else 7)
+    which = "each expert" if usage.size <= MAX_IMAGES else f"the {MAX_IMAGES} most used experts"
+    title = f"Mean test image of {which}, its share, and its most frequent digits"
+    figure.suptitle(title, fontsize=12)
     return figure
 
 
@@ -105,13 +112,15 @@ def usage_over_epochs(share: np.ndarray, best_epoch: int) -> Figure:
         step = "mid" if len(share) > 1 else None
         low, high = edges[:, k], edges[:, k + 1]
         axes.fill_between(epochs, low, high, step=step, label=f"expert {k + 1}", **look)
-    axes.axvline(best_epoch, color="black", linestyle=":", linewidth=1.6, label="epoch kept")
+    axes.axvline(
+        best_epoch, color="black", linestyle=":", linewidth=1.6, label="epoch kept", clip_on=False
+    )
     axes.set(xlim=(0.5, len(share) + 0.5) if len(share) == 1 else (1, len(share)), ylim=(0, 1))
     title = "How the use of the experts developed"
     style.titled(axes, title, "epoch", "share of the validation points")
     style.count(axes)
     handles, labels = axes.get_legend_handles_labels()
-    shown = [*range(min(num_experts, 16)), num_experts]
+    shown = [num_experts, *reversed(range(min(num_experts, 16)))]  # from top to bottom
     place: dict[str, Any] = {"loc": "outside right upper", "frameon": False, "fontsize": 10}
     figure.legend([handles[i] for i in shown], [labels[i] for i in shown], **place)
     return figure
