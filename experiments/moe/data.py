@@ -70,3 +70,17 @@ def table_points(config: MoEConfig) -> PointSplits:
         skipped=table.skipped,
         fingerprints=table.fingerprints,
     )
+
+
+def require_enough_points(config: MoEConfig, data: PointSplits) -> None:
+    """Raise a UserError if there are more experts than points, or a split lacks a class."""
+    num_points = len(data.train.labels)
+    if config.num_experts > num_points:
+        found = f"there are {num_points} points for training; at most as many experts"
+        raise UserError(f"num_experts={config.num_experts}: {found}")
+    for split in ("train", "validation"):
+        present = set(getattr(data, split).labels.long().tolist())
+        for number, name in enumerate(data.classes):
+            if number not in present:
+                asked = f"num_{split}={getattr(config, f'num_{split}')}"
+                raise UserError(f"{asked}: no point of class {name} is among them; more are needed")
