@@ -87,8 +87,8 @@ class MixtureConfig(Configuration):
     gate_hidden: Annotated[NonNegativeInt, SEVERAL, GRADIENT_ALONE] = 0
     """Units of the gate's hidden layer (0: a linear gate)."""
     gate_temperature: PositiveFloat | Literal["auto"] = "auto"
-    """Temperature of the gate's softmax and slope of the experts when training starts (auto: 30 for
-    points in the plane, 1 for tables)."""
+    """Temperature of the gate's softmax and slope of the experts when training starts (auto: for
+    points in the plane 5, and 30 with mixing=logits or top_k; for tables 1)."""
     top_k: Annotated[NonNegativeInt, SEVERAL, GRADIENT_ALONE] = 0
     """Experts that each point is routed to (0: all of them)."""
     routing_noise: Annotated[NonNegativeFloat, SPARSE] = 0.0
@@ -159,7 +159,9 @@ class MoEConfig(PointsConfig, MixtureConfig, TrainingConfig):
         """The gate's temperature, chosen by the kind of data if it is not given."""
         if self.gate_temperature != "auto":
             return self.gate_temperature
-        return 30.0 if self.is_generated else 1.0
+        if not self.is_generated:
+            return 1.0
+        return 30.0 if self.mixing == "logits" or self.top_k else 5.0
 
     @property
     def zero_one_epochs(self) -> int:
@@ -175,5 +177,13 @@ class MoEConfig(PointsConfig, MixtureConfig, TrainingConfig):
         if self.top_k > self.num_experts:
             raise ValueError(
                 f"top_k={self.top_k}: exceeds num_experts={self.num_experts}; at most that many"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _em_has_a_linear_gate(self) -> "MoEConfig":
+        if self.training != "gradient" and self.gate_hidden:
+            raise ValueError(
+                f"training={self.training}: needs a linear gate, and gate_hidden={self.gate_hidden}"
             )
         return self

@@ -213,8 +213,14 @@ def test_an_epoch_of_a_small_table_has_ten_steps_at_least(batch_size: int) -> No
 
 
 def test_the_temperature_follows_the_data_unless_it_is_given() -> None:
-    configs = [MoEConfig(), MoEConfig(data="iris"), MoEConfig(data="iris", gate_temperature=5.0)]
-    assert [config.temperature for config in configs] == [30, 1, 5]
+    changes: list[dict[str, Any]] = [
+        {},
+        {"mixing": "logits"},
+        {"top_k": 1},
+        {"data": "iris"},
+        {"data": "iris", "gate_temperature": 7.0},
+    ]
+    assert [MoEConfig(**each).temperature for each in changes] == [5, 30, 30, 1, 7]
 
 
 def test_numbers_of_experts_are_compared_on_a_table() -> None:
