@@ -52,7 +52,7 @@ STUDY = [
     *["num_train=800", "num_validation=200", "num_test=200", "restarts=2", "animation=false"],
 ]
 ON_RAY = ["--backend", "ray"]  # the cluster of RAY_ADDRESS
-NUM_KILLED, TRIALS_TO_KILL_IN = 20, 80
+NUM_KILLED, TRIALS_TO_KILL_IN = 20, 100
 PROJECT = [
     *["-m", "mlflow", "run", str(ROOT), "-e", "moe", "--env-manager", "local"],
     *["-P", "num_epochs=3", "-P", "restarts=2", "-P", "animation=false"],
@@ -370,7 +370,7 @@ def study_loses_workers(attempt: Try, words: Sequence[str]) -> None:
     place, process = attempt.place, attempt.place.start(*words)
     killed: set[psutil.Process] = set()
     while len(killed) < NUM_KILLED and process.poll() is None:
-        time.sleep(attempt.rng.uniform(0, 1))
+        time.sleep(attempt.rng.uniform(0, 0.8))
         if len(place.trials()) and (alive := workers(process)):
             victim = attempt.rng.choice(alive)
             victim.kill()

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NoReturn, get_args, get_origin
 
-from harness import signals
+from harness import signals, torchrun
 from harness.config import (
     Configuration,
     ExecutionConfig,
@@ -53,6 +53,7 @@ def launch(config_class: type[Configuration]) -> None:
     def command() -> None:
         with errors_as_typed(config_class):
             config = parse(config_class)
+            _require_one_model(config)
             package = config_class.module()
             if isinstance(config, ExecutionConfig) and config.needs_forkserver:
                 forkserver.start()  # it imports what workers need, while this process does, too
@@ -70,6 +71,12 @@ def launch(config_class: type[Configuration]) -> None:
     run_command(command)
 
 
+def _require_one_model(config: Configuration) -> None:
+    """Raise a `UserError` if torchrun has started several processes, and not to train one model."""
+    if torchrun.world_size() > 1 and not (isinstance(config, TrainingConfig) and config.seeds == 1):
+        raise UserError("torchrun: its processes train one model; several need --workers instead")
+
+
 def run_command(command: Callable[[], object]) -> None:
     """Run a command; an error ends with the exit status and the words that a user needs."""
     # Figures become files: the backend of a notebook, for one, may not exist in its terminal.
@@ -83,7 +90,8 @@ def run_command(command: Callable[[], object]) -> None:
     try:
         command()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if torchrun.rank() == 0:  # the others have found the same
+            print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except (KeyboardInterrupt, signals.Terminated) as interruption:
         if "MLFLOW_RUN_ID" in os.environ:

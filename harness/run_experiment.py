@@ -21,6 +21,7 @@ from harness.tracking.lifecycle import reopen, require_unused_run, track
 from harness.tracking.resume import resumed
 from harness.tracking.run import Run, child_run, require_same_data
 from harness.tracking.view import save_view
+from harness.training.data_parallel import ALONE, Processes, joined
 from harness.training.device import Hardware, seed_everything
 from harness.training.loop import Callback
 from harness.training.memory import load_data
@@ -39,20 +40,27 @@ def run_experiment(experiment: Experiment[C], config: C) -> TrackedRun:
     """Carry out what `config` asks for as a tracked run, or as one run for each of several seeds.
 
     Returns:
-        The run, with its final metrics; over several seeds, those of each seed's run averaged.
+        The run, with its final metrics; over several seeds, those of each seed's run averaged. Of
+        several processes that train one model, the first alone tracks it.
 
     Raises:
         UserError: the configuration asks for something that is not there.
 
     """
     # What a user got wrong is found before the data are loaded, and those before any run is opened.
-    if config.resume:
-        config = resumed(config)
-    else:
-        require_unused_run()
-    if config.seeds == 1:
-        return train_and_evaluate(experiment, config)
-    return train_seeds(experiment, config)
+    with joined(config) as processes:
+        if processes.is_first:
+            if config.resume:
+                config = resumed(config)
+            else:
+                require_unused_run()
+        config = processes.from_first(config)
+        if config.seeds > 1:
+            return train_seeds(experiment, config)
+        if processes.is_first:
+            return train_and_evaluate(experiment, config, processes=processes)
+        trained = train(experiment, config, processes=processes)
+        return TrackedRun("", trained.history.best_metrics())
 
 
 def train_seeds(experiment: Experiment[C], config: C) -> TrackedRun:
@@ -110,6 +118,7 @@ def train_and_evaluate(
     data: Any = None,
     quiet: bool = False,
     callbacks: Sequence[Callback] = (),
+    processes: Processes = ALONE,
 ) -> TrackedRun:
     """Train in a run of its own, which ends with the model, its metrics and its figures.
 
@@ -130,7 +139,9 @@ def train_and_evaluate(
         run.log_data(data)
         log_split(experiment, data, "train", run)
         log_split(experiment, data, "validation", run)
-        trained = train(experiment, config, data=data, callbacks=callbacks, recorder=run)
+        trained = train(
+            experiment, config, data=data, callbacks=callbacks, recorder=run, processes=processes
+        )
         signals.check()
         exported = experiment.export(config, trained)
         run.log_model(exported)

@@ -20,6 +20,7 @@ from harness.experiment import AnyExperiment, Experiment
 from harness.training import checkpoint
 from harness.training.averaging import exponential_moving_average
 from harness.training.batches import Batches
+from harness.training.data_parallel import ALONE, Processes
 from harness.training.device import Hardware
 from harness.training.history import History
 from harness.training.metrics import MetricAverager, StepOutput, check_finite, check_losses, decimal
@@ -50,6 +51,7 @@ class Progress:
     optimizer: Optimizer
     schedule: Schedule
     history: History
+    processes: Processes = ALONE
     average: AveragedModel | None = None
     """The moving average of the weights, if one is kept: it is what is evaluated."""
     epoch: int = 0
@@ -116,10 +118,12 @@ def fit(
     hardware: Hardware,
     callbacks: Sequence[Callback] = (),
     recorder: Recorder | None = None,
+    processes: Processes = ALONE,
 ) -> History:
     """Train `model`, and leave it with its best weights by validation.
 
-    Model and data are on the device; the experiment has equally many batches in each epoch.
+    Model and data are on the device; the experiment has equally many batches in each epoch. Of
+    several processes that train one model, the first alone has a recorder.
 
     Raises:
         DivergedError: the loss is NaN or infinite.
@@ -132,11 +136,12 @@ def fit(
     schedule = Schedule(optimizer, config, num_steps)
     average = exponential_moving_average(model, config.ema_decay) if config.ema_decay else None
     progress = Progress(
-        experiment, config, hardware, model, optimizer, schedule, History(), average
+        experiment, config, hardware, model, optimizer, schedule, History(), processes, average
     )
-    saved = recorder.checkpoint.load() if recorder else None
-    if recorder and saved:
+    saved = processes.from_first(recorder.checkpoint.load() if recorder else None)
+    if saved:
         progress.load_state_dict(saved)
+    if recorder and saved:
         # The process may have died after the checkpoint and before the epoch was logged.
         for epoch, row in enumerate(progress.history.rows, start=1):
             recorder.log_epoch(epoch, row)
@@ -145,7 +150,8 @@ def fit(
     title = experiment.title(config)
     try:
         # disable=None: silent where stderr is neither a terminal nor a notebook's.
-        with tqdm(desc=title, total=total, initial=done, unit="step", disable=None) as bar:
+        hidden = None if processes.is_first else True
+        with tqdm(desc=title, total=total, initial=done, unit="step", disable=hidden) as bar:
             while progress.epoch < min(config.num_epochs, progress.history.best_epoch + patience):
                 row = _epoch(progress, data, validation, bar)
                 for callback in callbacks:
@@ -170,7 +176,9 @@ def _epoch(progress: Progress, data: Any, validation: Batches, bar: "tqdm[Any]")
     trained = _train_epoch(progress, batches, bar)
     train_seconds = time.perf_counter() - began
     loss = functools.partial(experiment.loss, config)
-    validated = evaluate(progress.eval_model, validation, loss, progress.hardware)
+    validated = evaluate(
+        progress.eval_model, validation, loss, progress.hardware, progress.processes
+    )
     metrics = trained.means("train/") | validated.means("val/")
     row = experiment.summarise(metrics) | {
         "learning_rate": rate,
@@ -184,7 +192,11 @@ def _epoch(progress: Progress, data: Any, validation: Batches, bar: "tqdm[Any]")
 
 @torch.inference_mode()
 def evaluate(
-    model: nn.Module, batches: Batches, loss: Callable[[Any, Any], StepOutput], hardware: Hardware
+    model: nn.Module,
+    batches: Batches,
+    loss: Callable[[Any, Any], StepOutput],
+    hardware: Hardware,
+    processes: Processes = ALONE,
 ) -> MetricAverager:
     """Average the loss's metrics over all batches in evaluation mode, and leave the mode."""
     was_training = model.training
@@ -193,7 +205,8 @@ def evaluate(
     for batch in batches:
         signals.check()
         with hardware.autocast():
-            averager.add(loss(model, batch))
+            averager.add(processes.loss(functools.partial(loss, model), batch, seed=0))
+    processes.sum_metrics(averager)
     model.train(was_training)
     return averager
 
@@ -202,6 +215,7 @@ def _train_epoch(progress: Progress, batches: Batches, bar: "tqdm[Any]") -> Metr
     """Zero, forward, backward, clip, step: here and nowhere else."""
     experiment, config, model = progress.experiment, progress.config, progress.model
     optimizer, schedule = progress.optimizer, progress.schedule
+    processes, loss = progress.processes, functools.partial(experiment.loss, config, model)
     model.train()
     averager = MetricAverager()
     # To read a loss is to wait for the GPU: several are read together.
@@ -211,11 +225,12 @@ def _train_epoch(progress: Progress, batches: Batches, bar: "tqdm[Any]") -> Metr
         signals.check()
         optimizer.zero_grad(set_to_none=True)
         with progress.hardware.autocast():
-            output = experiment.loss(config, model, batch)
-        unchecked.append((step, schedule.learning_rate, output.loss.detach()))
+            output = processes.loss(loss, batch, seed=progress.epoch * len(batches) + step)
+        output.loss.backward()
+        whole_loss = processes.sum_gradients(model, output.loss)
+        unchecked.append((step, schedule.learning_rate, whole_loss))
         if len(unchecked) == interval:
             check_losses(unchecked, progress.epoch + 1)
-        output.loss.backward()
         if config.gradient_clip_norm > 0:
             experiment.clip_gradients(model, config.gradient_clip_norm)
         experiment.step(optimizer, batch)
@@ -225,4 +240,5 @@ def _train_epoch(progress: Progress, batches: Batches, bar: "tqdm[Any]") -> Metr
         averager.add(output)
         bar.update()
     check_losses(unchecked, progress.epoch + 1)
+    processes.sum_metrics(averager)
     return averager

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -33,6 +34,16 @@ class MetricAverager:
         for name, mean in output.metrics.items():
             weighted = mean.detach().to(wide_dtype(mean.device)) * output.num_samples
             self._sums[name] = self._sums[name] + weighted if name in self._sums else weighted
+
+    def sum_over(self, total: Callable[[Tensor], Tensor]) -> None:
+        """Replace the sums by their totals over several averagers, as `total` forms them."""
+        names, sums = list(self._sums), list(self._sums.values())
+        count = torch.as_tensor(self.num_samples, dtype=sums[0].dtype, device=sums[0].device)
+        flat = total(torch.cat([count.view(1), *(each.flatten() for each in sums)]))
+        pieces = flat[1:].split([each.numel() for each in sums])
+        shaped = (piece.view_as(each) for piece, each in zip(pieces, sums, strict=True))
+        self._sums = dict(zip(names, shaped, strict=True))
+        self.num_samples = flat[0]
 
     def means(self, prefix: str = "") -> dict[str, Tensor]:
         """Return the mean of each metric, on the CPU, float64."""

@@ -9,6 +9,7 @@ from harness import signals
 from harness.config import C
 from harness.experiment import Experiment, Trained
 from harness.training.batches import to_device
+from harness.training.data_parallel import ALONE, Processes
 from harness.training.device import Hardware, seed_everything
 from harness.training.loop import Callback, Recorder, fit
 from harness.training.memory import load_data
@@ -21,6 +22,7 @@ def train(
     data: Any = None,
     callbacks: Sequence[Callback] = (),
     recorder: Recorder | None = None,
+    processes: Processes = ALONE,
 ) -> Trained:
     """Train as a configuration says, and keep the best epoch by validation; read no test split.
 
@@ -39,13 +41,16 @@ def train(
     model = experiment.build_model(config, data)
     untrained = copy.deepcopy(model).eval()
     hardware.prepare(model, experiment.compiled_method)
+    processes.unify(model)
     on_device = dataclasses.replace(
         data,
         train=to_device(data.train, hardware.device),
         validation=to_device(data.validation, hardware.device),
     )
     with signals.deferred():  # what is compiled cannot be left halfway
-        history = fit(experiment, config, model, on_device, hardware, callbacks, recorder)
+        history = fit(
+            experiment, config, model, on_device, hardware, callbacks, recorder, processes
+        )
     # A copy, which leaves the device and whatever was compiled for it behind.
     best = copy.deepcopy(experiment.select_model(config, data, model, history)).cpu().eval()
     return Trained(config=config, data=data, model=best, untrained=untrained, history=history)
