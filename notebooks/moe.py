@@ -128,7 +128,8 @@ print(sum(parameter.numel() for parameter in one.parameters()), "parameters")
 #
 # `train` is the one training loop of the project: seed, device, optimiser, schedule, and the best
 # epoch by validation. The loss of a batch is the experiment's own. It is the cross-entropy of the
-# mixture; the gate and the experts are trained by the same gradient.
+# mixture, and in the last epochs a smooth count of its errors; the gate and the experts are trained
+# by the same gradient.
 
 # %%
 print(inspect.getsource(MixtureOfLinearExperts.loss))

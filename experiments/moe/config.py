@@ -146,7 +146,8 @@ class MoEConfig(PointsConfig, MixtureConfig, TrainingConfig):
     z_loss_weight: Annotated[NonNegativeFloat, SEVERAL, GRADIENT] = 0.0
     """Weight of the z-loss on the gate's logits."""
     restarts: PositiveInt = 16
-    """Initialisations trained at once; the best by validation loss is kept."""
+    """Initialisations trained at once; the best is kept, by what the last epochs lower on the
+    validation split."""
     animation: Annotated[bool, GENERATED] = True
     """Log an animation of the decision surface during training."""
 
