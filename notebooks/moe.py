@@ -115,7 +115,7 @@ print(inspect.getsource(Mixture.log_likelihood))
 # %% [markdown]
 # `S` in the comments is a *stack*: gradient descent on a mixture ends in poor local optima from
 # some initialisations, so 16 of them (`restarts`) are trained in one computation, and the best by
-# validation loss is kept. One mixture alone has few parameters:
+# validation is kept. One mixture alone has few parameters:
 
 # %%
 one = experiment.build_stack(config, data, ())

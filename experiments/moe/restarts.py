@@ -1,4 +1,4 @@
-"""Many initialisations trained side by side, of which the best by validation loss is kept.
+"""Many initialisations trained side by side, of which the best by validation is kept.
 
 Gradient descent on a mixture ends in poor local optima from some initialisations. A model built
 with `stack=(R,)` is R models whose parameters have a leading axis R: one computation trains them
