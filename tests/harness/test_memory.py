@@ -255,6 +255,19 @@ def test_it_ends_a_run_in_one_line(
     assert all(run.data.metrics["val/loss"] > 0 for run in runs)
 
 
+def test_seeds_that_have_finished_are_kept(store: Path) -> None:
+    """Memory runs out in the first step of the second of two seeds, of two epochs each."""
+    config = SmallConfig(gradient_clip_norm=1.0, num_epochs=2, seeds=2, workers=1)
+    with pytest.raises(NotEnoughMemoryError):
+        run_experiment(Greedy(3), config)
+    place = mlflow.get_experiment_by_name("small").experiment_id
+    runs = MlflowClient().search_runs([place])
+    assert sorted(run.info.status for run in runs) == ["FAILED", "FINISHED"]
+    (parent,) = (run for run in runs if run.info.status == "FAILED")
+    assert parent.data.tags["failure"].startswith("NotEnoughMemoryError: batch_size=4")
+    assert "mlflow.parentRunId" not in parent.data.tags
+
+
 def test_a_worker_says_it_in_one_line_too(monkeypatch: pytest.MonkeyPatch) -> None:
     def run(report: Any) -> None:
         with suggesting_batch_size(SmallConfig(), CPU):
