@@ -187,13 +187,18 @@ class CatsAndDogs(Experiment[CNNConfig]):
             probabilities.append(model(images.flip(-1) if flip else images).softmax(-1))
         return torch.cat(probabilities).numpy()
 
+    def predictions(self, trained: Trained, split: Photographs) -> Predictions:
+        """Return what the network predicts for photographs."""
+        probabilities = self.predict(trained.model, split)
+        return Predictions(split.labels.numpy(), probabilities, trained.data.classes)
+
     def evaluate(
         self, config: CNNConfig, trained: Trained, test: Photographs
     ) -> ClassifierEvaluation:
         """Evaluate the network, also with test-time augmentation: the mean over both flips."""
         model, validation, classes = trained.model, trained.data.validation, trained.data.classes
-        probabilities = self.predict(model, test)
-        predictions = Predictions(test.labels.numpy(), probabilities, classes)
+        predictions = self.predictions(trained, test)
+        probabilities = predictions.probabilities
         metrics = predictions.metrics()
         num_parameters = sum(parameter.numel() for parameter in model.parameters())
         headline = (
