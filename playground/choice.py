@@ -119,7 +119,8 @@ def _known_models(name: str) -> list[KnownModel]:
     except MlflowException:
         uri = redact_password(mlflow.get_tracking_uri())
         st.sidebar.error(
-            f"The store {uri} does not answer: is the server running? (MLFLOW_TRACKING_URI names it.)"
+            f"The store {uri} does not answer: is its server running? "
+            "(MLFLOW_TRACKING_URI names it.)"
         )
         return []
 
