@@ -102,7 +102,7 @@ def test_a_huge_size_is_refused_in_one_line(name: str, parameter: str) -> None:
 @pytest.mark.parametrize(
     ("name", "changes"),
     [
-        ("moe", {"num_experts": 1_000_000, "batch_size": 500, "num_train": 500}),  # activations
+        ("moe", {"num_experts": 500, "num_train": 500, "restarts": 10_000}),  # activations
         ("moe", {"gate_hidden": 10**7}),
         ("rnn", {"task": "copy", "blank_length": 10**8}),
         ("seq_classification", {"width": 100_000, "encoder": "lstm"}),
@@ -122,8 +122,8 @@ def test_what_does_not_fit_says_how_many_bytes_it_takes(
 def test_no_run_is_opened_for_what_does_not_fit(store: Path) -> None:
     moe = experiments.find("moe")
     for seeds in (1, 2):
-        with pytest.raises(UserError, match=r"num_experts=1000000000.* bytes of memory"):
-            run_experiment(moe, moe.config_class(num_experts=10**9, seeds=seeds))
+        with pytest.raises(UserError, match=r"gate_hidden=1000000000.* bytes of memory"):
+            run_experiment(moe, moe.config_class(gate_hidden=10**9, seeds=seeds))
     client = MlflowClient()
     assert not client.search_runs([each.experiment_id for each in client.search_experiments()])
 
