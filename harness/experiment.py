@@ -219,6 +219,10 @@ class Experiment(ABC, Generic[C]):
         """Clip the gradients; by default by their norm over all parameters together."""
         nn.utils.clip_grad_norm_(model.parameters(), max_norm)
 
+    def step(self, optimizer: torch.optim.Optimizer, batch: Any) -> None:
+        """Take an optimiser step, after the batch's gradients; one may be given the batch, too."""
+        optimizer.step()
+
     def summarise(self, metrics: dict[str, Tensor]) -> dict[str, float]:
         """Turn an epoch's metrics, of any shape, into the scalars that are logged."""
         return scalars(metrics)

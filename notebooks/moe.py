@@ -115,7 +115,7 @@ print(inspect.getsource(Mixture.log_likelihood))
 # %% [markdown]
 # `S` in the comments is a *stack*: gradient descent on a mixture ends in poor local optima from
 # some initialisations, so 16 of them (`restarts`) are trained in one computation, and the best by
-# validation loss is kept. One mixture alone has few parameters:
+# validation is kept. One mixture alone has few parameters:
 
 # %%
 one = experiment.build_stack(config, data, ())
@@ -128,7 +128,8 @@ print(sum(parameter.numel() for parameter in one.parameters()), "parameters")
 #
 # `train` is the one training loop of the project: seed, device, optimiser, schedule, and the best
 # epoch by validation. The loss of a batch is the experiment's own. It is the cross-entropy of the
-# mixture; the gate and the experts are trained by the same gradient.
+# mixture, and in the last epochs a smooth count of its errors; the gate and the experts are trained
+# by the same gradient.
 
 # %%
 print(inspect.getsource(MixtureOfLinearExperts.loss))

@@ -8,11 +8,12 @@ from torch import Tensor, nn
 
 from experiments.moe.config import MoEConfig
 from experiments.moe.data import PointSplits
-from experiments.moe.restarts import StackedExperiment, accuracy
+from experiments.moe.restarts import StackedExperiment, accuracy, objective
 from harness.experiment import Trained
 from harness.training.metrics import StepOutput
 from harness.training.train import train
 from models.moe import MLP, cross_entropy
+from models.zero_one_loss import smoothed_zero_one_loss
 
 
 class Baseline(StackedExperiment):
@@ -33,12 +34,15 @@ class Baseline(StackedExperiment):
         copies = stack if self.hidden_units else stack and (1,)
         return MLP(len(data.features), self.hidden_units, data.num_logits, copies)
 
-    def loss(self, config: MoEConfig, model: Any, batch: tuple[Tensor, Tensor]) -> StepOutput:
+    def loss(self, config: MoEConfig, model: Any, batch: tuple[Any, ...]) -> StepOutput:
         """Return cross-entropy and accuracy, (R,) each."""
-        points, labels = batch
+        points, labels, *sharpness = batch
         logits = class_logits(model(points))  # (R, B), or (R, C, B)
         loss = cross_entropy(logits, labels)
-        metrics = {"loss": loss, "accuracy": accuracy(logits, labels)}
+        metrics = {"loss": loss, "accuracy": accuracy(logits, labels), "objective": loss}
+        if self.hidden_units:  # logistic regression is that of the likelihood
+            metrics["objective"] = objective(config, loss, logits, labels)
+            loss = smoothed_zero_one_loss(logits, labels, *sharpness) if sharpness else loss
         return StepOutput(loss.sum(), metrics, len(labels))
 
     def _unused(self, *_: Any, **__: Any) -> Any:

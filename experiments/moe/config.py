@@ -18,8 +18,11 @@ from datasets.choices import DatasetName, SplitName, TableName
 from harness.config import (
     STRICT,
     Configuration,
+    Fraction,
     GeneratedDataConfig,
     OnlyIf,
+    Rate,
+    ScheduleName,
     TrainingConfig,
     nearest,
 )
@@ -45,6 +48,9 @@ FILE = OnlyIf(
     lambda config: config.data not in (*get_args(DatasetName), *get_args(TableName)),
 )
 SEVERAL = OnlyIf("num_experts=2 or more", lambda config: config.num_experts > 1)
+GRADIENT = OnlyIf("training=gradient or em_then_gradient", lambda config: config.training != "em")
+GRADIENT_ALONE = OnlyIf("training=gradient", lambda config: config.training == "gradient")
+EM_START = OnlyIf("training=em_then_gradient", lambda config: config.training == "em_then_gradient")
 LOGITS = OnlyIf("mixing=logits", lambda config: config.mixing == "logits")
 
 
@@ -87,16 +93,16 @@ class MixtureConfig(Configuration):
 
     num_experts: PositiveInt = 2
     """Number of experts, K."""
-    expert_hidden: NonNegativeInt = 0
+    expert_hidden: Annotated[NonNegativeInt, GRADIENT_ALONE] = 0
     """Units of each expert's hidden layer (0: linear experts)."""
-    mixing: Annotated[Mixing, SEVERAL] = "probabilities"
+    mixing: Annotated[Mixing, SEVERAL, GRADIENT_ALONE] = "probabilities"
     """What the gate averages: the experts' probabilities, or their logits before the sigmoid."""
-    gate_hidden: Annotated[NonNegativeInt, SEVERAL] = 0
+    gate_hidden: Annotated[NonNegativeInt, SEVERAL, GRADIENT_ALONE] = 0
     """Units of the gate's hidden layer (0: a linear gate)."""
     gate_temperature: PositiveFloat | Literal["auto"] = "auto"
-    """Temperature of the gate's softmax and slope of the experts when training starts (auto: 30 for
-    points in the plane, 1 for tables)."""
-    top_k: Annotated[NonNegativeInt, SEVERAL] = 0
+    """Temperature of the gate's softmax and slope of the experts when training starts (auto: for
+    points in the plane 5, and 30 with mixing=logits or top_k; for tables 1)."""
+    top_k: Annotated[NonNegativeInt, SEVERAL, GRADIENT_ALONE] = 0
     """Experts that each point is routed to (0: all of them)."""
     routing: Annotated[Routing, SPARSE] = "top_k"
     """Each point takes the experts of its largest logits, with noise of a learned strength
@@ -118,6 +124,7 @@ class MoEConfig(PointsConfig, MixtureConfig, TrainingConfig):
         "",
         "--data flowers.csv --label-column species --num-experts 3",
         "--num-experts 3 --mixing logits",
+        "--training em --num-epochs 30",
     )
     tiny: ClassVar[Mapping[str, Any]] = {
         "num_epochs": 2,
@@ -128,20 +135,35 @@ class MoEConfig(PointsConfig, MixtureConfig, TrainingConfig):
         "restarts": 2,
     }
 
+    training: Literal["gradient", "em", "em_then_gradient"] = "gradient"
+    """Gradient descent; expectation maximisation (Jordan & Jacobs 1994), an epoch of which is one
+    iteration; or the one from where the other ends."""
+    em_iterations: Annotated[PositiveInt, EM_START] = 30
+    """em_then_gradient: iterations of expectation maximisation before gradient descent."""
     num_epochs: PositiveInt = 20
     """Passes over the training split; in an epoch of a small table, as many as make ten steps."""
-    batch_size: PositiveInt = 500
-    learning_rate: PositiveFloat = 0.1
+    zero_one_fraction: Annotated[Fraction | Literal["auto"], GRADIENT] = "auto"
+    """Fraction of the epochs, the last ones, that lower a smoothed zero-one loss, so the errors
+    themselves, in place of `loss` (auto: 0.5 for points in the plane with loss=cross_entropy and
+    without top_k, else 0)."""
+    batch_size: Annotated[PositiveInt, GRADIENT] = 500
+    learning_rate: Annotated[PositiveFloat, GRADIENT] = 0.1
+    lr_schedule: Annotated[ScheduleName, GRADIENT] = "one_cycle"
+    lr_warmup_fraction: Annotated[Fraction | Literal["auto"], GRADIENT] = "auto"
+    weight_decay: Annotated[NonNegativeFloat, GRADIENT] = 0.0
+    gradient_clip_norm: Annotated[NonNegativeFloat, GRADIENT] = 0.0
+    ema_decay: Annotated[Rate, GRADIENT] = 0.0
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
     """Arithmetic of the forward pass; a dozen weights gain nothing from bf16 and lose accuracy."""
     loss: Annotated[Literal["cross_entropy", "competitive"], LOGITS] = "cross_entropy"
     """Cross-entropy of the mixture, or Jacobs' likelihood, which is that of mixed probabilities."""
-    balance_loss_weight: Annotated[NonNegativeFloat, SEVERAL] = 0.0
+    balance_loss_weight: Annotated[NonNegativeFloat, SEVERAL, GRADIENT] = 0.0
     """Weight of the Switch balance loss."""
-    z_loss_weight: Annotated[NonNegativeFloat, SEVERAL] = 0.0
+    z_loss_weight: Annotated[NonNegativeFloat, SEVERAL, GRADIENT] = 0.0
     """Weight of the z-loss on the gate's logits."""
     restarts: PositiveInt = 16
-    """Initialisations trained at once; the best by validation loss is kept."""
+    """Initialisations trained at once; the best is kept, by what the last epochs lower on the
+    validation split."""
     animation: Annotated[bool, GENERATED] = True
     """Log an animation of the decision surface during training."""
 
@@ -154,7 +176,18 @@ class MoEConfig(PointsConfig, MixtureConfig, TrainingConfig):
         """The gate's temperature, chosen by the kind of data if it is not given."""
         if self.gate_temperature != "auto":
             return self.gate_temperature
-        return 30.0 if self.is_generated else 1.0
+        if not self.is_generated:
+            return 1.0
+        return 30.0 if self.mixing == "logits" or self.top_k else 5.0
+
+    @property
+    def zero_one_epochs(self) -> int:
+        """The last epochs, which lower the zero-one loss."""
+        fraction = self.zero_one_fraction
+        if fraction == "auto":
+            suits = self.is_generated and self.loss == "cross_entropy" and not self.top_k
+            fraction = 0.5 if suits else 0.0
+        return round(fraction * self.num_epochs) if self.training != "em" else 0
 
     @model_validator(mode="after")
     def _top_k_experts_exist(self) -> "MoEConfig":
@@ -171,5 +204,13 @@ class MoEConfig(PointsConfig, MixtureConfig, TrainingConfig):
             raise ValueError(
                 f"num_experts={self.num_experts}: exceeds num_train={self.num_train}; "
                 "at most as many experts as points"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _em_has_a_linear_gate(self) -> "MoEConfig":
+        if self.training != "gradient" and self.gate_hidden:
+            raise ValueError(
+                f"training={self.training}: needs a linear gate, and gate_hidden={self.gate_hidden}"
             )
         return self

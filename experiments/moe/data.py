@@ -75,3 +75,13 @@ def table_points(config: MoEConfig) -> PointSplits:
         skipped=table.skipped,
         fingerprints=table.fingerprints,
     )
+
+
+def require_every_class(config: MoEConfig, data: PointSplits) -> None:
+    """Raise a UserError if a split lacks a class."""
+    for split in ("train", "validation"):
+        present = set(getattr(data, split).labels.long().tolist())
+        for number, name in enumerate(data.classes):
+            if number not in present:
+                asked = f"num_{split}={getattr(config, f'num_{split}')}"
+                raise UserError(f"{asked}: no point of class {name} is among them; more are needed")

@@ -1,4 +1,4 @@
-"""Many initialisations trained side by side, of which the best by validation loss is kept.
+"""Many initialisations trained side by side, of which the best by validation is kept.
 
 Gradient descent on a mixture ends in poor local optima from some initialisations. A model built
 with `stack=(R,)` is R models whose parameters have a leading axis R: one computation trains them
@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from datasets.toy_datasets import Points
 from experiments.moe.config import MoEConfig
 from harness.experiment import Experiment, Splits
-from harness.training.batches import TensorBatches
+from harness.training.batches import Batches, TensorBatches
 from harness.training.history import History
 from harness.training.metrics import fraction, scalars
 from harness.training.optimizers import build_optimizer
 from models.moe import select_from_stack
+from models.zero_one_loss import smoothed_zero_one_loss
 
 MIN_STEPS = 10
 """Optimiser steps of an epoch on a table: a small one is passed over several times."""
@@ -43,8 +44,34 @@ class RepeatedBatches:
 
 
 def best_restart(history: History) -> int:
-    """Return the restart with the lowest validation loss at the best epoch."""
-    return int(history.raw[history.best_epoch - 1]["val/loss"].argmin())
+    """Return the restart with the lowest objective on the validation split at the best epoch."""
+    return int(history.raw[history.best_epoch - 1]["val/objective"].argmin())
+
+
+SHARPNESS = (1.0, 2.0, 4.0)
+"""Of the smoothed zero-one loss: each for a third of its epochs, one after the other."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ZeroOneBatches:
+    """Batches of an epoch that lowers the zero-one loss: points, labels, and its sharpness."""
+
+    batches: Batches
+    sharpness: float
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, float]]:
+        for points, labels in self.batches:
+            yield points, labels, self.sharpness
+
+
+def objective(config: MoEConfig, loss: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+    """Return what the last epochs lower, (*S,): the zero-one loss at its sharpest, or the loss."""
+    if config.zero_one_epochs == 0:
+        return loss
+    return smoothed_zero_one_loss(logits, labels, SHARPNESS[-1])
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -61,6 +88,7 @@ class StackedExperiment(Experiment[MoEConfig]):
     """Points, classified by the best of many restarts of one recipe."""
 
     config_class = MoEConfig
+    monitor = "val/objective"
 
     @abstractmethod
     def build_stack(self, config: MoEConfig, data: Any, stack: tuple[int, ...]) -> nn.Module:
@@ -70,11 +98,19 @@ class StackedExperiment(Experiment[MoEConfig]):
         """Return a stack of R models that share no weight."""
         return self.build_stack(config, data, (config.restarts,))
 
-    def training_batches(self, config: MoEConfig, data: Any, epoch: int) -> RepeatedBatches:
-        """Return the batches of an epoch; those of a table are `MIN_STEPS` at least."""
+    def training_batches(self, config: MoEConfig, data: Any, epoch: int) -> Batches:
+        """Return the batches of an epoch; those of a table are `MIN_STEPS` at least.
+
+        In the last epochs, those of the zero-one loss, each has its sharpness, too.
+        """
         batches = TensorBatches(*data.train, batch_size=config.batch_size, shuffle=True)
         passes = 1 if config.is_generated else math.ceil(MIN_STEPS / len(batches))
-        return RepeatedBatches(batches, passes)
+        repeated = RepeatedBatches(batches, passes)
+        done = epoch - 1 - (config.num_epochs - config.zero_one_epochs)
+        if done < 0:
+            return repeated
+        sharpness = SHARPNESS[len(SHARPNESS) * done // config.zero_one_epochs]
+        return ZeroOneBatches(repeated, sharpness)
 
     def validation_batches(self, config: MoEConfig, data: Splits[Points]) -> TensorBatches:
         """Return the validation points, many at a time."""
@@ -94,7 +130,7 @@ class StackedExperiment(Experiment[MoEConfig]):
 
     def summarise(self, metrics: dict[str, Tensor]) -> dict[str, float]:
         """Reduce metrics (R, ...) to those of the best restart of this epoch."""
-        restart = int(metrics["val/loss"].argmin())
+        restart = int(metrics["val/objective"].argmin())
         return scalars({name: value[restart] for name, value in metrics.items()})
 
     def select_model(self, config: MoEConfig, data: Any, model: nn.Module, history: History) -> Any:

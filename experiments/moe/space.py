@@ -7,7 +7,7 @@ SPACE = SearchSpace(
         "num_experts": Range(2, 8),
         "mixing": choice("probabilities", "logits"),
         "gate_hidden": choice(0, 4, 8, 16),
-        "gate_temperature": Range(1.0, 300.0, log=True, start=30.0),  # auto, of the default data
+        "gate_temperature": Range(1.0, 300.0, log=True, start=5.0),  # auto, of the default data
         "batch_size": choice(200, 500, 1000),
         "learning_rate": Range(0.003, 1.0, log=True),
         **learning_rate_decay(num_epochs=20),

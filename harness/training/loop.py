@@ -233,7 +233,7 @@ def _train_epoch(progress: Progress, batches: Batches, bar: "tqdm[Any]") -> Metr
             check_losses(unchecked, progress.epoch + 1)
         if config.gradient_clip_norm > 0:
             experiment.clip_gradients(model, config.gradient_clip_norm)
-        optimizer.step()
+        experiment.step(optimizer, batch)
         schedule.step()
         if progress.average is not None:
             progress.average.update_parameters(model)

@@ -65,7 +65,7 @@ print(f"two experts, mixed probabilities: test accuracy {accuracy(trained.model)
 # ## 1 A third expert
 #
 # It adds a segment to the boundary, which now follows the circle more closely. The gain is small:
-# with mixed *logits*, three experts reach 0.996
+# with mixed *logits*, three experts reach 0.997
 # ([Results](../../docs/results.md#mixture-of-experts)).
 
 # %%
@@ -109,19 +109,26 @@ outside = points[:, 1] > heights[row] - slopes[column] * points[:, 0].abs()
 ceiling = (outside == (labels > 0.5)).float().mean().item()
 print(f"x2 < {heights[row]:.1f} - {slopes[column]:.2f} |x1| has an accuracy of {ceiling:.4f}")
 assert abs(ceiling - 0.952) < 0.002
-assert accuracy(trained.model) < ceiling
+assert abs(accuracy(trained.model) - ceiling) < 0.005
 
 # %% [markdown]
-# The ceiling is a property of the hypothesis class. Training ends a little below it because it
-# minimises the cross-entropy and not the number of errors.
+# The ceiling is a property of the hypothesis class. The mixture comes close to it because the last
+# epochs lower the number of errors. The likelihood alone would stop earlier (`zero_one_fraction=0`):
+# what is optimised is not what is counted.
+
+# %%
+likeliest = train(experiment, config.replace(zero_one_fraction=0.0), data=data)
+print(f"the optimum of the likelihood: test accuracy {accuracy(likeliest.model):.4f}")
+assert accuracy(likeliest.model) < ceiling
 
 # %% [markdown]
 # ## 4 One initialisation
 #
-# There is no need to train again: the history has the losses of all restarts, side by side.
+# There is no need to train again: the history has the losses of all restarts, side by side. (Those
+# of the likelihood: in the last epochs of the default, the loss is not what is lowered.)
 
 # %%
-losses = np.sort(trained.history.stacked("val/loss")[-1])  # (restarts,)
+losses = np.sort(likeliest.history.stacked("val/loss")[-1])  # (restarts,)
 print("validation losses in nats:", losses.round(3))
 close = int((losses < losses[0] + 0.01).sum())
 print(f"{close} of {len(losses)} initialisations come within 0.01 of the best")

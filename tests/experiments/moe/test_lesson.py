@@ -73,12 +73,12 @@ def test_clipping_is_torchs_for_each_restart() -> None:
 def test_the_best_restart_by_validation_is_the_one_that_is_kept() -> None:
     config = MoEConfig(**MoEConfig.tiny).replace(restarts=5, num_epochs=4)
     trained = train(EXPERIMENT, config)
-    losses = trained.history.stacked("val/loss")  # (epochs, restarts)
+    losses = trained.history.stacked("val/objective")  # (epochs, restarts)
     epoch, restart = np.unravel_index(losses.argmin(), losses.shape)
     best = trained.history.best_epoch - 1, best_restart(trained.history)
     assert best == (int(epoch), int(restart))
     output = EXPERIMENT.loss(config, trained.model, trained.data.validation)
-    assert output.loss.item() == pytest.approx(losses.min(), rel=1e-5)
+    assert output.metrics["objective"].item() == pytest.approx(losses.min(), rel=1e-5)
 
 
 def test_two_experts_beat_one_line_and_specialise() -> None:
@@ -235,7 +235,7 @@ def test_an_epoch_of_a_small_table_has_ten_steps_at_least(batch_size: int) -> No
     config = MoEConfig(data="iris", batch_size=batch_size)
     data = EXPERIMENT.load_data(config)
     batches = EXPERIMENT.training_batches(config, data, epoch=1)
-    seen = torch.cat([points for points, _ in batches])
+    seen = torch.cat([points for points, *_ in batches])
     passes = {7: 1, 36: 4, 500: 10}[batch_size]
     assert len(batches) == len(list(batches)) >= 10
     assert torch.equal(
@@ -245,8 +245,14 @@ def test_an_epoch_of_a_small_table_has_ten_steps_at_least(batch_size: int) -> No
 
 
 def test_the_temperature_follows_the_data_unless_it_is_given() -> None:
-    configs = [MoEConfig(), MoEConfig(data="iris"), MoEConfig(data="iris", gate_temperature=5.0)]
-    assert [config.temperature for config in configs] == [30, 1, 5]
+    changes: list[dict[str, Any]] = [
+        {},
+        {"mixing": "logits"},
+        {"top_k": 1},
+        {"data": "iris"},
+        {"data": "iris", "gate_temperature": 7.0},
+    ]
+    assert [MoEConfig(**each).temperature for each in changes] == [5, 30, 30, 1, 7]
 
 
 @pytest.mark.parametrize(
