@@ -110,7 +110,10 @@ display(photographs(to_hwc(images[::140]), captions, "Training photographs"))
 # A convolution computes each output pixel from a small neighbourhood, with the same weights
 # everywhere:
 #
-# $$y_{o,i,j} = b_o + \sum_{c} \sum_{u,v \in \{-1,0,1\}} w_{o,c,u,v}\, x_{c,i+u,j+v}.$$
+# $$y_{o,i,j} = \sum_{c} \sum_{u,v \in \{-1,0,1\}} w_{o,c,u,v}\, x_{c,i+u,j+v}.$$
+#
+# There is no bias here: a batch norm follows each convolution, with a scale and a shift for each
+# channel.
 #
 # A *residual block* adds its input to what two convolutions make of it,
 # $y = \mathrm{relu}(s(x) + F(x))$. The shortcut $s$ is the identity, or an average pool and a
@@ -289,8 +292,9 @@ display(runs[columns].round(4))
 #    on? Measure it with a gradient. *Teaches what depth and stride are for.*
 # 3. **Move the animal.** Shift a photograph by a few pixels and compare the maps of the first stage
 #    before and after. *Teaches translation equivariance.*
-# 4. **Cover the evidence.** Grey out a square at every place of a photograph in turn, and draw how
-#    the probability changes. Does it agree with Grad-CAM? *Teaches to test an explanation.*
+# 4. **Cover the evidence.** Grey out a square of 16 pixels at every place, in turn, of a photograph
+#    of which the network is *not* sure (`figures["least_confident"]`), and draw how the probability
+#    changes. Does it agree with Grad-CAM? *Teaches to test an explanation.*
 # 5. **Find the mislabelled photographs.** Give 20 training photographs the wrong label, train, and
 #    sort them by their loss. How many of the 20 are among the first 20? *Teaches what a loss says
 #    about data.*

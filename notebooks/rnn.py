@@ -107,7 +107,9 @@ print(inspect.getsource(echo))
 # any change, and its reset gate $r_t$ says how much of it the new candidate $\tilde h_t$ sees:
 #
 # $$h_t = z_t \odot h_{t-1} + (1 - z_t) \odot \tilde h_t, \qquad
-# \tilde h_t = \tanh(W x_t + b + r_t \odot (U h_{t-1} + c)).$$
+# \tilde h_t = \tanh(W x_t + b + r_t \odot (U h_{t-1} + c)),$$
+#
+# with $z_t = \sigma(W_z x_t + b_z + U_z h_{t-1} + c_z)$, and $r_t$ likewise with weights of its own.
 #
 # The LSTM has, beside the hidden state, a cell state
 # $c_t = f_t \odot c_{t-1} + i_t \odot \tilde c_t$ with gates of its own. All are layers of PyTorch.
@@ -121,7 +123,7 @@ for name, parameter in network.named_parameters():
     print(f"{name:28} {tuple(parameter.shape)}")
 
 # %% [markdown]
-# Reset gate, update gate and candidate lie in one matrix, of 64 rows each.
+# The rows of each matrix are, in this order, reset gate, update gate and candidate, 64 each.
 
 # %% [markdown]
 # ## 3 Training
@@ -141,8 +143,8 @@ for epoch, accuracy in enumerate(trained.history.column("val/accuracy"), start=1
 # %% [markdown]
 # ## 4 Evaluation
 #
-# The test split is read here. It has longer sequences than those of training (15 to 25 steps), and
-# the last number is for sequences sixteen times as long: an echo has no end.
+# The test split is read here. Its sequences have 15 to 25 steps, those of training 15; the last
+# number is for sequences sixteen times as long: an echo has no end.
 
 # %%
 evaluation = experiment.evaluate(config, trained, trained.data.test)

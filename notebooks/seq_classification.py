@@ -139,8 +139,8 @@ for epoch, accuracy in enumerate(trained.history.column("val/accuracy"), start=1
     print(f"epoch {epoch:2}: validation accuracy {accuracy:.3f}")
 
 # %% [markdown]
-# For some epochs nothing seems to happen; then the accuracy rises within one or two. Guessing has
-# an accuracy of 0.25.
+# For three epochs the accuracy stays below 0.5, which a single mark alone would give; in the fourth
+# it jumps. Guessing has an accuracy of 0.25.
 
 # %% [markdown]
 # ## 4 Evaluation
@@ -168,7 +168,9 @@ display(figures["confusion"])
 
 # %% [markdown]
 # **The class is made up step by step.** One sequence of each class: the probability of every class,
-# if the sequence ended at that step. Something changes at the marks, and little in between.
+# if the sequence ended at that step. The curves turn at the marks, and settle within some steps
+# after them. After one X the network already answers XX: it was never asked in the middle, so what
+# it says before the second mark is only its state, read out early.
 
 # %%
 display(figures["prediction_by_step"])
@@ -181,7 +183,7 @@ display(figures["prediction_by_step"])
 display(figures["states"])
 
 # %% [markdown]
-# **Which steps matter.** The contribution of each step to the logit of the class, to first order:
+# **Which steps matter.** The contribution of each step to the logit of the actual class, to first order:
 # input times gradient. The second mark stands out where it changed the class. The first one hardly
 # does: it is stored in saturated units, which have almost no gradient. So a contribution near 0
 # does not prove that a step is without effect; the figure of the probabilities above shows that it
@@ -279,8 +281,9 @@ display(runs[columns].round(4))
 #    curve.*
 # 2. **Three marks** (`num_marks=3`) on the level `easy`: how many classes are there, and is the GRU
 #    still wide enough? *Teaches how a task scales.*
-# 3. **Break it.** Lengthen the gap between the marks in the cell above until the class is wrong. Is
-#    the limit that of the training data? *Teaches generalisation over length.*
+# 3. **Break it.** Train on the level `normal`, and lengthen the gap between the marks until the
+#    class is wrong; then try the network above with a gap of 1,000. Which of the two lasts longer
+#    than the gaps of its training, and how far? *Teaches generalisation over length.*
 # 4. **Other pooling.** Compare `last`, `mean`, `max` and `attention` for the GRU. *Teaches what
 #    pooling makes easy.*
 # 5. **Near-sighted.** How many steps does one feature of an FCN of three layers see? Measure it

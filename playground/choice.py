@@ -5,7 +5,9 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import mlflow
 import streamlit as st
+from mlflow.exceptions import MlflowException
 
 import experiments
 from harness.config import describe
@@ -13,8 +15,10 @@ from harness.experiment import AnyExperiment
 from harness.inference.inference import Row, predict_rows
 from harness.tracking import models
 from harness.tracking.export import served_model
+from harness.tracking.locations import redact_password
 from harness.tracking.models import KnownModel, known_models
 from harness.tracking.run import history_of
+from harness.tracking.store import impatient
 from harness.training.history import History
 from harness.training.loop import Progress
 from harness.training.train import train
@@ -108,9 +112,16 @@ def _trained_here() -> dict[tuple[str, str], ChosenModel]:
 def _known_models(name: str) -> list[KnownModel]:
     """Return the models of an entry point, and of those that extend it."""
     kind = type(experiments.find(name))
-    return known_models(
-        [each for each in experiments.names() if isinstance(experiments.find(each), kind)]
-    )
+    names = [each for each in experiments.names() if isinstance(experiments.find(each), kind)]
+    try:
+        with impatient():
+            return known_models(names)
+    except MlflowException:
+        uri = redact_password(mlflow.get_tracking_uri())
+        st.sidebar.error(
+            f"The store {uri} does not answer: is the server running? (MLFLOW_TRACKING_URI names it.)"
+        )
+        return []
 
 
 @st.cache_resource(max_entries=10, show_spinner="Loading the model")

@@ -102,7 +102,7 @@ def memory(hidden: np.ndarray, inputs: Sequence[str], predicted: Sequence[str]) 
     if steps <= MAX_STEPS:
         pairs = [(literal(a), literal(b)) for a, b in zip(inputs, predicted, strict=True)]
         if all(len(name) == 1 for pair in pairs for name in pair):
-            x = "input (above) and prediction (below) at each step"
+            x = "input (above) and prediction (below; not scored before the first echo)"
             axes.set_xticks(range(steps), ["\n".join(pair) for pair in pairs])
         else:  # such as bytes
             x = "input and, after the arrow, prediction at each step"
@@ -136,7 +136,8 @@ def predictions(rows: Sequence[tuple[str, str, str]]) -> Figure:
     axes.set_axis_off()
     errors = sum(a != b for _, *pair in rows for a, b in zip(*pair, strict=True))
     note = ", blanks left out" if any(len(row[0]) > MAX_STEPS for row in rows) else ""
-    figure.suptitle(f"Predictions: {errors} errors, marked in red{note}", fontsize=12)
+    count = f"{errors} error{'s' * (errors > 1)}, marked in red" if errors else "no errors"
+    figure.suptitle(f"Predictions: {count}{note}", fontsize=12)
     return figure
 
 

@@ -170,8 +170,10 @@ def prediction_by_step(
 def importance(inspections: Sequence[Inspection]) -> Figure:
     """Draw how much each step contributes to the output for the actual class."""
     figure, axes = _grid(len(inspections), 1 if len(inspections) <= 4 else 2)
+    largest = max(np.abs(each.contributions).max() for each in inspections)
     for place, each in zip(axes.flat, inspections, strict=False):
         steps = np.arange(len(each.contributions))
+        place.set_ylim(-1.1 * largest, 1.1 * largest)  # one scale: panels can be compared
         place.bar(steps, each.contributions, width=1.0, color=style.BLUE)
         place.axhline(0, color=style.GREY, linewidth=0.8)
         if each.attention is not None:
@@ -184,7 +186,9 @@ def importance(inspections: Sequence[Inspection]) -> Figure:
     shown = "bars: gradient times input"
     if inspections[0].attention is not None:
         shown += ", line: attention weight"
-    figure.suptitle(f"Contribution of each step to the output ({shown})", fontsize=12)
+    is_class = inspections[0].predictions.shape[1] > 1
+    name = "logit of the class above" if is_class else "output"
+    figure.suptitle(f"Contribution of each step to the {name} ({shown})", fontsize=12)
     figure.supylabel("gradient times input", fontsize=10)
     return figure
 

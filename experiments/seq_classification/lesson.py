@@ -188,7 +188,7 @@ class SequenceClassification(Experiment[SequenceConfig]):
         solved = sequences_to_solve(config, trained.history)
         if solved < math.inf:
             metrics["best/sequences_to_solve"] = solved
-            headline += f", solved after {solved:,.0f}"
+            headline += f", solved after {solved:,.0f} training sequences"
         headline += "."
         return SequenceEvaluation(metrics=metrics, headline=headline, test=test, outputs=outputs)
 

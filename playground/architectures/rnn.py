@@ -56,15 +56,23 @@ varies = config.task == "variable_echo"
 text_column, delay_column = st.columns([3, 2], gap="medium")
 with text_column:
     typed = st.text_input(
-        "Type letters", "the quick brown fox jumps", max_chars=60, live=True, key="letters"
+        "Type letters (up to 60)",
+        "the quick brown fox jumps",
+        max_chars=60,
+        live=True,
+        key="letters",
     ).lower()
 with delay_column:
     if varies:
         delay = st.slider("Delay (steps)", 0, config.max_delay, min(3, config.max_delay))
     else:
         delay = config.delay
-        st.info(f"This network was trained to echo after {delay} steps, and knows no other delay.")
+        st.info(
+            f"This network was trained to echo after {delay} steps, and knows no other delay. To "
+            "lengthen the delay, open *Train a small one here* on the left."
+        )
 if not typed:
+    st.info("Type at least one letter.")
     st.stop()
 echoed = model({"text": typed, "delay": float(delay)})["echo"]
 
@@ -73,7 +81,10 @@ target = VISIBLE.decode(echo(symbols, delays)[0])
 read, said = (text.replace(" ", figures.BLANK) for text in (typed, echoed))
 pairs = [(a, b) for a, b in zip(target, said, strict=True) if a != figures.BLANK]
 num_correct = sum(a == b for a, b in pairs)
-st.markdown(f"**{num_correct} of {len(pairs)}** letters are echoed correctly.")
+if pairs:
+    st.markdown(f"**{num_correct} of {len(pairs)}** letters are echoed correctly.")
+else:
+    st.info(f"No echo is due yet: type more than {delay} letters.")
 show(figures.predictions([(read, target, said)]))
 
 longest = config.max_delay if varies else 2 * config.delay + 2

@@ -5,7 +5,7 @@ The network reads from left to right and answers at the end. When does it know?
 
 **Try:** replace the first mark by the other one, then remove the second. Follow how the
 probabilities turn at the marks; and see whether a mark is forgotten if you write fifty more letters
-behind it.
+behind it (most often it is not).
 """
 
 import streamlit as st
