@@ -10,6 +10,9 @@ DatasetName = Literal["ring", "moons", "circles", "spirals", "checkerboard"]
 TableName = Literal["iris", "wine", "breast_cancer", "digits"]
 """Small real data sets of scikit-learn (`datasets.tables`)."""
 
+SplitName = Literal["stratified", "ordered"]
+"""How the rows of a table are divided into splits (`datasets.classes`)."""
+
 MemoryTaskName = Literal["echo", "variable_echo", "copy"]
 """Sequences of characters to be remembered (`datasets.memory_tasks`)."""
 

@@ -49,6 +49,38 @@ def stratified_splits(labels: Sequence[str], seed: int, unit: str) -> dict[str, 
         DataError: there are fewer than two classes, or too few samples of one.
 
     """
+    _check_classes(labels, unit)
+    split = partial(train_test_split, random_state=seed)
+    rest, test = split(np.arange(len(labels)), test_size=0.2, stratify=labels)
+    train, validation = split(rest, test_size=0.25, stratify=[labels[i] for i in rest])
+    return {"train": train, "validation": validation, "test": test}
+
+
+def ordered_splits(labels: Sequence[str], unit: str) -> dict[str, np.ndarray]:
+    """Return the indices of each split: the first 60 % for training, the last 20 % for the test.
+
+    Args:
+        labels: of the samples.
+        unit: what a sample is called in messages, such as `rows`.
+
+    Raises:
+        DataError: there are fewer than two classes, or a split lacks one.
+
+    """
+    _check_classes(labels, unit)
+    count = len(labels)
+    parts = np.split(np.arange(count), [round(0.6 * count), round(0.8 * count)])
+    splits = dict(zip(("train", "validation", "test"), parts, strict=True))
+    for split, chosen in splits.items():
+        for label in set(labels).difference(labels[i] for i in chosen):
+            raise DataError(
+                f"class {label!r}: none among the {unit} {chosen[0] + 1:,} to {chosen[-1] + 1:,}, "
+                f"the {split} split in their order; each split needs every class"
+            )
+    return splits
+
+
+def _check_classes(labels: Sequence[str], unit: str) -> None:
     counts = Counter(labels)
     if len(counts) < 2:
         found = f" ({next(iter(counts))!r} only)" if counts else ""
@@ -56,7 +88,3 @@ def stratified_splits(labels: Sequence[str], seed: int, unit: str) -> dict[str, 
     label, count = counts.most_common()[-1]
     if count < MIN_PER_CLASS:
         raise DataError(f"class {label!r} has {count} {unit}; at least {MIN_PER_CLASS} needed")
-    split = partial(train_test_split, random_state=seed)
-    rest, test = split(np.arange(len(labels)), test_size=0.2, stratify=labels)
-    train, validation = split(rest, test_size=0.25, stratify=[labels[i] for i in rest])
-    return {"train": train, "validation": validation, "test": test}

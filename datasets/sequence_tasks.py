@@ -93,7 +93,10 @@ class TemporalOrder(GeneratedDataset[LabelledSequences]):
 
     def sample(self, count: int, generator: Generator) -> LabelledSequences:  # noqa: D102
         lengths, positions = self._sample_positions(count, generator)  # (B,), (B, marks)
-        inputs = random_integers(DISTRACTORS, (count, int(lengths.max())), generator)
+        # A program that asks a GPU for the longest waits for it: there, all are padded alike.
+        on_cpu = generator.device.type == "cpu"
+        steps_of_all = int(lengths.max()) if on_cpu else self.max_length
+        inputs = random_integers(DISTRACTORS, (count, steps_of_all), generator)
         marks = random_integers(MARKS, positions.shape, generator)
         inputs.scatter_(1, positions, marks)
         inputs[:, 0] = FIRST

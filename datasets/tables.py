@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from datasets.choices import TableName
-from datasets.classes import class_counts, class_names, stratified_splits
+from datasets.classes import class_counts, class_names, ordered_splits, stratified_splits
 from datasets.csv_files import as_number, csv_rows, is_missing
 from datasets.errors import DataError
 from datasets.points import Points
@@ -57,21 +57,25 @@ class Raw(NamedTuple):
     skipped: list[tuple[str, str]]
 
 
-def load_table(data: str, label_column: str, seed: int) -> Table:
-    """Load a table and split it, stratified by class: 60 % for training, 20 % each for the others.
+def load_table(data: str, label_column: str, seed: int | None) -> Table:
+    """Load a table and split it: 60 % for training, 20 % each for the others.
 
     Args:
         data: iris, wine, breast_cancer, digits, or the path of a CSV file.
         label_column: of a file, the name of the column with the labels, or its number from 1;
             empty for the last one.
-        seed: of the split.
+        seed: of a split at random, stratified by class; None divides the rows in their order.
 
     Raises:
         DataError: the file cannot be read, or a row is invalid, or a class has too few rows.
 
     """
     raw = _built_in(data) if data in get_args(TableName) else _read_csv(data, label_column)
-    splits = stratified_splits(raw.labels, seed, "rows")
+    splits = (
+        ordered_splits(raw.labels, "rows")
+        if seed is None
+        else stratified_splits(raw.labels, seed, "rows")
+    )
     classes = class_names(raw.labels)
     labels = np.array([classes.index(label) for label in raw.labels])
     targets = labels.astype(np.float32) if len(classes) == 2 else labels

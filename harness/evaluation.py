@@ -62,6 +62,12 @@ class Predictions(NamedTuple):
         return float(self.correct.mean())
 
     @property
+    def brier_score(self) -> float:
+        """The mean squared distance between the probabilities and the actual class (Brier 1950)."""
+        actual = np.eye(len(self.classes))[self.labels]
+        return float(np.square(self.probabilities - actual).sum(1).mean())
+
+    @property
     def confusion(self) -> np.ndarray:
         """The number of samples by actual class (rows) and predicted class (columns), (K, K)."""
         return confusion_matrix(self.labels, self.predicted, len(self.classes))
@@ -72,7 +78,10 @@ class Predictions(NamedTuple):
         return reliability(self.probabilities, self.labels)
 
     def metrics(self, split: str = "test") -> dict[str, float]:
-        """Return accuracy, cross-entropy in nats, calibration error and ROC area.
+        """Return accuracy, cross-entropy in nats, Brier score, calibration error and ROC area.
+
+        The Brier score is the mean squared distance of the probabilities from 1 for the actual
+        class and 0 for the others, in [0, 2].
 
         Balanced accuracy is the mean of the classes' own accuracies; the ROC area of more than two
         classes is the mean over each class against all others. Both take samples of all classes.
@@ -81,6 +90,7 @@ class Predictions(NamedTuple):
         values = {
             "accuracy": self.accuracy,
             "loss": sklearn.metrics.log_loss(self.labels, self.probabilities, labels=classes),
+            "brier_score": self.brier_score,
             "calibration_error": self.reliability.calibration_error,
         }
         if set(self.labels.tolist()) == set(classes):

@@ -11,7 +11,7 @@ import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +27,9 @@ from harness.training.batches import Batches, GeneratedSamples, TensorBatches
 from harness.training.history import History
 from harness.training.metrics import StepOutput, scalars
 from harness.training.optimizers import build_optimizer
+
+if TYPE_CHECKING:
+    from harness.evaluation import Predictions
 
 S = TypeVar("S")
 
@@ -177,6 +180,10 @@ class Experiment(ABC, Generic[C]):
     @abstractmethod
     def evaluate(self, config: C, trained: Trained, test: Any) -> Evaluation:
         """Evaluate the chosen model on the test split; nothing is chosen after it."""
+
+    def predictions(self, trained: Trained, split: Any) -> "Predictions | None":
+        """Return what a classifier predicts for a split; None of what is no classifier."""
+        return None
 
     # 5 Figures
 

@@ -1,5 +1,6 @@
 """From a configuration to a tracked run: train, log the model, evaluate it, draw its figures."""
 
+import itertools
 import statistics
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -8,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from harness import signals
+from harness import signals, uncertainty
 from harness.config import C
 from harness.evaluation import sample_std
 from harness.execution.messages import Report, Task, reporting, result_of
@@ -27,6 +28,7 @@ from harness.training.loop import Callback
 from harness.training.memory import load_data
 from harness.training.metrics import decimal, model_cost
 from harness.training.train import train
+from harness.uncertainty import Calibration
 
 
 class TrackedRun(NamedTuple):
@@ -143,32 +145,43 @@ def train_and_evaluate(
             experiment, config, data=data, callbacks=callbacks, recorder=run, processes=processes
         )
         signals.check()
-        exported = experiment.export(config, trained)
+        calibration = uncertainty.calibrate(experiment, trained)
+        exported = uncertainty.kept_with(experiment.export(config, trained), calibration)
         run.log_model(exported)
         run.log_history(trained.history)
         cost = model_cost(exported.module, torch.from_numpy(exported.example_input))
         metrics: Metrics = {**trained.history.best_metrics(), **cost}
         run.log_metrics(metrics)
         if read_test:
-            metrics |= evaluate_in_run(experiment, trained, run)
+            metrics |= evaluate_in_run(experiment, trained, run, calibration)
     return TrackedRun(run.run_id, metrics)
 
 
-def evaluate_in_run(experiment: Experiment[Any], trained: Trained, run: Run) -> Metrics:
-    """Evaluate a model on the test split, which is read here, and log all that comes of it."""
+def evaluate_in_run(
+    experiment: Experiment[Any], trained: Trained, run: Run, calibration: Calibration | None
+) -> Metrics:
+    """Evaluate a model on the test split, which is read here, and log all that comes of it.
+
+    What is said of any classifier's probabilities is said here; all else, the experiment says.
+    """
     config = trained.config
     with signals.interruptible():
         test = trained.data.test
     log_split(experiment, trained.data, "test", run)
     with signals.interruptible():
         evaluation = experiment.evaluate(config, trained, test)
-    run.log_metrics(evaluation.metrics)
+    metrics, uncertain = evaluation.metrics, uncertainty.on_test(experiment, trained, calibration)
+    if uncertain is not None:
+        metrics |= uncertain.metrics
+    run.log_metrics(metrics)
     for name, table in evaluation.tables.items():
         run.log_table(name, table)
     for name, values in evaluation.series.items():
         run.log_series(name, values)
     run.describe(evaluation.headline)
     figures = experiment.figures(config, trained, evaluation)
+    if uncertain is not None:
+        figures = itertools.chain(figures, uncertain.figures())
     while True:
         with signals.interruptible():
             drawn = next(figures, None)
@@ -178,7 +191,7 @@ def evaluate_in_run(experiment: Experiment[Any], trained: Trained, run: Run) -> 
     with signals.interruptible():
         images = experiment.images(config, trained)
     run.log_images(images)
-    return evaluation.metrics
+    return metrics
 
 
 def evaluate_artifact(
@@ -196,7 +209,8 @@ def evaluate_artifact(
         seed_everything(config.seed)
         first = experiment.build_model(config, data).eval()
         trained = Trained(config=config, data=data, model=best, untrained=first, history=history)
-        return evaluate_in_run(experiment, trained, run)
+        calibration = uncertainty.calibrate(experiment, trained)
+        return evaluate_in_run(experiment, trained, run, calibration)
 
 
 def log_split(experiment: Experiment[Any], data: Any, split: str, run: Run) -> None:

@@ -16,6 +16,8 @@ EncoderName = Literal[CellName, "tcn", "fcn", "transformer"]
 PoolingName = Literal["last", "mean", "max", "attention"]
 Mixing = Literal["logits", "probabilities"]
 """What the gate of a mixture of experts averages: the experts' logits or their probabilities."""
+Routing = Literal["top_k", "noisy_top_k", "expert_choice"]
+"""How points and experts find each other (see `models.moe.GatingNetwork`)."""
 Backbone = Literal["efficientnet_lite0", "mobilenet_v3_small", "resnet18", "efficientnet_b0"]
 """Convolutional networks with weights pretrained on ImageNet."""
 

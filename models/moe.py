@@ -1,10 +1,11 @@
-"""Mixture of experts: several linear classifiers and a gating network that weights them.
+"""Mixture of experts: several small classifiers and a gating network that weights them.
 
 R. Jacobs, M. Jordan, S. Nowlan, G. Hinton, "Adaptive mixtures of local experts", 1991;
-sparse routing after W. Fedus, B. Zoph, N. Shazeer, "Switch Transformers", 2021.
+sparse routing after W. Fedus, B. Zoph, N. Shazeer, "Switch Transformers", 2021, and the papers that
+`GatingNetwork` names.
 
 Letters for dimensions: S a stack of independent copies of the model (often none), B batch,
-D input features, H hidden units, K experts.
+D input features, H hidden units, K experts, L logits of an expert: 1, or C of C > 2 classes.
 
 Points are given as rows, (B, D). Inside they are columns, as in y = W x + b, so that experts come
 before the batch, (K, B): sums over a few experts then run along many contiguous points, which on a
@@ -15,13 +16,15 @@ Every operation broadcasts over leading axes of the parameters. A model built wi
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.choices import Mixing
+from models.choices import Mixing, Routing
+from models.size import num_parameters
+from models.sparse_experts import evaluate_chosen
 
 
 class StackedLinear(nn.Module):
@@ -60,7 +63,7 @@ class MLP(nn.Module):
             self.layers = StackedLinear(in_features, out_features, stack)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map points x, (B, D), to (*S, out_features, B)."""
+        """Map points x, (B, D) or (*S, B, D), to (*S, out_features, B)."""
         outputs: Tensor = self.layers(x.mT)
         return outputs
 
@@ -72,9 +75,18 @@ class GatingNetwork(nn.Module):
         in_features, num_experts: D and K.
         hidden_units: units of the gate's hidden layer (0: a linear gate, so that the regions of
             the experts meet in straight lines).
-        top_k: number of experts that each point is routed to (0: all of them), those of the
-            largest logits.
-        routing_noise: standard deviation of the Gaussian noise that is added to the gate's
+        top_k: number of experts that each point is routed to (0: all of them).
+        routing: who chooses.
+            `top_k`: each point takes the experts of its k largest logits, and weights them by the
+            softmax over all experts (Fedus et al. 2021).
+            `noisy_top_k`: likewise, of logits with Gaussian noise, whose standard deviation is
+            learned for each point and expert (Shazeer et al. 2017, eq. 3 to 5). The softmax is
+            over the k experts only, so with k = 1 the gate has no gradient.
+            `expert_choice`: in training, each expert takes the k B / K points of the batch that
+            give it the largest weights, so that all have the same load (Zhou et al. 2022,
+            eq. 1 and 2). A prediction must not depend on the other points of its batch: in
+            evaluation each point takes k experts, as above.
+        routing_noise: standard deviation of the Gaussian noise that `top_k` adds to the gate's
             logits in training, so that experts just outside the top k are explored as well.
         bias_update_rate: step of the loss-free load balancing (Wang et al. 2024): after each
             training batch, the selection bias of an expert rises by this much when it was
@@ -93,6 +105,7 @@ class GatingNetwork(nn.Module):
         num_experts: int,
         hidden_units: int,
         top_k: int,
+        routing: Routing,
         routing_noise: float,
         bias_update_rate: float,
         temperature: float,
@@ -102,29 +115,48 @@ class GatingNetwork(nn.Module):
         if not 0 <= top_k <= num_experts:
             raise ValueError(f"top_k={top_k} is not between 0 and num_experts={num_experts}")
         self.scores = MLP(in_features, hidden_units, num_experts, stack)
-        self.top_k, self.temperature = top_k, temperature
+        self.top_k, self.routing, self.temperature = top_k, routing, temperature
+        if routing == "noisy_top_k":
+            self.noise_scores = MLP(in_features, 0, num_experts, stack)
         self.routing_noise, self.bias_update_rate = routing_noise, bias_update_rate
         self.register_buffer("selection_bias", torch.zeros(*stack, num_experts))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the gate's logits, and whether a point is routed to an expert; both (*S, K, B).
 
-        With `top_k`, exactly that many experts are chosen for each point, otherwise all.
+        With `top_k`, exactly that many experts are chosen for each point, otherwise all; by
+        `expert_choice`, so many on average. A logit of minus infinity is an expert without weight.
         """
-        logits = self.scores(x) / self.temperature
+        logits = self.scores(x)
         if self.top_k in (0, logits.shape[-2]):
+            logits = logits / self.temperature
             return logits, torch.ones_like(logits, dtype=torch.bool)
+        if self.routing == "noisy_top_k" and self.training:
+            logits = logits + torch.randn_like(logits) * F.softplus(self.noise_scores(x))
+        logits = logits / self.temperature
+        if self.routing == "expert_choice" and self.training:
+            return logits, self._points_of_experts(logits.softmax(-2))
         if self.training and self.routing_noise > 0:
             logits = logits + self.routing_noise * torch.randn_like(logits)
-        ranking = logits + self.selection_bias.unsqueeze(-1)
-        best = ranking.topk(self.top_k, dim=-2).indices  # (*S, top_k, B)
-        # A mask rather than a gather keeps every shape fixed, which torch.export needs.
-        chosen = torch.zeros_like(logits).scatter(-2, best, 1.0) > 0
+        chosen = self._experts_of_points(logits + self.selection_bias.unsqueeze(-1))
         if self.training and self.bias_update_rate > 0:
             load = chosen.to(self.selection_bias.dtype).mean(-1)  # (*S, K)
             too_low = (load.mean(-1, keepdim=True) - load).sign()
             self.selection_bias += self.bias_update_rate * too_low
+        if self.routing == "noisy_top_k":
+            logits = logits.where(chosen, -math.inf)
         return logits, chosen
+
+    def _experts_of_points(self, scores: Tensor) -> Tensor:
+        best = scores.topk(self.top_k, dim=-2).indices  # (*S, top_k, B)
+        # A mask rather than a gather keeps every shape fixed, which torch.export needs.
+        return torch.zeros_like(scores).scatter(-2, best, 1.0) > 0
+
+    def _points_of_experts(self, scores: Tensor) -> Tensor:
+        num_experts, batch_size = scores.shape[-2:]
+        capacity = math.ceil(self.top_k * batch_size / num_experts)
+        best = scores.topk(capacity, dim=-1).indices  # (*S, K, capacity)
+        return torch.zeros_like(scores).scatter(-1, best, 1.0) > 0
 
 
 class Mixture(NamedTuple):
@@ -135,7 +167,9 @@ class Mixture(NamedTuple):
     chosen: Tensor
     """(*S, K, B) bool, whether the point is routed to the expert."""
     expert_logits: Tensor
-    """(*S, K, B), each expert's logit of class 1 of two; of C > 2 classes (*S, C, K, B)."""
+    """(*S, K, B), each expert's logit of class 1 of two; of C > 2 classes (*S, C, K, B).
+
+    Where an expert is not chosen they have no meaning: in training they may be missing (0)."""
 
     @property
     def is_multiclass(self) -> bool:
@@ -191,13 +225,50 @@ class Mixture(NamedTuple):
         return self.log_likelihood(1.0) - self.log_likelihood(0.0)
 
 
-class MixtureOfExperts(nn.Module):
-    """K linear experts and a gating network on points in D dimensions.
+class SparseMixture(Mixture):
+    """A mixture in which a point has few of many experts, and the others cost next to nothing.
 
-    All experts are one affine map: its k-th output is the k-th expert's logit.
+    The experts that are not chosen for a point have logits of 0, all of them: together they are one
+    expert, whose gate probability is the sum of theirs.
+    """
+
+    def merged(self) -> Mixture:
+        """Return the same mixture of J + 1 experts, where a point has at most J: (*S, J + 1, B)."""
+        most = int(self.chosen.sum(-2).max())
+        own = self.chosen.to(torch.uint8).topk(most, dim=-2).indices  # (*S, J, B)
+        is_other = torch.ones_like(self.chosen).scatter(-2, own, False)
+        lowest = torch.finfo(self.gate_logits.dtype).min  # finite also where there is no other
+        other = self.gate_logits.where(is_other, lowest).logsumexp(-2, keepdim=True)
+        index = own.unsqueeze(-3) if self.is_multiclass else own
+        return Mixture(
+            torch.cat([self.gate_logits.gather(-2, own), other], -2),
+            F.pad(self.chosen.gather(-2, own), (0, 0, 0, 1)),
+            F.pad(torch.take_along_dim(self.expert_logits, index, -2), (0, 0, 0, 1)),
+        )
+
+    def log_likelihood(self, label: Tensor | float) -> Tensor:
+        """Return what `Mixture.log_likelihood` does."""
+        return self.merged().log_likelihood(label)
+
+    def class_log_likelihoods(self) -> Tensor:
+        """Return what `Mixture.class_log_likelihoods` does."""
+        return self.merged().class_log_likelihoods()
+
+    def combine(self, mixing: Mixing) -> Tensor:
+        """Return what `Mixture.combine` does."""
+        return self.merged().combine(mixing)
+
+
+class MixtureOfExperts(nn.Module):
+    """K experts and a gating network on points in D dimensions.
+
+    All linear experts are one affine map: its k-th output is the k-th expert's logit. In training,
+    experts with a hidden layer are evaluated only at the points routed to them; linear ones are so
+    small that choosing would cost more than it saves.
 
     Args:
         in_features, num_experts: D and K.
+        expert_hidden: H, units of each expert's hidden layer (0: linear experts).
         num_classes: 2, which have one logit, that of class 1; or C > 2, which have one each.
         mixing: what the gate averages, the experts' `logits` or their `probabilities`.
         temperature: T divides the gate's logits and multiplies the experts'. The set of
@@ -207,7 +278,7 @@ class MixtureOfExperts(nn.Module):
             T = 1 that region lies at tiny gate weights and huge expert weights, which Adam does
             not reach.
         stack: shape of a stack of independent copies, trained and evaluated side by side.
-        gate_hidden, top_k, routing_noise, bias_update_rate: see `GatingNetwork`.
+        gate_hidden, top_k, routing, routing_noise, bias_update_rate: see `GatingNetwork`.
 
     Raises:
         ValueError: `num_experts` below 1, or `top_k` above it.
@@ -221,8 +292,10 @@ class MixtureOfExperts(nn.Module):
         *,
         num_classes: int,
         mixing: Mixing,
+        expert_hidden: int,
         gate_hidden: int,
         top_k: int,
+        routing: Routing,
         routing_noise: float,
         bias_update_rate: float,
         temperature: float,
@@ -233,22 +306,46 @@ class MixtureOfExperts(nn.Module):
             raise ValueError(f"num_experts={num_experts} is below 1")
         self.mixing: Mixing = mixing
         self.temperature, self.num_classes, self.num_experts = temperature, num_classes, num_experts
+        self.expert_hidden = expert_hidden
         num_logits = 1 if num_classes == 2 else num_classes
-        self.experts = StackedLinear(in_features, num_logits * num_experts, stack)
-        gate_options = (gate_hidden, top_k, routing_noise, bias_update_rate, temperature, stack)
-        self.gate = GatingNetwork(in_features, num_experts, *gate_options)
+        self.experts: Any = (  # whose weights have another shape in each case
+            MLP(in_features, expert_hidden, num_logits, (*stack, num_experts))
+            if expert_hidden
+            else StackedLinear(in_features, num_logits * num_experts, stack)
+        )
+        gate_options = (gate_hidden, top_k, routing, routing_noise, bias_update_rate, temperature)
+        self.gate = GatingNetwork(in_features, num_experts, *gate_options, stack)
 
     def mix(self, x: Tensor) -> Mixture:
         """Evaluate gate and experts at points x, (B, D) float."""
         gate_logits, chosen = self.gate(x)
-        logits = self.temperature * self.experts(x.mT)
-        if self.num_classes > 2:
-            logits = logits.unflatten(-2, (self.num_classes, -1))
-        return Mixture(gate_logits, chosen, logits)
+        is_sparse = self.training and self.expert_hidden and 0 < self.gate.top_k < self.num_experts
+        if is_sparse:
+            logits = evaluate_chosen(self._experts_apart, x, chosen).transpose(-3, -2)
+        elif self.expert_hidden:
+            logits = self._experts_apart(x).transpose(-3, -2)
+        else:
+            logits = self.temperature * self.experts(x.mT).unflatten(-2, (-1, self.num_experts))
+        if self.num_classes == 2:  # from (*S, L, K, B)
+            logits = logits.squeeze(-3)
+        return (SparseMixture if is_sparse else Mixture)(gate_logits, chosen, logits)
+
+    def _experts_apart(self, x: Tensor) -> Tensor:
+        """Map points (B, D), or (*S, K, B, D) of each expert, to (*S, K, L, B)."""
+        logits: Tensor = self.temperature * self.experts(x)
+        return logits
+
+    def num_active_parameters(self) -> int:
+        """Return the parameters with which a point is classified: the gate's and its experts'.
+
+        Where a point is not routed to `top_k` experts, it is to one, by hard (top-1) routing.
+        """
+        experts = num_parameters(self.experts) // self.num_experts * (self.gate.top_k or 1)
+        return num_parameters(self.gate.scores) + experts
 
     def expert_weights(self) -> Tensor:
-        """Return the experts' weights, without S: (K, 1, D), or (K, C, D) of C > 2 classes."""
-        weights = self.temperature * self.experts.weight.detach()
+        """Return the linear experts' weights, without S: (K, 1, D), or (K, C, D) of C > 2."""
+        weights: Tensor = self.temperature * self.experts.weight.detach()
         return weights.view(-1, self.num_experts, weights.shape[-1]).transpose(0, 1)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -24,8 +24,8 @@ from harness.config import STRICT, only_if
 from harness.errors import UserError
 from harness.experiment import ModelExport, Trained
 from harness.inference.inference import (
+    ClassifyRequest,
     Inference,
-    PredictRequest,
     Row,
     predict_rows,
 )
@@ -58,7 +58,7 @@ def as_png(image: torch.Tensor) -> bytes:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class PhotographRequest(PredictRequest):
+class PhotographRequest(ClassifyRequest):
     """Classify photographs with a convolutional network."""
 
     explain: bool = False
@@ -70,7 +70,7 @@ class PhotographRequest(PredictRequest):
 def predict(request: PhotographRequest, model: LoadedModel) -> Iterator[Row]:
     """Yield class and probability of each photograph, or the reason why there are none."""
     explainer = Explainer(model, Path(request.explain_dir)) if request.explain else None
-    for row in predict_rows(photographs(request.inputs), model.served):
+    for row in predict_rows(photographs(request.inputs), model.served, request.as_params()):
         if "error" not in row:
             probabilities = np.array(list(row.pop("probabilities").values()))
             if explainer is not None:

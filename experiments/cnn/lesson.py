@@ -136,7 +136,8 @@ class CatsAndDogs(Experiment[CNNConfig]):
         if config.class_weights == "none":
             return MappedBatches(shuffled, lambda images, labels: mix(augment(images), labels))
         labels = data.train.labels
-        weights = len(labels) / (len(data.classes) * labels.bincount().float())  # (K,)
+        counts = F.one_hot(labels, len(data.classes)).sum(0)  # (K,)
+        weights = len(labels) / (len(data.classes) * counts.float())
 
         def weighted(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             views, targets = mix(augment(images), labels)
@@ -186,13 +187,18 @@ class CatsAndDogs(Experiment[CNNConfig]):
             probabilities.append(model(images.flip(-1) if flip else images).softmax(-1))
         return torch.cat(probabilities).numpy()
 
+    def predictions(self, trained: Trained, split: Photographs) -> Predictions:
+        """Return what the network predicts for photographs."""
+        probabilities = self.predict(trained.model, split)
+        return Predictions(split.labels.numpy(), probabilities, trained.data.classes)
+
     def evaluate(
         self, config: CNNConfig, trained: Trained, test: Photographs
     ) -> ClassifierEvaluation:
         """Evaluate the network, also with test-time augmentation: the mean over both flips."""
         model, validation, classes = trained.model, trained.data.validation, trained.data.classes
-        probabilities = self.predict(model, test)
-        predictions = Predictions(test.labels.numpy(), probabilities, classes)
+        predictions = self.predictions(trained, test)
+        probabilities = predictions.probabilities
         metrics = predictions.metrics()
         num_parameters = sum(parameter.numel() for parameter in model.parameters())
         headline = (

@@ -7,7 +7,13 @@ import numpy as np
 import torch
 
 from datasets.pixels import UnreadableImage, read_pixels
-from harness.serving.served_model import InvalidInputError, Row, ServedModel, classified
+from harness.serving.served_model import (
+    CLASSIFIER_PARAMS,
+    InvalidInputError,
+    Row,
+    ServedModel,
+    classified,
+)
 
 
 class ServedClassifier(ServedModel[np.ndarray]):
@@ -16,6 +22,7 @@ class ServedClassifier(ServedModel[np.ndarray]):
     Its metadata has `classes` and `image_size`. A sample is (S, S, 3) uint8.
     """
 
+    params = CLASSIFIER_PARAMS
     max_rows = 128
     batch_size = 32
     reads_in_threads = True
@@ -35,4 +42,4 @@ class ServedClassifier(ServedModel[np.ndarray]):
     def answer(self, samples: Sequence[np.ndarray], params: Mapping[str, Any]) -> Iterator[Row]:
         """Yield the prediction of each photograph."""
         images = torch.from_numpy(np.stack(samples)).permute(0, 3, 1, 2)
-        yield from classified(self.metadata["classes"], self.outputs(images.float() / 255))
+        yield from classified(self.metadata, self.outputs(images.float() / 255), params)

@@ -14,7 +14,7 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
-from datasets.choices import DatasetName, TableName
+from datasets.choices import DatasetName, SplitName, TableName
 from harness.config import (
     STRICT,
     Configuration,
@@ -26,14 +26,22 @@ from harness.config import (
     TrainingConfig,
     nearest,
 )
-from models.choices import Mixing
+from models.choices import Mixing, Routing
 
 SPARSE = OnlyIf(
     "a top_k from 1 to num_experts - 1", lambda config: 0 < config.top_k < config.num_experts
 )
+TOP_K = OnlyIf(
+    f"routing=top_k and {SPARSE.description}",
+    lambda config: SPARSE.holds(config) and config.routing == "top_k",
+)
 
 GENERATED = OnlyIf(
     f"data={', '.join(get_args(DatasetName))}", lambda config: config.data in get_args(DatasetName)
+)
+TABLE = OnlyIf(
+    f"data={', '.join(get_args(TableName))} or PATH, a CSV file",
+    lambda config: config.data not in get_args(DatasetName),
 )
 FILE = OnlyIf(
     "data=PATH, a CSV file",
@@ -55,6 +63,9 @@ class PointsConfig(GeneratedDataConfig):
     regions. A real table: iris, wine, breast_cancer, digits, or the path of a CSV file."""
     label_column: Annotated[str, FILE] = ""
     """Column of a CSV file with the labels: its name, or its number from 1 (empty: the last)."""
+    split: Annotated[SplitName, TABLE] = "stratified"
+    """Rows of a table at random, each class in proportion; or in their order, the last for the
+    test (60, 20 and 20 %). The digits are ordered by writer: those of the test are new ones."""
     num_train: Annotated[PositiveInt, GENERATED] = 20_000
     num_validation: Annotated[PositiveInt, GENERATED] = 5_000
     num_test: Annotated[PositiveInt, GENERATED] = 100_000
@@ -81,7 +92,9 @@ class MixtureConfig(Configuration):
     group: ClassVar[str] = "model"
 
     num_experts: PositiveInt = 2
-    """Number of linear experts, K."""
+    """Number of experts, K."""
+    expert_hidden: Annotated[NonNegativeInt, GRADIENT_ALONE] = 0
+    """Units of each expert's hidden layer (0: linear experts)."""
     mixing: Annotated[Mixing, SEVERAL, GRADIENT_ALONE] = "probabilities"
     """What the gate averages: the experts' probabilities, or their logits before the sigmoid."""
     gate_hidden: Annotated[NonNegativeInt, SEVERAL, GRADIENT_ALONE] = 0
@@ -91,15 +104,18 @@ class MixtureConfig(Configuration):
     points in the plane 5, and 30 with mixing=logits or top_k; for tables 1)."""
     top_k: Annotated[NonNegativeInt, SEVERAL, GRADIENT_ALONE] = 0
     """Experts that each point is routed to (0: all of them)."""
-    routing_noise: Annotated[NonNegativeFloat, SPARSE] = 0.0
+    routing: Annotated[Routing, SPARSE] = "top_k"
+    """Each point takes the experts of its largest logits, with noise of a learned strength
+    (noisy_top_k) or without; or each expert its points (expert_choice: top_k on average)."""
+    routing_noise: Annotated[NonNegativeFloat, TOP_K] = 0.0
     """Standard deviation of the noise on the gate's logits in training (needs top_k)."""
-    bias_update_rate: Annotated[NonNegativeFloat, SPARSE] = 0.1
+    bias_update_rate: Annotated[NonNegativeFloat, TOP_K] = 0.1
     """Step of the loss-free load balancing, without which most experts stay idle (needs top_k)."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class MoEConfig(PointsConfig, MixtureConfig, TrainingConfig):
-    """Train a mixture of linear experts on points in the plane, or on rows of a table."""
+    """Train a mixture of experts on points in the plane, or on rows of a table."""
 
     family: ClassVar[str] = "moe"
     entry_point: ClassVar[str] = "moe"
@@ -178,6 +194,16 @@ class MoEConfig(PointsConfig, MixtureConfig, TrainingConfig):
         if self.top_k > self.num_experts:
             raise ValueError(
                 f"top_k={self.top_k}: exceeds num_experts={self.num_experts}; at most that many"
+            )
+        if self.routing == "noisy_top_k" and self.top_k == 1:
+            raise ValueError(
+                "top_k=1: with routing=noisy_top_k the one weight is 1, and the gate cannot learn; "
+                "at least 2"
+            )
+        if self.is_generated and self.num_experts > self.num_train:
+            raise ValueError(
+                f"num_experts={self.num_experts}: exceeds num_train={self.num_train}; "
+                "at most as many experts as points"
             )
         return self
 

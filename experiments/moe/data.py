@@ -52,11 +52,16 @@ def generated_points(config: MoEConfig) -> PointSplits:
 def table_points(config: MoEConfig) -> PointSplits:
     """Read a table; a UserError if there is none."""
     try:
-        table = load_table(config.data, config.label_column, config.seed)
+        seed = config.seed if config.split == "stratified" else None
+        table = load_table(config.data, config.label_column, seed)
     except DataError as error:
         reason = str(error).removeprefix(f"{config.data}: ")  # which a disk's error names, too
         raise UserError(f"data={config.data}: {reason}") from None
-
+    if config.num_experts > (rows := len(table.train.labels)):
+        raise UserError(
+            f"num_experts={config.num_experts}: more than the {rows} training rows of "
+            f"{config.data}; at most that many"
+        )
     return PointSplits(
         name=Path(config.data).stem,
         train=table.train,
@@ -72,12 +77,8 @@ def table_points(config: MoEConfig) -> PointSplits:
     )
 
 
-def require_enough_points(config: MoEConfig, data: PointSplits) -> None:
-    """Raise a UserError if there are more experts than points, or a split lacks a class."""
-    num_points = len(data.train.labels)
-    if config.num_experts > num_points:
-        found = f"there are {num_points} points for training; at most as many experts"
-        raise UserError(f"num_experts={config.num_experts}: {found}")
+def require_every_class(config: MoEConfig, data: PointSplits) -> None:
+    """Raise a UserError if generated points of a split lack a class; those of a table have all."""
     for split in ("train", "validation"):
         present = set(getattr(data, split).labels.long().tolist())
         for number, name in enumerate(data.classes):

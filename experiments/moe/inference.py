@@ -18,7 +18,7 @@ from experiments.moe.serving import ServedMixture
 from harness.errors import UserError
 from harness.experiment import ModelExport, Trained
 from harness.inference.files import abridged, attempt, lines_of, parse_lines
-from harness.inference.inference import Inference, PredictRequest, Row, predict_rows
+from harness.inference.inference import ClassifyRequest, Inference, Row, predict_rows
 from harness.tracking.models import LoadedModel
 from models.standardised import StandardisedInput
 
@@ -44,11 +44,11 @@ def export(config: MoEConfig, trained: Trained) -> ModelExport:
     )
 
 
-def predict(request: PredictRequest, model: LoadedModel) -> Iterator[Row]:
+def predict(request: ClassifyRequest, model: LoadedModel) -> Iterator[Row]:
     """Yield class, probability and the experts' weights for each point."""
     features = model.metadata["features"]
     points = (pair for text in request.inputs for pair in points_of(text.strip(), features))
-    for row in predict_rows(points, model.served):
+    for row in predict_rows(points, model.served, request.as_params()):
         if "error" not in row:
             del row["probabilities"]
             row |= row.pop("expert_weights")
@@ -120,4 +120,4 @@ def abridged_list(names: Sequence[str]) -> str:
     return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
 
 
-INFERENCE = Inference(PredictRequest, predict)
+INFERENCE = Inference(ClassifyRequest, predict)

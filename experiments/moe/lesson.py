@@ -17,22 +17,24 @@ mixtures that is trained, () for the one that is kept.
 """
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
+from sklearn.metrics import mutual_info_score
 from torch import Tensor
 
 from datasets.points import Points
 from datasets.toy_datasets import toy_dataset
-from experiments.moe import figures, responsibilities, table_figures
+from experiments.moe import figures, responsibilities, routing_figures, table_figures
 from experiments.moe.baselines import same_size, train_baseline
 from experiments.moe.config import MoEConfig
 from experiments.moe.data import (
     PointSplits,
     generated_points,
-    require_enough_points,
+    require_every_class,
     table_points,
 )
 from experiments.moe.restarts import StackedExperiment, accuracy, best_restart, objective
@@ -82,8 +84,10 @@ class MixtureOfLinearExperts(StackedExperiment):
 
     def load_data(self, config: MoEConfig) -> PointSplits:
         """Return points (N, D) and labels (N,) for each split."""
-        data = generated_points(config) if config.is_generated else table_points(config)
-        require_enough_points(config, data)
+        if not config.is_generated:
+            return table_points(config)
+        data = generated_points(config)
+        require_every_class(config, data)
         return data
 
     def data_bytes(self, config: MoEConfig) -> int:
@@ -111,8 +115,10 @@ class MixtureOfLinearExperts(StackedExperiment):
             "num_classes": len(data.classes),
             "num_experts": config.num_experts,
             "mixing": config.mixing,
+            "expert_hidden": config.expert_hidden,
             "gate_hidden": config.gate_hidden,
             "top_k": config.top_k,
+            "routing": config.routing,
             "routing_noise": config.routing_noise,
             "bias_update_rate": config.bias_update_rate,
             "temperature": config.temperature,
@@ -183,8 +189,16 @@ class MixtureOfLinearExperts(StackedExperiment):
             return set()
         return {round(epoch) for epoch in np.geomspace(1, config.num_epochs, 40)}
 
-    # 4 Evaluation: on the test split, beside logistic regression and an MLP of as many weights,
-    # which are trained here with the same recipe on the same data.
+    # 4 Evaluation: on the test split, beside logistic regression, an MLP of as many weights, and
+    # one of as many as classify a single point. They have the same recipe and the same data.
+
+    @torch.inference_mode()
+    def predictions(self, trained: Trained, split: Points) -> Predictions:
+        """Return what the mixture predicts for points."""
+        points, labels = split
+        logits = trained.model.mix(points).combine(trained.config.mixing)
+        probabilities = moe.class_probabilities(logits, labels).numpy()
+        return Predictions(labels.numpy().astype(int), probabilities, trained.data.classes)
 
     def evaluate(self, config: MoEConfig, trained: Trained, test: Points) -> MixtureEvaluation:
         """Evaluate mixture and baselines."""
@@ -195,8 +209,8 @@ class MixtureOfLinearExperts(StackedExperiment):
         routing = scalars(routing_metrics(mixture, config.top_k))
         num_parameters = sum(p.numel() for p in trained.model.parameters())
         hidden_units = same_size(num_parameters, data)
-        probabilities = moe.class_probabilities(logits, labels).numpy()
-        predictions = Predictions(labels.numpy().astype(int), probabilities, data.classes)
+        predictions = self.predictions(trained, test)
+        assigned = mixture.weights.argmax(0).numpy()
         metrics = {
             **predictions.metrics(),
             "test/accuracy": accuracy(logits, labels).item(),
@@ -205,17 +219,28 @@ class MixtureOfLinearExperts(StackedExperiment):
             **{f"test/{name}": value for name, value in routing.items()},
             "test/logistic_regression_accuracy": train_baseline(0, config, trained),
             "test/perceptron_accuracy": train_baseline(hidden_units, config, trained),
+            # How much the assigned expert tells of the class.
+            "test/mutual_information_bits": mutual_info_score(predictions.labels, assigned)
+            / math.log(2),
         }
         headline = (
             f"{config.num_experts} experts on {data.name}, mixing {config.mixing}: "
             f"test accuracy {metrics['test/accuracy']:.4f}, "
             f"with hard (top-1) routing {metrics['test/hard_routing_accuracy']:.4f}; "
             f"logistic regression {metrics['test/logistic_regression_accuracy']:.4f}, "
-            f"MLP with {hidden_units} hidden units {metrics['test/perceptron_accuracy']:.4f}."
+            f"MLP with {hidden_units} hidden units {metrics['test/perceptron_accuracy']:.4f}"
         )
+        num_active = trained.model.num_active_parameters()
+        if num_active < num_parameters and (config.top_k or not config.is_generated):
+            active_units = same_size(num_active, data)
+            active = train_baseline(active_units, config, trained)
+            metrics["test/active_size_perceptron_accuracy"] = active
+            headline += (
+                f", with {active_units} (the size of gate and assigned experts) {active:.4f}"
+            )
         return MixtureEvaluation(
             metrics=metrics,
-            headline=headline,
+            headline=f"{headline}.",
             tables={"accuracy_by_class": predictions.by_class()},
             predictions=predictions,
             mixture=mixture,
@@ -248,8 +273,10 @@ class MixtureOfLinearExperts(StackedExperiment):
         yield "gate", figures.gate(scene, gate)
         test_gate = evaluation.mixture.weights.T.numpy()
         yield "expert_usage_by_class", figures.expert_usage_by_class(test_gate, labels)
+        entropy = torch.special.entr(mixture.gate).sum(0).numpy()
+        yield "gate_entropy", routing_figures.gate_entropy(scene, entropy, config.num_experts)
         yield "reliability", classification.reliability(*evaluation.predictions.reliability)
-        yield "curves", figures.training_curves(trained.history, best_restart(trained.history))
+        yield from self.training_figures(trained.history)
         if config.training == "em":
             part = figures.Scene(plane, truth, points[:1500], labels[:1500])
             mixtures = self.mixtures_by_epoch(config, trained.data, trained.history)
@@ -283,18 +310,34 @@ class MixtureOfLinearExperts(StackedExperiment):
         experts = table_figures.expert_regions(view, gate, points, labels, data.classes)
         yield "experts", experts
         yield "gate", table_figures.gate_probabilities(view, gate)
-        yield (
-            "expert_weights",
-            table_figures.expert_weights(
-                trained.model.expert_weights().numpy(), data.features, data.classes
-            ),
-        )
+        if not trained.config.expert_hidden:
+            weights = trained.model.expert_weights().numpy()
+            picture = table_figures.expert_weights(weights, data.features, data.classes)
+            yield "expert_weights", picture
         yield (
             "expert_usage_by_class",
             table_figures.expert_usage_by_class(test_gate, labels, data.classes),
         )
+        assigned, num_experts = test_gate.argmax(1), test_gate.shape[1]
+        bits = evaluation.metrics["test/mutual_information_bits"]
+        yield (
+            "class_to_expert",
+            routing_figures.class_to_expert(assigned, labels, data.classes, num_experts, bits),
+        )
+        if trained.config.data == "digits":
+            images = (data.test.points * data.std + data.mean).view(-1, 8, 8).numpy()
+            picture = routing_figures.mean_images(images, assigned, labels, num_experts)
+            yield "expert_images", picture
         yield "confusion", classification.confusion(predictions.confusion, data.classes)
-        yield "curves", figures.training_curves(trained.history, best_restart(trained.history))
+        yield from self.training_figures(trained.history)
+
+    def training_figures(self, history: History) -> Iterator[NamedFigure]:
+        """Draw the training of the restart that was kept."""
+        restart = best_restart(history)
+        share = history.stacked("val/expert_share")[:, restart]
+        usage = routing_figures.usage_over_epochs(share, history.best_epoch)
+        yield "expert_usage_over_epochs", usage
+        yield "curves", figures.training_curves(history, restart)
 
     @torch.inference_mode()
     def surfaces(

@@ -7,7 +7,13 @@ from typing import Any
 import pandas as pd
 import torch
 
-from harness.serving.served_model import InvalidInputError, Row, ServedModel, classified
+from harness.serving.served_model import (
+    CLASSIFIER_PARAMS,
+    InvalidInputError,
+    Row,
+    ServedModel,
+    classified,
+)
 from models.moe import MixtureOfExperts
 
 GREATEST = torch.finfo(torch.float32).max
@@ -20,6 +26,8 @@ class ServedMixture(ServedModel[Point]):
     Its metadata has `features`, the names of the columns, `classes`, and `network`, the arguments
     of `MixtureOfExperts`.
     """
+
+    params = CLASSIFIER_PARAMS
 
     def __init__(self, module: torch.nn.Module, metadata: Mapping[str, Any]):
         super().__init__(module, metadata)
@@ -51,7 +59,7 @@ class ServedMixture(ServedModel[Point]):
         logits = self.outputs(points)
         if logits.dim() == 1:  # of two classes
             logits = torch.stack([torch.zeros_like(logits), logits], dim=1)
-        rows = classified(self.metadata["classes"], logits)
+        rows = classified(self.metadata, logits, params)
         standardised = (points.float() - self.mean) / self.std
         weights = self.mixture.mix(standardised).weights.T  # (B, K)
         for row, gate in zip(rows, weights.tolist(), strict=True):

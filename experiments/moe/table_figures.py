@@ -16,6 +16,7 @@ from matplotlib.lines import Line2D
 from sklearn.decomposition import PCA
 
 from experiments.moe.figures import WIDE, Plane
+from experiments.moe.routing_figures import expert_colours
 from harness.evaluation import Predictions
 from harness.figures import style
 from harness.figures.classification import MARKERS
@@ -112,11 +113,6 @@ class View(NamedTuple):
             if left := len(handles) - len(shown):
                 shown.append(Line2D([], [], linestyle="", label=f"and {left} more"))
             axes.figure.legend(handles=shown, **place)
-
-
-def expert_colours(count: int) -> list[str]:
-    """Return the colours of the experts."""
-    return [style.EXPERTS[k % len(style.EXPERTS)] for k in range(count)]
 
 
 def shaded(probabilities: np.ndarray) -> np.ndarray:

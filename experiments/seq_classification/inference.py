@@ -23,7 +23,7 @@ from experiments.seq_classification.tasks import SequenceData
 from harness.errors import UserError
 from harness.experiment import ModelExport, Trained
 from harness.inference.files import attempt, lines_of, parse_lines
-from harness.inference.inference import Inference, PredictRequest, Row, predict_rows
+from harness.inference.inference import ClassifyRequest, Inference, Row, predict_rows
 from harness.tracking.models import LoadedModel
 from models.sequence_classifier import ExportableSequenceClassifier
 
@@ -66,10 +66,10 @@ def mark_padding(sequences: LabelledSequences) -> Tensor:
     return padded([x[:n] for x, n in zip(sequences.inputs, sequences.lengths, strict=True)])
 
 
-def predict(request: PredictRequest, model: LoadedModel) -> Iterator[Row]:
+def predict(request: ClassifyRequest, model: LoadedModel) -> Iterator[Row]:
     """Yield class and probability for each sequence, or the predicted number."""
     rows = (pair for text in request.inputs for pair in sequences_of(text, model.metadata))
-    for row in predict_rows(rows, model.served):
+    for row in predict_rows(rows, model.served, request.as_params()):
         row.pop("probabilities", None)
         yield row
 
@@ -144,4 +144,4 @@ def is_number(field: str) -> bool:
         return False
 
 
-INFERENCE = Inference(PredictRequest, predict)
+INFERENCE = Inference(ClassifyRequest, predict)

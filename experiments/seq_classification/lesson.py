@@ -26,6 +26,7 @@ from experiments.seq_classification.config import SequenceConfig
 from experiments.seq_classification.inspection import inspect
 from experiments.seq_classification.tasks import TASKS, SequenceData
 from harness.errors import UserError
+from harness.evaluation import Predictions
 from harness.experiment import Evaluation, Experiment, ImagesByEpoch, NamedFigure, Trained
 from harness.figures import classification, training
 from harness.training.batches import Batches, MappedBatches, TensorBatches
@@ -163,6 +164,13 @@ class SequenceClassification(Experiment[SequenceConfig]):
         return TensorBatches(*data.validation, batch_size=100)
 
     # 4 Evaluation: accuracy, and how many sequences it took to solve the task.
+
+    def predictions(self, trained: Trained, split: LabelledSequences) -> Predictions | None:
+        """Return what the network predicts for sequences; None for numbers."""
+        if not (classes := trained.data.classes):
+            return None
+        probabilities = predict(trained.model, split).double().softmax(1).numpy()
+        return Predictions(split.labels.numpy(), probabilities, classes)
 
     def evaluate(
         self, config: SequenceConfig, trained: Trained, test: LabelledSequences

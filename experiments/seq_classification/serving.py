@@ -10,7 +10,13 @@ from mlflow.types.schema import AnyType, Array
 from torch import Tensor
 
 from datasets.gaps import fill_gaps
-from harness.serving.served_model import InvalidInputError, Row, ServedModel, classified
+from harness.serving.served_model import (
+    CLASSIFIER_PARAMS,
+    InvalidInputError,
+    Row,
+    ServedModel,
+    classified,
+)
 
 GREATEST = float(np.finfo(np.float32).max)
 MAX_STEPS = 100_000  # of all sequences of a request, padding included
@@ -26,6 +32,7 @@ class ServedSequenceClassifier(ServedModel[Tensor]):
 
     # With a type for numbers, MLflow would refuse integers, and a list in which a step is a number.
     input_types: ClassVar[Mapping[str, Any]] = {"series": Array(AnyType())}
+    params = CLASSIFIER_PARAMS
     batch_size = 100
     max_rows = 10_000
 
@@ -98,7 +105,9 @@ class ServedSequenceClassifier(ServedModel[Tensor]):
             return
         outputs, classes = self.outputs(padded(samples)), self.metadata["classes"]
         if classes:
-            yield from classified(classes, outputs)
+            yield from classified(self.metadata, outputs, params)
+        elif params["coverage"]:
+            raise InvalidInputError(f"coverage={params['coverage']}: the predictions are numbers")
         else:
             yield from ({"value": value} for (value,) in outputs.tolist())
 

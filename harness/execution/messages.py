@@ -12,19 +12,17 @@ import torch
 
 from harness.errors import UserError
 from harness.training.loop import Callback, Progress
+from harness.training.memory import NotEnoughMemoryError, is_out_of_memory
 from harness.training.metrics import DivergedError
 
 EXPECTED_ERRORS = (
     DivergedError,
     FloatingPointError,
     OverflowError,
-    MemoryError,
-    torch.OutOfMemoryError,
     torch.linalg.LinAlgError,  # type: ignore[attr-defined]  # it has no stub
     np.linalg.LinAlgError,
 )
-"""What some values of the parameters lead to, and is no fault of the code."""
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+"""What some values of the parameters lead to besides, and is no fault of the code."""
 
 SECONDS_TO_END = 30.0
 """What a worker has to end its run in, and to write a last checkpoint, when it is asked to."""
@@ -153,6 +151,8 @@ def result_of(outcome: Outcome, name: str) -> Any:
             raise error
         case Failed(kind="user", reason=reason):
             raise UserError(reason.removeprefix("UserError: "))
+        case Failed(reason=reason) if reason.startswith(NotEnoughMemoryError.__name__):
+            raise NotEnoughMemoryError(reason.partition(": ")[2])
         case Failed(traceback=text):
             raise RuntimeError(f"{name} has failed:\n{text}")
         case Died(reason):
@@ -163,7 +163,6 @@ def result_of(outcome: Outcome, name: str) -> Any:
 
 
 def _kind(error: Exception) -> ErrorKind:
-    out_of_memory = any(words in str(error).lower() for words in OUT_OF_MEMORY)
-    if isinstance(error, EXPECTED_ERRORS) or out_of_memory:
+    if isinstance(error, EXPECTED_ERRORS) or is_out_of_memory(error):
         return "expected"
     return "user" if isinstance(error, UserError) else "bug"

@@ -14,6 +14,7 @@ from mlflow.exceptions import MlflowException
 from harness.config import TrainingConfig
 from harness.errors import UserError
 from harness.experiment import AnyExperiment
+from harness.inference.request import ClassifyRequest as ClassifyRequest
 from harness.inference.request import PredictRequest as PredictRequest
 from harness.serving.served_model import ServedModel
 from harness.tracking.models import LoadedModel

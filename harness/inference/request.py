@@ -1,8 +1,8 @@
 """What every model can be asked; light, so that `predict --help` does not wait for torch."""
 
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from harness.config import STRICT, Configuration
@@ -27,8 +27,23 @@ class PredictRequest(Configuration):
     def module(cls) -> str:  # noqa: D102
         return "experiments.predict"
 
+    def as_params(self) -> dict[str, Any]:
+        """Return the options of a served model."""
+        return {}
+
     @model_validator(mode="after")
     def _one_format(self) -> "PredictRequest":
         if self.json and self.csv:
             raise ValueError("json=True, csv=True: only one of them")
         return self
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ClassifyRequest(PredictRequest):
+    """Classify with a trained model."""
+
+    coverage: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Probability with which a set of classes contains the actual one (0: no such sets)."""
+
+    def as_params(self) -> dict[str, Any]:  # noqa: D102
+        return {"coverage": self.coverage}

@@ -6,6 +6,7 @@ import torch, numpy, pandas, Pillow, MLflow and the standard library, and nothin
 
 import contextlib
 import itertools
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -119,12 +120,43 @@ class ServedModel(ABC, Generic[S]):
         return self
 
 
-def classified(classes: Sequence[str], logits: Tensor) -> Iterator[Row]:
-    """Yield class, its probability and the probability of each class, from logits (B, K)."""
-    for probabilities in logits.double().softmax(1).tolist():
-        by_class = dict(zip(classes, probabilities, strict=True))
+CLASSIFIER_PARAMS = MappingProxyType({"coverage": 0.0})
+"""Options of a classifier's request. With a coverage, a prediction comes with the set of classes
+that contains the actual one with that probability; 0 is without."""
+
+
+def classified(
+    metadata: Mapping[str, Any], logits: Tensor, params: Mapping[str, Any] = CLASSIFIER_PARAMS
+) -> Iterator[Row]:
+    """Yield class, its probability and the probability of each class, from logits (B, K).
+
+    Probabilities are calibrated, and sets formed, by what the metadata say under `calibration`.
+    """
+    coverage, calibration = params["coverage"], metadata.get("calibration")
+    if not 0 <= coverage < 1:
+        raise InvalidInputError(f"coverage={coverage}: from 0, without sets, to below 1")
+    if coverage and calibration is None:
+        raise InvalidInputError(f"coverage={coverage}: this model has no prediction sets")
+    temperature = calibration["temperature"] if calibration else 1.0
+    for probabilities in (logits.double() / temperature).softmax(1).tolist():
+        by_class = dict(zip(metadata["classes"], probabilities, strict=True))
         best = max(by_class, key=by_class.__getitem__)
-        yield {"class": best, "probability": by_class[best], "probabilities": by_class}
+        row: Row = {"class": best, "probability": by_class[best]}
+        if coverage and calibration:
+            least = 1 - threshold(calibration["scores"], coverage)
+            row["prediction_set"] = [
+                name for name, value in by_class.items() if value >= least or name == best
+            ]
+        yield row | {"probabilities": by_class}
+
+
+def threshold(scores: Sequence[float], coverage: float) -> float:
+    """Return the highest score that a class in a prediction set may have, of ascending scores.
+
+    With n scores it is that of rank (n + 1) coverage, rounded up; beyond the last one, any.
+    """
+    rank = math.ceil((len(scores) + 1) * coverage)
+    return scores[rank - 1] if rank <= len(scores) else 1.0
 
 
 @contextlib.contextmanager

@@ -48,7 +48,7 @@ def track(
     `config.resume`, an earlier one. With `parent_id` it is a child of that run. It ends
     FINISHED; KILLED where the user interrupts it, and then the exception has a note that tells how
     to resume it; FAILED on any other exception, with the reason in the tag `failure`. A new run
-    that ends for a `UserError` is deleted: nothing was computed.
+    that ends for a `UserError` before its first epoch has ended is deleted: nothing was computed.
     """
     with final_status(delete_failed_starts=not config.resume):
         active = _start(config, parent_id, name, tags)
@@ -108,10 +108,18 @@ def final_status(*, delete_failed_starts: bool) -> Iterator[None]:
                 mlflow.end_run("KILLED" if isinstance(error, INTERRUPTIONS) else "FAILED")
                 reason = f"{type(error).__name__}: {error}".split("\n")[0]
                 MlflowClient().set_tag(active.info.run_id, "failure", reason)
-                if deletable and isinstance(error, UserError):
+                if deletable and isinstance(error, UserError) and not _has_results(active):
                     MlflowClient().delete_run(active.info.run_id)
         raise
     mlflow.end_run("FINISHED")
+
+
+def _has_results(run: ActiveRun) -> bool:
+    """Return whether an epoch of a run, or of a child of it, is logged."""
+    client = MlflowClient()
+    query = f"tags.mlflow.parentRunId = '{run.info.run_id}'"
+    runs = [run, *client.search_runs([run.info.experiment_id], query)]
+    return any("val/loss" in client.get_run(each.info.run_id).data.metrics for each in runs)
 
 
 def start_new_run(architecture: str, parent_id: str | None = None, **options: Any) -> ActiveRun:

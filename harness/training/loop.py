@@ -18,7 +18,7 @@ from harness import signals
 from harness.config import C, TrainingConfig
 from harness.experiment import AnyExperiment, Experiment
 from harness.training import checkpoint
-from harness.training.averaging import exponential_moving_average
+from harness.training.averaging import MovingAverage
 from harness.training.batches import Batches
 from harness.training.data_parallel import ALONE, Processes
 from harness.training.device import Hardware
@@ -134,7 +134,7 @@ def fit(
     optimizer = experiment.optimizer(config, model)
     num_steps = len(experiment.training_batches(config, data, epoch=1))
     schedule = Schedule(optimizer, config, num_steps)
-    average = exponential_moving_average(model, config.ema_decay) if config.ema_decay else None
+    average = MovingAverage(model, config.ema_decay) if config.ema_decay else None
     progress = Progress(
         experiment, config, hardware, model, optimizer, schedule, History(), processes, average
     )

@@ -40,7 +40,8 @@ def arithmetic(
     if asked == "bf16" and device_type != "cpu" and not has_units:
         raise UserError(
             "precision=bf16: needs a CPU, or a CUDA GPU of compute capability "
-            f"{_dotted(AMPERE)} or higher; this is {_dotted(capability) if capability else 'MPS'}"
+            f"{_dotted(AMPERE)} or higher; this is {_dotted(capability) if capability else 'MPS'}, "
+            "where auto and fp32 are allowed"
         )
     if asked == "fp32" or (asked == "auto" and not has_units):
         return "fp32"

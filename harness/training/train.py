@@ -12,7 +12,7 @@ from harness.training.batches import to_device
 from harness.training.data_parallel import ALONE, Processes
 from harness.training.device import Hardware, seed_everything
 from harness.training.loop import Callback, Recorder, fit
-from harness.training.memory import load_data
+from harness.training.memory import load_data, suggesting_batch_size
 
 
 def train(
@@ -32,6 +32,7 @@ def train(
 
     Raises:
         UserError: the configuration asks for something that is not there.
+        NotEnoughMemoryError: memory runs out; the message suggests a batch size.
         DivergedError: the loss is NaN or infinite.
 
     """
@@ -42,15 +43,16 @@ def train(
     untrained = copy.deepcopy(model).eval()
     hardware.prepare(model, experiment.compiled_method)
     processes.unify(model)
-    on_device = dataclasses.replace(
-        data,
-        train=to_device(data.train, hardware.device),
-        validation=to_device(data.validation, hardware.device),
-    )
-    with signals.deferred():  # what is compiled cannot be left halfway
-        history = fit(
-            experiment, config, model, on_device, hardware, callbacks, recorder, processes
+    with suggesting_batch_size(config, hardware):
+        on_device = dataclasses.replace(
+            data,
+            train=to_device(data.train, hardware.device),
+            validation=to_device(data.validation, hardware.device),
         )
+        with signals.deferred():  # what is compiled cannot be left halfway
+            history = fit(
+                experiment, config, model, on_device, hardware, callbacks, recorder, processes
+            )
     # A copy, which leaves the device and whatever was compiled for it behind.
     best = copy.deepcopy(experiment.select_model(config, data, model, history)).cpu().eval()
     return Trained(config=config, data=data, model=best, untrained=untrained, history=history)

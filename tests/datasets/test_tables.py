@@ -157,3 +157,17 @@ def test_features_are_standardised_as_the_logged_model_does_it(tmp_path: Path) -
     for points, _ in (table.train, table.validation, table.test):
         assert set(map(tuple, points.tolist())) <= rows
     assert table.std[1] == 1, "a constant feature is not divided by 0, nor by a rounding error"
+
+
+def test_rows_in_their_order_are_split_in_their_order(tmp_path: Path) -> None:
+    lines = [f"{number},{'ab'[number % 2]}" for number in range(50)]
+    table = load_table(write(str(tmp_path / "a.csv"), "\n".join(lines)), "", seed=None)
+    numbers = [(points * table.std + table.mean).flatten() for points, _ in table[:3]]
+    for found, expected in zip(numbers, (range(30), range(30, 40), range(40, 50)), strict=True):
+        assert found.round().tolist() == list(expected)
+
+
+def test_a_split_in_order_without_a_class_is_refused(tmp_path: Path) -> None:
+    path = write(str(tmp_path / "a.csv"), "\n".join(rows(20, "a") + rows(20, "b")))
+    with pytest.raises(DataError, match=r"^class 'a': none among the rows 25 to 32, "):
+        load_table(path, "", seed=None)

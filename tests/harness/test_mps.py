@@ -1,6 +1,9 @@
 """A GPU of Apple's, as far as it can be tried without one: what is chosen, and what is left out."""
 
 import copy
+import functools
+import re
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -13,6 +16,7 @@ from harness.errors import UserError
 from harness.training import checkpoint
 from harness.training.device import Hardware
 from harness.training.metrics import MetricAverager, wide_dtype
+from tests.fake_gpu import tiny_steps
 from tests.harness.small import SmallConfig
 
 
@@ -57,7 +61,9 @@ def test_it_computes_in_fp32(mps: None) -> None:
     assert (hardware.device.type, hardware.precision) == ("mps", "fp32")
     with hardware.autocast():
         assert not torch.is_autocast_enabled("mps")
-    with pytest.raises(UserError, match=r"^precision=bf16: .*this is MPS$"):
+    with pytest.raises(
+        UserError, match=r"^precision=bf16: .*this is MPS, where auto and fp32 are allowed$"
+    ):
         Hardware.choose(SmallConfig(precision="bf16"))
 
 
@@ -127,3 +133,37 @@ def test_nothing_in_a_training_step_needs_float64(
         batch = next(iter(experiment.validation_batches(config, data)))
         averager.add(experiment.loss(config, model.eval(), batch))
     assert averager.num_samples
+
+
+NVIDIA = {"cudnn_batch_norm", "cudnn_batch_norm_backward"}
+"""What batch norm is on a GPU of NVIDIA's; on one of Apple's it is `native_batch_norm`."""
+FALLBACKS: set[str] = set()
+"""What is computed on the CPU; docs/python.md says so."""
+
+
+@functools.cache
+def backends() -> dict[str, set[str]]:
+    """Return for each operation what has a kernel of it, of torch's own table."""
+    packages = Path(torch.__file__).parents[1]
+    table = packages / "torchgen/packaged/ATen/native/native_functions.yaml"
+    found, delegates = {}, {}
+    for entry in table.read_text().split("\n- func: ")[1:]:
+        name, _, rest = entry.partition("(")
+        found[name] = set(", ".join(re.findall(r"(?m)^    ([\w, ]+):", rest)).split(", ")) - {""}
+        delegates[name] = re.findall(r"structured_delegate: (\S+)", rest)
+    for name, others in delegates.items():
+        found[name] = found[name].union(*(found[each] for each in others))
+    return found
+
+
+@pytest.mark.parametrize("name", experiments.names())
+def test_what_has_no_kernel_there_is_named(name: str) -> None:
+    """What has no kernel at all is made of other operations."""
+    steps, lacking = tiny_steps(name), set()
+    for operation in steps.training.operations | steps.validation.operations:
+        kernels = backends()[operation]
+        if kernels and "MPS" not in kernels and "Composite" not in " ".join(kernels):
+            lacking.add(operation)
+    assert lacking - NVIDIA <= FALLBACKS
+    assert {"MPS"} <= backends()["_lstm_mps"] & backends()["native_batch_norm"]
+    assert "MPS" not in backends()["linalg_eig"], "the table tells what falls back"

@@ -2,19 +2,24 @@
 
 import copy
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
 
+import mlflow
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import experiments
+from harness.command_line import run_command
 from harness.errors import UserError
+from harness.run_experiment import run_experiment
 from harness.training.batches import to_device
 from harness.training.device import Hardware, seed_everything
-from harness.training.muon import orthogonal
+from harness.training.muon import Muon, orthogonal
 from harness.training.precision import (
     Arithmetic,
     Asked,
@@ -25,7 +30,10 @@ from harness.training.precision import (
     without_tf32,
 )
 from harness.training.train import train
-from tests.harness.small import SmallConfig
+from models.choices import CELLS
+from models.sequence_encoders import ENCODER_CONSTRUCTORS, EncoderOptions
+from tests.fake_gpu import GPU, Watch, fake_gpu
+from tests.harness.small import FitALine, SmallConfig
 
 VOLTA, TURING, AMPERE, HOPPER = (7, 0), (7, 5), (8, 0), (9, 0)
 REFUSED = None
@@ -78,6 +86,83 @@ def test_the_hardware_is_as_the_rule_says(
     Hardware.choose(SmallConfig(device="cpu"))  # what an earlier run has set does not remain
     assert torch.get_float32_matmul_precision() == "highest"
     assert not torch.backends.cudnn.allow_tf32
+
+
+FUSED_CELLS = ("rnn", "lstm", "gru")
+OPTIONS = EncoderOptions(4, 8, 2, 0.1, "default", horizon=5, max_length=9)
+PARTS: dict[str, Callable[[], nn.Module]] = {
+    "linear": lambda: nn.Linear(4, 8),
+    "convolution": lambda: nn.Conv1d(5, 8, 3),
+    **{name: functools.partial(build, OPTIONS) for name, build in ENCODER_CONSTRUCTORS.items()},
+}
+
+
+def test_bf16_is_refused_before_a_run_is_opened(
+    store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: TURING)
+    with pytest.raises(SystemExit) as ended:
+        run_command(lambda: run_experiment(FitALine(), SmallConfig(precision="bf16")))
+    assert ended.value.code == 2
+    message = (
+        "error: precision=bf16: needs a CPU, or a CUDA GPU of compute capability 8.0 or higher; "
+        "this is 7.5, where auto and fp32 are allowed\n"
+    )
+    assert capsys.readouterr().err == message
+    assert mlflow.get_experiment_by_name("small") is None
+
+
+@functools.cache
+def products_of_parts(hardware: Hardware, tf32: bool) -> dict[str, set[str]]:
+    """Return the arithmetics in which each part multiplies, forward and backward."""
+    found, device = {}, hardware.device
+    with fake_gpu():
+        for name, build in PARTS.items():
+            with Watch() as watch:
+                model = hardware.prepare(build())
+                inputs = torch.randn(3, 5, 4, device=device)
+                lengths = torch.full((3,), 5, device=device)
+                arguments = (inputs, lengths) if name in ENCODER_CONSTRUCTORS else (inputs,)
+                with hardware.autocast():
+                    outputs = model(*arguments)
+                outputs.float().square().mean().backward()
+            found[name] = watch.products
+            if name in CELLS:  # of minGRU, the products alone are not in fp32
+                assert outputs.dtype == torch.float32
+            assert all(p.grad is None or p.grad.dtype == torch.float32 for p in model.parameters())
+        with Watch() as watch:
+            weights = nn.Parameter(torch.randn(4, 8, device=device))
+            weights.grad = torch.randn(4, 8, device=device)
+            Muon([{"params": [weights], "weight_decay": 0.0}], lr=0.1).step()
+        found["muon"] = watch.products
+    return found
+
+
+@pytest.mark.parametrize(
+    ("device", "capability", "asked", "other", "recurrent"),
+    [row for row in TABLE if row[0] != "mps" and row[3] is not REFUSED],
+)
+def test_parts_compute_as_the_rule_says(
+    device: Literal["cuda", "cpu"],
+    capability: tuple[int, int] | None,
+    asked: Asked,
+    other: Arithmetic,
+    recurrent: Arithmetic,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Muon in fp32, which keeps its steps; and nothing in fp16, which would have to be scaled."""
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.cuda, "is_available", lambda: True)
+        patch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+        patch.setattr(torch.backends.cudnn, "benchmark", torch.backends.cudnn.benchmark)
+        hardware = Hardware.choose(SmallConfig(device=device, precision=asked))
+    if device == "cuda":
+        hardware = dataclasses.replace(hardware, device=GPU)
+    found = products_of_parts(hardware, torch.get_float32_matmul_precision() == "high")
+    expected = {name: {other} for name in PARTS} | {name: {recurrent} for name in FUSED_CELLS}
+    assert found == {**expected, "muon": {"fp32"}}
+    Hardware.choose(SmallConfig(device="cpu"))
 
 
 @pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])

@@ -48,8 +48,10 @@ def mixture_of_experts(num_experts: int, **changes: Any) -> MixtureOfExperts:
     """Build a mixture on points in the plane, from the current state of torch's generator."""
     options: dict[str, Any] = {
         "mixing": "logits",
+        "expert_hidden": 0,
         "gate_hidden": 0,
         "top_k": 0,
+        "routing": "top_k",
         "routing_noise": 0.0,
         "bias_update_rate": 0.0,
         "temperature": 1.0,

@@ -95,6 +95,7 @@ LOSSES: dict[str, Callable[[MixtureOfExperts, Tensor, Tensor], Tensor]] = {
     "cross_entropy": lambda model, x, labels: moe.cross_entropy(model(x), labels),
     "competitive": lambda model, x, labels: moe.competitive_loss(model.mix(x), labels),
     "balance": lambda model, x, labels: moe.balance_loss(model.mix(x), model.gate.top_k),
+    "z": lambda model, x, labels: moe.z_loss(model.mix(x).gate_logits),
 }
 
 

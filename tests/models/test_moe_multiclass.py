@@ -13,8 +13,10 @@ from models.standardised import StandardisedInput
 
 B, D, K, C = 5, 4, 3, 6
 OPTIONS: dict[str, Any] = {
+    "expert_hidden": 0,
     "gate_hidden": 0,
     "top_k": 0,
+    "routing": "top_k",
     "routing_noise": 0.0,
     "bias_update_rate": 0.0,
     "temperature": 2.0,

@@ -20,6 +20,7 @@ from experiments.cnn.lesson import EXPERIMENT
 from harness.run_experiment import run_experiment
 from tests.conftest import serve
 from tests.datasets.test_image_folders import write_classes
+from tests.experiments.calibrated import temperature_of
 from tests.experiments.predict.test_serving import SERVE, check_refused, post
 
 CLASSES = ("여우", "lynx", "red panda")
@@ -76,7 +77,7 @@ def expected(uri: str, content: bytes) -> dict[str, float]:
     """Return the probabilities of the exported network, which takes arrays."""
     network: Any = mlflow.pytorch.load_model(uri)
     pixels = torch.from_numpy(read_pixels(content, 32)).permute(2, 0, 1)[None] / 255
-    values = network(pixels).softmax(-1)[0].tolist()
+    values = (network(pixels) / temperature_of(uri)).softmax(-1)[0].tolist()
     return dict(zip(sorted(CLASSES), values, strict=True))
 
 

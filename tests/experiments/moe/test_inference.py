@@ -30,7 +30,8 @@ def predict(model: LoadedModel, *inputs: str) -> list[dict[str, Any]]:
 
 def probabilities(model: LoadedModel, points: list[list[float]]) -> np.ndarray:
     logits = model(torch.tensor(points, dtype=torch.float64))
-    return np.asarray(logits.softmax(-1))
+    temperature = model.metadata["calibration"]["temperature"]
+    return np.asarray((logits / temperature).softmax(-1))
 
 
 POINTS = [[2.0, 5, 1, 0.25], [6, 3, 4, 1.5]]

@@ -20,6 +20,7 @@ from harness.training.device import seed_everything
 from harness.training.train import train
 from models import moe
 from models.moe import select_from_stack
+from tests.experiments.calibrated import temperature_of
 
 DATA = EXPERIMENT.load_data(MoEConfig(**MoEConfig.tiny))
 
@@ -139,19 +140,31 @@ def flowers(path: Path, classes: tuple[str, ...], num_features: int) -> str:
 
 
 @pytest.mark.parametrize(
-    ("classes", "num_features"), [(("여우", "lynx", "wolf"), 4), (("no", "yes"), 2)]
+    ("classes", "num_features", "changes"),
+    [
+        (("여우", "lynx", "wolf"), 4, {}),
+        (
+            ("no", "yes"),
+            2,
+            {"num_experts": 3, "top_k": 2, "routing": "noisy_top_k", "expert_hidden": 4},
+        ),
+    ],
 )
 def test_a_mixture_of_a_table_of_ones_own(
-    classes: tuple[str, ...], num_features: int, tmp_path: Path, store: Path
+    classes: tuple[str, ...],
+    num_features: int,
+    changes: dict[str, Any],
+    tmp_path: Path,
+    store: Path,
 ) -> None:
     file = flowers(tmp_path / "animals.csv", classes, num_features)
-    run = run_experiment(EXPERIMENT, MoEConfig(data=file, num_epochs=30, restarts=2))
+    run = run_experiment(EXPERIMENT, MoEConfig(data=file, num_epochs=30, restarts=2, **changes))
     assert run.metrics["test/accuracy"] > 0.8
     client = mlflow.MlflowClient()
     pictures = {
         f.path.removeprefix("figures/") for f in client.list_artifacts(run.run_id, "figures")
     }
-    assert {"decision_surface.png", "expert_weights.png", "confusion.png"} <= pictures
+    assert {"decision_surface.png", "class_to_expert.png", "confusion.png"} <= pictures
     artifacts = client.get_run(run.run_id).info.artifact_uri
     skipped = mlflow.artifacts.load_dict(f"{artifacts}/tables/skipped.json")
     line = f"line {40 * len(classes) + 2}"
@@ -167,6 +180,7 @@ def test_a_mixture_of_a_table_of_ones_own(
     logits = network(torch.tensor(rows.to_numpy()))
     if len(classes) == 2:
         logits = torch.stack([torch.zeros(2), logits], dim=1)
+    logits = logits / temperature_of(f"models:/{model.model_id}")
     for answer, row in zip(answers["probabilities"], logits.softmax(-1).tolist(), strict=True):
         assert answer == pytest.approx(dict(zip(sorted(classes), row, strict=True)), rel=1e-4)
     assert all(sum(w.values()) == pytest.approx(1) for w in answers["expert_weights"])
@@ -182,6 +196,24 @@ def test_a_mixture_of_a_table_of_ones_own(
         ({"data": "/nowhere.csv"}, "^data=/nowhere.csv: "),
         ({"data": "iris", "label_column": "x"}, "^label_column=x: has no effect here"),
         ({"data": "iris", "num_train": 10}, "^num_train=10: has no effect here"),
+        ({"split": "ordered"}, "^split=ordered: has no effect here"),
+        (
+            {"data": "wine", "split": "ordered"},
+            "^data=wine: class 'class_[02]': none among the rows .* the (train|validation) split",
+        ),
+        (
+            {"data": "iris", "num_experts": 91},
+            "^num_experts=91: more than the 90 training rows of iris; at most that many$",
+        ),
+        (
+            {"num_experts": 11, "num_train": 10},
+            "^num_experts=11: exceeds num_train=10; at most as many experts as points$",
+        ),
+        (
+            {"num_experts": 3, "top_k": 1, "routing": "noisy_top_k"},
+            "^top_k=1: with routing=noisy_top_k the one weight is 1, .*; at least 2$",
+        ),
+        ({"num_experts": 3, "routing": "expert_choice"}, "^routing=expert_choice: has no effect"),
     ],
 )
 def test_data_that_are_not_there(changes: dict[str, Any], message: str, store: Path) -> None:
@@ -221,6 +253,38 @@ def test_the_temperature_follows_the_data_unless_it_is_given() -> None:
         {"data": "iris", "gate_temperature": 7.0},
     ]
     assert [MoEConfig(**each).temperature for each in changes] == [5, 30, 30, 1, 7]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"top_k": 1, "routing": "expert_choice"},
+        pytest.param(
+            {"top_k": 2, "expert_hidden": 4, "routing": "noisy_top_k"}, marks=pytest.mark.slow
+        ),
+    ],
+)
+def test_a_mixture_of_the_digits_specialises(changes: dict[str, Any]) -> None:
+    """Mutual information and the images' means are those written out; all pictures are drawn."""
+    config = MoEConfig(
+        data="digits", split="ordered", num_experts=4, num_epochs=4, restarts=1, **changes
+    )
+    trained = train(EXPERIMENT, config)
+    assert trained.data.test.labels[:10].tolist() != sorted(trained.data.test.labels[:10].tolist())
+    evaluation = EXPERIMENT.evaluate(config, trained, trained.data.test)
+    joint = np.zeros((10, 4))
+    assigned = evaluation.mixture.weights.argmax(0)
+    for label, expert in zip(trained.data.test.labels, assigned, strict=True):
+        joint[label, expert] += 1 / len(assigned)
+    independent = joint.sum(1, keepdims=True) * joint.sum(0)
+    both = zip(joint.flat, independent.flat, strict=True)
+    expected = sum(p * np.log2(p / q) for p, q in both if p > 0)
+    assert evaluation.metrics["test/mutual_information_bits"] == pytest.approx(expected)
+    assert 0.5 < evaluation.metrics["test/active_size_perceptron_accuracy"] < 1
+    names = [name for name, _ in EXPERIMENT.figures(config, trained, evaluation)]
+    expected_names = {"class_to_expert", "expert_images", "expert_usage_over_epochs"}
+    assert expected_names <= set(names)
+    assert ("expert_weights" in names) == (config.expert_hidden == 0)
 
 
 def test_numbers_of_experts_are_compared_on_a_table() -> None:

@@ -13,6 +13,7 @@ from experiments.moe.config import MoEConfig
 from experiments.moe.lesson import EXPERIMENT
 from harness.run_experiment import train_and_evaluate
 from tests.conftest import serve
+from tests.experiments.calibrated import temperature_of
 from tests.experiments.moe.tables import CLASSES, FEATURES, write_table
 from tests.experiments.predict.test_serving import SERVE, check_refused, post
 
@@ -63,7 +64,8 @@ def test_rows_get_classes_probabilities_and_weights(how: str, uri: str, address:
     status, answer = post(address, body, content_type)
     assert status == 200, answer
     network: Any = mlflow.pytorch.load_model(uri)
-    expected = network(torch.tensor(ROWS, dtype=torch.float64)).softmax(-1).tolist()
+    logits = network(torch.tensor(ROWS, dtype=torch.float64))
+    expected = (logits / temperature_of(uri)).softmax(-1).tolist()
     for row, values in zip(answer["predictions"], expected, strict=True):
         assert row["probabilities"] == pytest.approx(
             dict(zip(CLASSES, values, strict=True)), rel=1e-4

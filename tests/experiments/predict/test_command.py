@@ -27,6 +27,7 @@ from harness.errors import UserError
 from harness.inference.inference import config_of
 from harness.tracking.models import load
 from tests.conftest import network_of
+from tests.experiments.calibrated import temperature_of
 
 Predict = Callable[..., list[dict[str, Any]]]
 
@@ -69,7 +70,8 @@ def test_points_get_class_probability_and_shares(
     file.write_text("-3,1\n0.25,2\n")
     rows = predict(uri, "0.5,-1.2", "-0.5,.25", str(file))
     points = [[0.5, -1.2], [-0.5, 0.25], [-3, 1], [0.25, 2]]
-    of_one = 1 / (1 + np.exp(-served(uri, np.array(points, dtype=np.float32))))
+    logits = served(uri, np.array(points, dtype=np.float32)) / temperature_of(uri)
+    of_one = 1 / (1 + np.exp(-logits))
     assert [row["class"] for row in rows] == (of_one > 0.5).astype(int).astype(str).tolist()
     expected = np.maximum(of_one, 1 - of_one)
     np.testing.assert_allclose([row["probability"] for row in rows], expected, rtol=1e-5)
@@ -116,7 +118,8 @@ def test_a_negative_number_is_no_option(
     uri = trained("moe")
     (row,) = predict(uri, point)
     x, y = map(float, point.split(","))
-    probability = 1 / (1 + np.exp(-served(uri, np.array([[x, y]])).item()))
+    logit = served(uri, np.array([[x, y]])).item() / temperature_of(uri)
+    probability = 1 / (1 + np.exp(-logit))
     assert row["input"] == point
     assert row["probability"] == pytest.approx(max(probability, 1 - probability), rel=1e-5)
 
@@ -194,6 +197,7 @@ def test_photographs_are_classified_beside_files_that_are_none(
         with Image.open(file) as image:
             pixels = np.asarray(image.resize((32, 32), Image.Resampling.BILINEAR, reducing_gap=2))
         logits = served(uri, (pixels / 255).astype(np.float32).transpose(2, 0, 1)[None])[0]
+        logits /= temperature_of(uri)
         expected = np.exp(logits) / np.exp(logits).sum()
         assert row["class"] == ("cats", "dogs")[expected.argmax()]
         assert row["probability"] == pytest.approx(expected.max(), abs=0.02)
@@ -288,6 +292,7 @@ def test_sequences_come_as_words_or_in_a_file(
     symbols = load(uri).metadata["symbols"]
     for row, text in zip(rows, ("BacXbdcYaE", "BacXbdcXaE", "BabYE"), strict=True):
         logits = served(uri, np.array([[symbols.index(symbol) for symbol in text]]))[0]
+        logits /= temperature_of(uri)
         expected = np.exp(logits) / np.exp(logits).sum()
         assert row["input"] == text
         assert row["class"] == ("XX", "XY", "YX", "YY")[expected.argmax()]

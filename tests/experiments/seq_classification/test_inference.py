@@ -49,7 +49,8 @@ def test_of_a_pair_the_file_that_is_named_is_predicted(
     series = read_one(path, "ts").series
     assert [row["actual"] for row in rows] == [each.label for each in series]
     for row, each in zip(rows, series, strict=True):
-        expected = model(torch.from_numpy(each.steps)[None].double()).softmax(-1)[0]
+        logits = model(torch.from_numpy(each.steps)[None].double())
+        expected = (logits / model.metadata["calibration"]["temperature"]).softmax(-1)[0]
         assert row["class"] == ("fast", "slow")[int(expected.argmax())]
         assert row["probability"] == pytest.approx(expected.max().item(), rel=1e-4)
 

@@ -17,6 +17,7 @@ from experiments.seq_classification.lesson import EXPERIMENT
 from harness.run_experiment import train_and_evaluate
 from tests.conftest import serve
 from tests.datasets.test_sequence_files import wave, write_ts
+from tests.experiments.calibrated import temperature_of
 from tests.experiments.predict.test_serving import SERVE, check_refused, post
 
 pytestmark = pytest.mark.slow
@@ -71,13 +72,21 @@ def outputs(uri: str, inputs: torch.Tensor) -> list[float]:
     return values
 
 
+def probabilities(uri: str, inputs: torch.Tensor) -> list[float]:
+    """Return what that means with the temperature of the model."""
+    values: list[float] = (
+        (torch.tensor(outputs(uri, inputs)) / temperature_of(uri)).softmax(0).tolist()
+    )
+    return values
+
+
 def test_symbols(uris: dict[str, str], ask: Callable[..., tuple[int, Any]]) -> None:
     texts = ["BacXbdcYaE", "BaXbYcE"]
     status, answer = ask("symbols", records("sequence", *texts))
     assert status == 200, answer
     for text, row in zip(texts, answer["predictions"], strict=True):
         symbols = torch.tensor(["BEabcdXY".index(symbol) for symbol in text])
-        expected = torch.tensor(outputs(uris["symbols"], symbols)).softmax(0).tolist()
+        expected = probabilities(uris["symbols"], symbols)
         assert list(row["probabilities"].values()) == pytest.approx(expected, rel=1e-4)
         assert row["class"] == ("XX", "XY", "YX", "YY")[int(np.argmax(expected))]
     as_csv = ask("symbols", "sequence\n" + "\n".join(texts) + "\n", "text/csv")
@@ -120,9 +129,9 @@ def test_series_of_unequal_lengths_and_with_gaps(
         status, answer = ask("series", records("series", *sent))
         assert status == 200, answer
         for steps, row in zip(meant, answer["predictions"], strict=True):
-            expected = torch.tensor(outputs(uris["series"], torch.tensor(steps))).softmax(0)
+            expected = probabilities(uris["series"], torch.tensor(steps))
             assert row["probabilities"] == pytest.approx(
-                dict(zip(("fast", "slow"), expected.tolist(), strict=True)), rel=1e-4
+                dict(zip(("fast", "slow"), expected, strict=True)), rel=1e-4
             )
 
 
