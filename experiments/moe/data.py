@@ -78,7 +78,7 @@ def table_points(config: MoEConfig) -> PointSplits:
 
 
 def require_every_class(config: MoEConfig, data: PointSplits) -> None:
-    """Raise a UserError if generated points of a split lack a class; those of a table have all."""
+    """Raise a UserError if a split lacks a class."""
     for split in ("train", "validation"):
         present = set(getattr(data, split).labels.long().tolist())
         for number, name in enumerate(data.classes):

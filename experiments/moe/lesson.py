@@ -84,9 +84,7 @@ class MixtureOfLinearExperts(StackedExperiment):
 
     def load_data(self, config: MoEConfig) -> PointSplits:
         """Return points (N, D) and labels (N,) for each split."""
-        if not config.is_generated:
-            return table_points(config)
-        data = generated_points(config)
+        data = generated_points(config) if config.is_generated else table_points(config)
         require_every_class(config, data)
         return data
 

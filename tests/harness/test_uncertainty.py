@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from harness.errors import UserError
 from harness.evaluation import Predictions
@@ -33,7 +34,7 @@ def simulated(count: int, seed: int, scale: float = 1.0) -> Predictions:
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Return probabilities, (N, K)."""
-    return torch.from_numpy(logits).softmax(1).numpy()  # type: ignore[no-any-return]
+    return torch.from_numpy(logits).softmax(1).numpy()
 
 
 @pytest.mark.parametrize("scale", [0.4, 1.0, 3.0])
@@ -145,4 +146,5 @@ def test_the_figure_is_drawn_of_few_samples_and_of_many() -> None:
     for count in (1, 3_000):
         ((name, figure),) = Uncertainty(simulated(count, 6), calibration).figures()
         assert name == "uncertainty"
+        assert isinstance(figure, Figure)
         assert drawn(figure).width > 1_000

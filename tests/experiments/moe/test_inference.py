@@ -11,7 +11,7 @@ import torch
 from experiments.moe.config import MoEConfig
 from experiments.moe.inference import INFERENCE
 from experiments.moe.lesson import EXPERIMENT
-from harness.inference.request import PredictRequest
+from harness.inference.request import ClassifyRequest
 from harness.run_experiment import train_and_evaluate
 from harness.tracking.models import LoadedModel, load
 from tests.experiments.moe.tables import CLASSES, FEATURES, write_table
@@ -25,7 +25,7 @@ def model(module_store: Path) -> LoadedModel:
 
 
 def predict(model: LoadedModel, *inputs: str) -> list[dict[str, Any]]:
-    return list(INFERENCE.predict(PredictRequest(model="m", inputs=inputs), model))
+    return list(INFERENCE.predict(ClassifyRequest(model="m", inputs=inputs), model))
 
 
 def probabilities(model: LoadedModel, points: list[list[float]]) -> np.ndarray:

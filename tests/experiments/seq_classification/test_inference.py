@@ -11,7 +11,7 @@ from datasets.sequence_files import read_one
 from experiments.seq_classification.config import SequenceConfig
 from experiments.seq_classification.inference import INFERENCE
 from experiments.seq_classification.lesson import EXPERIMENT
-from harness.inference.request import PredictRequest
+from harness.inference.request import ClassifyRequest
 from harness.run_experiment import train_and_evaluate
 from harness.tracking.models import LoadedModel, load
 from tests.datasets.test_sequence_files import write_ts
@@ -26,7 +26,7 @@ def model(module_store: Path) -> LoadedModel:
 
 
 def predict(model: LoadedModel, path: Path) -> list[dict[str, Any]]:
-    return list(INFERENCE.predict(PredictRequest(model="m", inputs=(str(path),)), model))
+    return list(INFERENCE.predict(ClassifyRequest(model="m", inputs=(str(path),)), model))
 
 
 def long_table(path: Path) -> Path:

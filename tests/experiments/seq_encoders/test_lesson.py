@@ -14,7 +14,7 @@ from experiments.seq_encoders import lesson
 from experiments.seq_encoders.config import EncodersConfig
 from experiments.seq_encoders.lesson import EXPERIMENT
 from harness.errors import UserError
-from harness.inference.request import PredictRequest
+from harness.inference.request import ClassifyRequest
 from harness.run_experiment import run_experiment
 from harness.tracking.models import load
 from models.choices import ENCODERS, EncoderName
@@ -73,7 +73,7 @@ def test_the_timed_sequences_have_the_length_asked_for(shape: tuple[int, ...]) -
 
 def test_a_model_of_the_comparison_predicts(trained: Callable[..., str]) -> None:
     uri = trained("seq_encoders")
-    (row,) = predict(PredictRequest(model=uri, inputs=("BacXbYE",)), load(uri))
+    (row,) = predict(ClassifyRequest(model=uri, inputs=("BacXbYE",)), load(uri))
     assert row["class"] in ("XX", "XY", "YX", "YY")
 
 
