@@ -210,13 +210,15 @@ def _layers(model: MixtureOfExperts) -> tuple[StackedLinear, StackedLinear]:
     """Return the linear maps of the experts and of the gate.
 
     Raises:
-        ValueError: the gate has a hidden layer, or routes points to some of the experts only.
+        ValueError: one has a hidden layer, or points are routed to some of the experts only.
 
     """
-    gate = model.gate.scores.layers
-    if not isinstance(gate, StackedLinear) or model.gate.top_k not in (0, model.num_experts):
-        raise ValueError("expectation maximisation needs a linear gate that weighs every expert")
-    return model.experts, gate
+    experts, gate = model.experts, model.gate.scores.layers
+    if not (isinstance(experts, StackedLinear) and isinstance(gate, StackedLinear)):
+        raise ValueError("expectation maximisation needs linear experts and a linear gate")
+    if model.gate.top_k not in (0, model.num_experts):
+        raise ValueError("expectation maximisation needs a gate that weighs every expert")
+    return experts, gate
 
 
 def _joined(weight: Tensor, bias: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:

@@ -68,7 +68,19 @@ def test_so_they_do_with_every_choice(name: str) -> None:
             experiment.load_data(config)
         except UserError:  # it has no effect here, or needs what is not here
             continue
+        if getattr(config, "training", "gradient") != "gradient":
+            continue  # an iteration of expectation maximisation asks how far its steps may go
         assert_steps_stay_on_the_gpu(experiment, config)
+
+
+def test_one_choice_reads_a_number_back_in_each_step() -> None:
+    """How many points the busiest expert has, where chosen experts alone are computed."""
+    moe = experiments.find("moe")
+    sparse = {"num_experts": 8, "top_k": 2, "expert_hidden": 8}
+    config = moe.config_class(**{**moe.config_class.tiny, **sparse})
+    with pytest.raises(DataDependentOutputException) as caught:
+        run_steps(moe, config, Hardware(GPU, "bf16"))
+    assert "evaluate_chosen" in {entry.name for entry in caught.traceback}
 
 
 class Wrong(FitALine):

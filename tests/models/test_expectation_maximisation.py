@@ -125,7 +125,7 @@ def test_a_stack_iterates_as_each_mixture_would_alone() -> None:
             torch.testing.assert_close(stack.state_dict()[name][i], value, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("changes", [{"gate_hidden": 3}, {"top_k": 1}])
-def test_a_gate_that_is_no_softmax_regression_is_refused(changes: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="needs a linear gate that weighs every expert"):
+@pytest.mark.parametrize("changes", [{"gate_hidden": 3}, {"expert_hidden": 3}, {"top_k": 1}])
+def test_what_is_no_mixture_of_regressions_is_refused(changes: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="expectation maximisation needs "):
         em.expectation_maximisation(mixture_of_experts(2, **changes), POINTS, LABELS, 1)
