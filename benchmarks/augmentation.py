@@ -13,6 +13,7 @@ import statistics
 import time
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,50 +21,48 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from datasets.augmentation import Augmentation
-from datasets.photographs import PhotographDataset
-from experiments.data import PhotographsConfig, load_photographs
-from harness.training.batches import MappedBatches, TensorBatches
+import experiments
+from experiments.cnn.config import CNNConfig
+from experiments.data import load_photographs
 from harness.training.device import keep_freed_memory
 
-BATCH_SIZE = 64
 ROUNDS = 5
 IDLE_SECONDS = 1.5
-DEGREES, COLOR_JITTER, BLUR_SIGMA = 15, 0.3, 1.0
-MIN_AREA, MAX_RATIO = 0.5, 4 / 3
+STRENGTHS: dict[str, Any] = {
+    "initial_resolution": 1.0,
+    "final_resolution": 1.0,
+    "crop_min_area": 0.5,
+    "crop_max_aspect_ratio": 4 / 3,
+    "rotation_degrees": 15.0,
+    "color_jitter": 0.3,
+    "blur_sigma": 1.0,
+    "erasing_probability": 0.0,
+    "mixup_alpha": 0.0,
+}
 
 
-def usual(photographs: PhotographDataset, size: int, num_workers: int) -> "DataLoader[Any]":
+def usual(folder: Path, config: CNNConfig, num_workers: int) -> "DataLoader[Any]":
     """Decode, resize and augment each photograph in every epoch, as most notebooks do."""
+    ratio, jitter = config.crop_max_aspect_ratio, 3 * [config.color_jitter]
     steps = [
-        transforms.RandomResizedCrop(size, (MIN_AREA, 1), (1 / MAX_RATIO, MAX_RATIO)),
-        transforms.RandomHorizontalFlip(),
-        transforms.RandomRotation(DEGREES),
-        transforms.ColorJitter(COLOR_JITTER, COLOR_JITTER, COLOR_JITTER),
-        transforms.GaussianBlur(7, (0.1, BLUR_SIGMA)),
+        transforms.RandomResizedCrop(
+            config.image_size, (config.crop_min_area, 1), (1 / ratio, ratio)
+        ),
+        transforms.RandomHorizontalFlip(config.flip_probability),
+        transforms.RandomRotation(config.rotation_degrees),
+        transforms.ColorJitter(*jitter),
+        *([transforms.GaussianBlur(7, (0.1, config.blur_sigma))] if config.blur_sigma else []),
         transforms.ToTensor(),
+        transforms.RandomErasing(config.erasing_probability),
     ]
-    folder = ImageFolder(str(photographs.folder / "train"), transforms.Compose(steps))
-    persistent = num_workers > 0
     return DataLoader(
-        folder, BATCH_SIZE, shuffle=True, num_workers=num_workers, persistent_workers=persistent
+        ImageFolder(str(folder / "train"), transforms.Compose(steps)),
+        config.batch_size,
+        shuffle=True,
+        num_workers=num_workers,
+        persistent_workers=num_workers > 0,
+        pin_memory=torch.cuda.is_available(),
     )
-
-
-def ours(photographs: PhotographDataset) -> MappedBatches:
-    """Augment whole batches of decoded photographs, as `experiments.cnn` does."""
-    augment = Augmentation(
-        output_size=photographs.train.images.shape[-1],
-        flip_probability=0.5,
-        crop_min_area=MIN_AREA,
-        crop_max_aspect_ratio=MAX_RATIO,
-        rotation_degrees=DEGREES,
-        color_jitter=COLOR_JITTER,
-        blur_sigma=BLUR_SIGMA,
-        erasing_probability=0.0,
-    )
-    shuffled = TensorBatches(*photographs.train, batch_size=BATCH_SIZE, shuffle=True)
-    return MappedBatches(shuffled, lambda x, y: (augment(x), y))
 
 
 def repeat(batches: Iterable[Any]) -> Iterator[Any]:
@@ -82,12 +81,14 @@ def rate(batches: Iterator[Any], count: int) -> float:
 def main(data: str, size: int) -> None:
     """Measure in turns and print."""
     keep_freed_memory()
-    photographs = load_photographs(PhotographsConfig(data=data, image_size=size))
+    config = CNNConfig(data=data, image_size=size, batch_size=64, **STRENGTHS)
+    folder, cnn = load_photographs(config).folder, experiments.find("cnn")
+    ours = cnn.training_batches(config, cnn.load_data(config), epoch=1)
     cores = torch.get_num_threads()
     ways = {
-        "usual, one process": (repeat(usual(photographs, size, 0)), 4),
-        f"usual, {cores} workers": (repeat(usual(photographs, size, cores)), 12),
-        "ours": (repeat(ours(photographs)), 40),
+        "usual, one process": (repeat(usual(folder, config, 0)), 4),
+        f"usual, {cores} workers": (repeat(usual(folder, config, cores)), 12),
+        "ours": (repeat(ours), 40),
     }
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(ROUNDS + 1):
