@@ -121,6 +121,15 @@ class Predictions(NamedTuple):
         candidates = np.flatnonzero(self.correct == correct)
         return candidates[np.argsort(-self.confidence[candidates], kind="stable")][:count]
 
+    def most_confident_by_class(self, count: int) -> np.ndarray:
+        """Return the indices of correct ones: the most confident of each class, then the second."""
+        order = self.most_confident(correct=True, count=len(self.labels))
+        classes = self.predicted[order]
+        rank = np.zeros(len(order), dtype=int)  # within the class
+        for k in range(len(self.classes)):
+            rank[classes == k] = np.arange((classes == k).sum())
+        return order[np.argsort(rank, kind="stable")][:count]
+
     def select(self, indices: np.ndarray) -> "Predictions":
         """Return those of the samples at `indices`, in that order."""
         return Predictions(self.labels[indices], self.probabilities[indices], self.classes)

@@ -222,8 +222,9 @@ plt.show()
 # %% [markdown]
 # ## Encoders
 #
-# Four kinds of encoders, of 5,000 to 6,000 weights each, on the level `normal` (30 to 40 steps).
-# Pooling is now the maximum over all steps. A TCN's convolutions see only the past, ever more of it
+# Five encoders of four kinds, of 5,000 to 6,000 weights each, on the level `normal` (30 to 40
+# steps): recurrent (GRU, LSTM), temporal convolutional network (TCN), fully convolutional network
+# (FCN) and transformer. Pooling is now the maximum over all steps. A TCN's convolutions see only the past, ever more of it
 # from layer to layer; an FCN's see 13 steps, centred; a transformer's attention sees all steps at
 # once, and needs positions to know their order.
 

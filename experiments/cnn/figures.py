@@ -105,6 +105,8 @@ def least_confident(photos: np.ndarray, predictions: Predictions, count: int = 1
     chosen = np.argsort(predictions.confidence, kind="stable")[:count]
     selected = predictions.select(chosen)
     lowest = f"The {len(chosen)} of {len(photos):,} photographs with the lowest confidence"
+    if len(chosen) == len(photos):
+        lowest = f"All {len(photos)} photographs, the least confident first"
     title = f"{lowest} (framed: misclassified)"
     return photographs(photos[chosen], captions_of(selected), title, ~selected.correct)
 
@@ -114,7 +116,7 @@ def inspect(
 ) -> Iterator[tuple[str, Figure]]:
     """Draw activations, class activation maps, filters and features of a network."""
     photos = to_hwc(images)
-    correct = predictions.most_confident(correct=True, count=6)
+    correct = predictions.most_confident_by_class(count=6)
     incorrect = predictions.most_confident(correct=False, count=6)
     for name, indices in (("correct", correct), ("incorrect", incorrect)):
         if len(indices):

@@ -90,7 +90,7 @@ assert found >= 8
 # %% [markdown]
 # ## 1 Count the weights
 #
-# Two convolutions of $3 \times 3$ from 20 to 20 channels, without a bias, and after each a batch
+# Two convolutions of $3 \times 3$ from 20 to 20 channels (16 in the notebook), without a bias, and after each a batch
 # norm with a scale and a shift for each channel.
 
 # %%

@@ -97,7 +97,8 @@ def test_metrics_of_predictions_by_hand() -> None:
 def test_without_samples_of_all_classes_there_is_no_roc_area() -> None:
     probabilities = np.array([[0.2, 0.3, 0.5], [0.6, 0.3, 0.1]])
     metrics = Predictions(np.array([2, 2]), probabilities, ("a", "b", "c")).metrics("val")
-    assert set(metrics) == {"val/accuracy", "val/loss", "val/calibration_error"}
+    names = ("accuracy", "loss", "brier_score", "calibration_error")
+    assert set(metrics) == {f"val/{name}" for name in names}
     assert metrics["val/loss"] == pytest.approx(-np.log([0.5, 0.1]).mean())
 
 
@@ -120,3 +121,10 @@ def test_classes_of_unequal_size() -> None:
         for k, scores in enumerate(probabilities.T)
     ]
     assert metrics["test/roc_area"] == pytest.approx(np.mean(pairs))
+
+
+def test_each_class_is_shown_in_turn() -> None:
+    probabilities = np.array([[0.1, 0.9], [0.05, 0.95], [0.7, 0.3], [0.2, 0.8], [0.6, 0.4]])
+    predictions = Predictions(np.array([1, 1, 0, 0, 0]), probabilities, ["cats", "dogs"])
+    assert predictions.most_confident_by_class(3).tolist() == [1, 2, 0]
+    assert predictions.most_confident_by_class(9).tolist() == [1, 2, 0, 4]
