@@ -9,7 +9,7 @@ import dataclasses
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -87,7 +87,7 @@ def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
 class StackedExperiment(Experiment[MoEConfig]):
     """Points, classified by the best of many restarts of one recipe."""
 
-    config_class = MoEConfig
+    config_class: ClassVar[type[Any]] = MoEConfig
     monitor = "val/objective"
 
     @abstractmethod

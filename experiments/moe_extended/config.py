@@ -1,6 +1,6 @@
 """What the comparison over numbers of experts can be told: the same, with other defaults."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import NonNegativeFloat, PositiveInt
 from pydantic.dataclasses import dataclass
@@ -19,4 +19,5 @@ class MoEExtendedConfig(MoEConfig):
 
     num_experts: PositiveInt = 8
     gate_hidden: PositiveInt = 16
+    training: Literal["gradient"] = "gradient"  # the gate has a hidden layer
     balance_loss_weight: NonNegativeFloat = 0.01

@@ -185,10 +185,10 @@ def importance(inspections: Sequence[Inspection]) -> Figure:
         _label(place, each, short(each.title))
     shown = "bars: gradient times input"
     if inspections[0].attention is not None:
-        shown += ", line: attention weight"
+        shown += "; line: attention weight"
     is_class = inspections[0].predictions.shape[1] > 1
-    name = "logit of the class above" if is_class else "output"
-    figure.suptitle(f"Contribution of each step to the {name} ({shown})", fontsize=12)
+    name = "logit of its class" if is_class else "output"
+    figure.suptitle(f"Contribution of each step to the {name}\n({shown})", fontsize=12)
     figure.supylabel("gradient times input", fontsize=10)
     return figure
 

@@ -33,7 +33,7 @@ def uncertainty(
         sizes: The mean number of classes in a set, for each of them.
 
     """
-    figure, ((left, middle, right),) = style.canvas(1, 3, width=10.4, height=4.2)
+    figure, ((left, middle, right),) = style.canvas(1, 3, width=8.1, height=3.9)
     _draw_calibration(left, before, after, temperature)
     _draw_abstention(middle, selective_accuracy)
     _draw_sets(right, requested, reached, sizes)
@@ -57,8 +57,7 @@ def _draw_calibration(
         axes.scatter(x, y, s=areas, label=label, linewidths=0, **look)
         lowest = min(lowest, x.min(), y.min())
     axes.plot([0, 1], [0, 1], "--", color=style.GREY, linewidth=1.2, label="perfectly calibrated")
-    title = "Calibration"
-    style.titled(axes, title, "confidence: probability of the class", "accuracy")
+    style.titled(axes, "Calibration", "confidence", "accuracy")
     axes.set(xlim=(lowest, 1.005), ylim=(lowest - 0.02, 1.005))
     _legend_below(axes)
 
@@ -68,12 +67,14 @@ def _draw_abstention(axes: Axes, selective_accuracy: np.ndarray) -> None:
     count = len(selective_accuracy)
     first = max(1, count // 20)  # the accuracy on a handful says nothing
     shares = np.arange(first, count + 1) / count
-    axes.plot(shares, selective_accuracy[first - 1 :], color=style.BLUE, label="on those answered")
+    axes.plot(
+        shares, selective_accuracy[first - 1 :], color=style.BLUE, label="on the most confident"
+    )
     overall = selective_accuracy[-1]
     axes.axhline(overall, color=style.GREY, linestyle="--", linewidth=1.2, label="on all")
-    title = "Abstention"
-    style.titled(axes, title, "answered: the most confident samples", "accuracy")
+    style.titled(axes, "Abstention", "most confident samples", "accuracy")
     axes.xaxis.set_major_formatter(PercentFormatter(1))
+    axes.set_xticks([0, 0.5, 1])
     axes.set(xlim=(0, 1), ylim=(max(0, 2 * overall - 1.02), 1.005))
     _legend_below(axes)
 
@@ -85,7 +86,7 @@ def _draw_sets(
     axes.plot(requested, reached, "o-", color=style.BLUE, markersize=4, label="coverage reached")
     ends = [min(requested), max(requested)]
     axes.plot(ends, ends, "--", color=style.GREY, linewidth=1.2, label="as requested")
-    style.titled(axes, "Prediction sets", "requested coverage", "fraction with the actual class")
+    style.titled(axes, "Prediction sets", "requested coverage", "with the actual class")
     axes.set_ylim(min(*ends, *reached) - 0.01, 1.005)
     beside = axes.twinx()
     beside.spines["right"].set_visible(True)
@@ -94,9 +95,13 @@ def _draw_sets(
     beside.set_ylim(0.95, max(1.5, 1.05 * max(sizes)))
     handles = [*axes.get_lines(), *beside.get_lines()]
     axes.legend(
-        handles=handles, frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.2)
+        handles=handles,
+        frameon=False,
+        fontsize=8.5,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.22),
     )
 
 
 def _legend_below(axes: Axes) -> None:
-    axes.legend(frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.2))
+    axes.legend(frameon=False, fontsize=8.5, loc="upper center", bbox_to_anchor=(0.5, -0.22))

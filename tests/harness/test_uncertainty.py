@@ -147,4 +147,4 @@ def test_the_figure_is_drawn_of_few_samples_and_of_many() -> None:
         ((name, figure),) = Uncertainty(simulated(count, 6), calibration).figures()
         assert name == "uncertainty"
         assert isinstance(figure, Figure)
-        assert drawn(figure).width > 1_000
+        assert 800 < drawn(figure).width <= 900

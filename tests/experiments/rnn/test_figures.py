@@ -69,7 +69,7 @@ def test_errors_are_marked_and_only_they() -> None:
         if (box := text.get_bbox_patch()) and to_hex(box.get_facecolor()).upper() == style.VERMILION
     ]
     assert marked == ["x"]
-    assert figure.get_suptitle().startswith("Predictions: 1 errors")
+    assert figure.get_suptitle().startswith("Predictions: 1 error,")
 
 
 def test_long_blanks_are_left_out() -> None:
