@@ -45,18 +45,25 @@ def check(device: str, data: str, *, miniature: bool) -> Iterator[Result]:
 
 
 def main(data: str) -> int:
-    """Print each result as it comes, then the table; return the exit status."""
+    """Print each result as it comes, then the table; return the exit status.
+
+    Ctrl-C ends the check with the table of what is known by then.
+    """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     data = str(Path(data).resolve()) if Path(data).exists() else data
-    began, results = time.perf_counter(), []
-    for result in check(device, data, miniature=device == "cpu"):
-        results.append(result)
-        seconds = time.perf_counter() - began
-        tqdm.write(f"{seconds:4.0f} s  {result.what}: {result.measured}", file=sys.stderr)
+    began, results, is_whole = time.perf_counter(), list[Result](), False
+    with contextlib.suppress(KeyboardInterrupt):
+        for result in check(device, data, miniature=device == "cpu"):
+            results.append(result)
+            seconds = time.perf_counter() - began
+            tqdm.write(f"{seconds:4.0f} s  {result.what}: {result.measured}", file=sys.stderr)
+        is_whole = True
     name = Hardware.choose(TrainingConfig(device=device)).name  # type: ignore[arg-type]
     versions = f"torch {torch.__version__}, Python {platform.python_version()}"
     print(f"\n{name}; {versions}; {time.perf_counter() - began:.0f} s\n")
     print(as_table(results))
+    if not is_whole:
+        return 130
     return 0 if all(each.held or not each.is_check for each in results) else 1
 
 

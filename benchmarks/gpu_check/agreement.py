@@ -166,6 +166,10 @@ class KeptInMemory(Checkpoint):
         self.state = copy.deepcopy(state)
 
 
+class Interruption(KeyboardInterrupt):
+    """Ends a training as Ctrl-C does; Ctrl-C itself ends the whole check."""
+
+
 class InterruptedOnce:
     """A recorder that logs nothing, and interrupts training after its first epoch."""
 
@@ -174,16 +178,16 @@ class InterruptedOnce:
         self.interrupted = False
 
     def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Raise a `KeyboardInterrupt` once."""
+        """Raise an `Interruption` once."""
         if not self.interrupted:
             self.interrupted = True
-            raise KeyboardInterrupt
+            raise Interruption
 
 
 def resumed_difference(experiment: AnyExperiment, trained: Trained) -> float:
     """Return how far a run that was interrupted after an epoch ends from one that was not."""
     recorder = InterruptedOnce()
-    with contextlib.suppress(KeyboardInterrupt):
+    with contextlib.suppress(Interruption):
         train(experiment, trained.config, data=trained.data, recorder=recorder)
     resumed = train(experiment, trained.config, data=trained.data, recorder=recorder)
     whole = trained.history.rows[-1]["val/loss"]

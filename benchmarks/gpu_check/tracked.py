@@ -15,7 +15,7 @@ import mlflow
 from mlflow.tracking import MlflowClient
 
 import experiments
-from benchmarks.gpu_check.agreement import RESUMED_BOUND
+from benchmarks.gpu_check.agreement import RESUMED_BOUND, Interruption
 from benchmarks.gpu_check.result import Part, Result, within
 from harness.config import TrainingConfig
 from harness.execution import forkserver
@@ -97,7 +97,7 @@ def tracked(
 def interrupt_second_epoch(progress: Progress) -> None:
     """End training as Ctrl-C does, with a checkpoint of the first epoch."""
     if progress.epoch == 2:
-        raise KeyboardInterrupt
+        raise Interruption
 
 
 def silent_run(
@@ -109,9 +109,7 @@ def silent_run(
             return train_and_evaluate(
                 experiment, config, callbacks=callbacks, read_test=read_test, quiet=True
             )
-        except KeyboardInterrupt:
-            if not callbacks:
-                raise
+        except Interruption:
             return TrackedRun(mlflow.last_active_run().info.run_id, {})
 
 

@@ -149,6 +149,20 @@ def test_a_failure_is_the_exit_status(
     assert as_table([result]) in capsys.readouterr().out
 
 
+def test_ctrl_c_leaves_the_table_of_what_is_known(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = within("a step", 0.0, 1e-3)
+
+    def interrupted(*_: Any, **__: Any) -> Iterator[Result]:
+        yield first
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("benchmarks.gpu_check.__main__.check", interrupted)
+    assert main("synthetic") == 130
+    assert as_table([first]) in capsys.readouterr().out
+
+
 def test_what_is_not_installed_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, StandIns(["nowhere"])])
     names: dict[str, Any] = {}
