@@ -1,6 +1,7 @@
 """Every page in a real browser: it answers as the model does, and asks no other machine."""
 
 import io
+import math
 import os
 import re
 import shutil
@@ -127,7 +128,11 @@ def test_the_mixture_tells_who_decides_at_a_point(page: Page, models: dict[str, 
         (answer,) = models["moe"].predict(point).to_dict("records")
         weights = answer["expert_weights"]
         most = max(weights, key=weights.__getitem__).removeprefix("expert_")
-        chance = f"P(class 1) = {answer['probabilities']['1']:.3f}"
+        # The page shows how the experts' probabilities mix, which is before the temperature.
+        calibrated = answer["probabilities"]["1"]
+        temperature = models["moe"].metadata.metadata["calibration"]["temperature"]
+        logit = temperature * math.log(calibrated / (1 - calibrated))
+        chance = f"P(class 1) = {1 / (1 + math.exp(-logit)):.3f}"
         says(page, f"class {answer['class']}", chance, f"Expert {most} counts most")
         return chance
 
