@@ -170,9 +170,8 @@ def evaluate_in_run(
     log_split(experiment, trained.data, "test", run)
     with signals.interruptible():
         evaluation = experiment.evaluate(config, trained, test)
-    metrics, uncertain = evaluation.metrics, uncertainty.on_test(experiment, trained, calibration)
-    if uncertain is not None:
-        metrics |= uncertain.metrics
+    uncertain = uncertainty.on_test(experiment, trained, calibration)
+    metrics = evaluation.metrics | (uncertain.metrics if uncertain is not None else {})
     run.log_metrics(metrics)
     for name, table in evaluation.tables.items():
         run.log_table(name, table)

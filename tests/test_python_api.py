@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from mlflow.tracking import MlflowClient
 
 from experiments.moe import MixtureOfLinearExperts, MoEConfig
+from harness import uncertainty
 from harness.errors import UserError
 from harness.experiment import Metrics
 from harness.run_experiment import run_experiment
@@ -30,7 +31,13 @@ def test_python_and_the_command_line_give_the_same_numbers(store: Path) -> None:
     experiment, config = MixtureOfLinearExperts(), MoEConfig(**SETTINGS)
     trained = train(experiment, config)
     evaluation = experiment.evaluate(config, trained, trained.data.test)
-    untracked = {**trained.history.best_metrics(), **evaluation.metrics}
+    uncertain = uncertainty.on_test(experiment, trained, uncertainty.calibrate(experiment, trained))
+    assert uncertain is not None
+    untracked = {
+        **trained.history.best_metrics(),
+        **evaluation.metrics,
+        **uncertain.metrics,
+    }
     tracked = run_experiment(experiment, config)
     assert final_metrics(tracked.metrics) == untracked
 
