@@ -1,6 +1,6 @@
 """The tree of gates of a hierarchical mixture, over the plane and by itself."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
-from experiments.moe.figures import TRUE, WIDE, Scene
+from experiments.moe.figures import TRUE, WIDE, Plane, Scene
 from experiments.moe.routing_figures import expert_colours
 from harness.figures import style
 from models.hierarchical import branch_sums
@@ -36,7 +36,7 @@ def gating_tree(scene: Scene, gate: np.ndarray, share: Sequence[float]) -> Figur
     figure, ((over, tree),) = style.canvas(1, 2, width=WIDE, height=5.0)
     _draw_over_plane(over, scene, gate)
     _draw_tree(tree, share)
-    over.legend(handles=[TRUE], loc="upper center", bbox_to_anchor=(0.5, -0.14), frameon=False)
+    figure.legend(handles=[TRUE], loc="outside lower center", frameon=False)
     depth = num_experts.bit_length() - 1
     title = f"The gates of {num_experts} experts: {' x '.join('2' * depth)}"
     figure.suptitle(title, fontsize=12)
@@ -53,6 +53,7 @@ def _draw_over_plane(axes: Axes, scene: Scene, gate: np.ndarray) -> None:
     chosen = np.zeros((num_experts, num_points))
     chosen[assigned, np.arange(num_points)] = 1
     is_below = branch_sums(torch.from_numpy(chosen)).sum(1).numpy() > 0  # (K - 1, points)
+    taken: list[np.ndarray] = []
     for node, ((left, right), here) in enumerate(zip(branches, is_below, strict=True)):
         difference = np.where(here, right - left, np.nan)
         if not np.nanmin(difference, initial=0) < 0 < np.nanmax(difference, initial=0):
@@ -61,12 +62,27 @@ def _draw_over_plane(axes: Axes, scene: Scene, gate: np.ndarray) -> None:
         lines = axes.contour(
             plane.x, plane.y, image, [0], colors="black", linewidths=line_width(node)
         )
-        longest = max(lines.allsegs[0], key=len, default=())
-        if len(longest) and num_experts <= MAX_NAMES:
-            _number(axes, *longest[len(longest) // 2], node)
+        line = max(lines.allsegs[0], key=len, default=np.empty((0, 2)))
+        for spot in _free(line, taken, plane) if num_experts <= MAX_NAMES else ():
+            _number(axes, *spot, node)
+    for expert in np.unique(assigned) if num_experts <= MAX_NAMES else ():
+        for x, y in _free(plane.points[assigned == expert], taken, plane):
+            axes.text(x, y, str(expert + 1), ha="center", va="center", fontsize=11)
     axes.axis(plane.extent)
     axes.set_aspect("equal")
     style.titled(axes, "Assigned experts, and the line of each gate", "$x_1$", "$x_2$")
+
+
+def _free(candidates: np.ndarray, taken: list[np.ndarray], plane: Plane) -> Iterator[np.ndarray]:
+    """Yield where a number finds room, if it does: nearest to the median of points (N, 2)."""
+    room = 0.045 * (plane.x[-1] - plane.x[0])
+    centre = np.median(candidates, axis=0) if len(candidates) else 0
+    for spot in candidates[np.linalg.norm(candidates - centre, axis=1).argsort()]:
+        inside = min(spot - plane.points[0]) > room and min(plane.points[-1] - spot) > room
+        if inside and all(np.linalg.norm(spot - other) > 1.5 * room for other in taken):
+            taken.append(spot)
+            yield spot
+            return
 
 
 def _draw_tree(axes: Axes, share: Sequence[float]) -> None:
