@@ -16,7 +16,10 @@ from models.hierarchical import branch_sums
 
 MAX_NAMES = 16
 """Leaves that find room for their share below them, and their gates for a number."""
-HALO = {"boxstyle": "circle,pad=0.15", "facecolor": "white", "edgecolor": "black"}
+MIN_REGION = 0.02
+"""Share of the plane that finds room for the number of its expert."""
+BOX = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.7}
+CIRCLE = {"boxstyle": "circle,pad=0.15", "facecolor": "white", "edgecolor": "black"}
 
 
 def line_width(node: int) -> float:
@@ -65,9 +68,12 @@ def _draw_over_plane(axes: Axes, scene: Scene, gate: np.ndarray) -> None:
         line = max(lines.allsegs[0], key=len, default=np.empty((0, 2)))
         for spot in _free(line, taken, plane) if num_experts <= MAX_NAMES else ():
             _number(axes, *spot, node)
-    for expert in np.unique(assigned) if num_experts <= MAX_NAMES else ():
-        for x, y in _free(plane.points[assigned == expert], taken, plane):
-            axes.text(x, y, str(expert + 1), ha="center", va="center", fontsize=11)
+    for expert in range(num_experts) if num_experts <= MAX_NAMES else ():
+        region = plane.points[assigned == expert]
+        if len(region) < MIN_REGION * num_points:
+            continue
+        for x, y in _free(region, taken, plane):
+            axes.text(x, y, str(expert + 1), ha="center", va="center", bbox=BOX)
     axes.axis(plane.extent)
     axes.set_aspect("equal")
     style.titled(axes, "Assigned experts, and the line of each gate", "$x_1$", "$x_2$")
@@ -88,7 +94,7 @@ def _free(candidates: np.ndarray, taken: list[np.ndarray], plane: Plane) -> Iter
 def _draw_tree(axes: Axes, share: Sequence[float]) -> None:
     num_experts, colours = len(share), expert_colours(len(share))
     depth = num_experts.bit_length() - 1
-    size = 11 if num_experts <= 4 else 9
+    size = 11 if num_experts <= 4 else 9 if num_experts <= 8 else 6.5
 
     def place(node: int) -> tuple[float, float]:
         """Return where a node stands; the leaves come after the inner gates."""
@@ -117,5 +123,5 @@ def _draw_tree(axes: Axes, share: Sequence[float]) -> None:
 
 
 def _number(axes: Axes, x: float, y: float, node: int) -> None:
-    look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 9, "bbox": HALO}
+    look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 9, "bbox": CIRCLE}
     axes.text(x, y, str(node + 1), **look)
