@@ -21,7 +21,7 @@ from harness.config import (
 )
 from models.choices import EncoderName, Initialisation, PoolingName, is_recurrent, suits
 
-TaskName = Literal["temporal_order", "adding", "digits", "japanese_vowels"]
+TaskName = Literal["temporal_order", "adding", "digits", "japanese_vowels", "archive"]
 
 
 def only_for(*tasks: TaskName | Literal["file"]) -> OnlyIf:
@@ -31,7 +31,8 @@ def only_for(*tasks: TaskName | Literal["file"]) -> OnlyIf:
 
 
 GENERATED = only_for("temporal_order", "adding")
-REAL_CHANNELS = only_for("adding", "digits", "japanese_vowels", "file")
+REAL_CHANNELS = only_for("adding", "digits", "japanese_vowels", "archive", "file")
+SERIES = only_for("japanese_vowels", "archive", "file")
 RECURRENT = OnlyIf("a recurrent encoder", lambda config: is_recurrent(config.encoder))
 
 
@@ -57,6 +58,11 @@ class TaskConfig(Configuration):
     """digits: one row per step (8 steps), or one pixel per step (64 steps)."""
     shuffled: Annotated[bool, only_for("digits")] = False
     """digits: put digits of every writer into every split, which is easier."""
+
+    data_set: Annotated[str, only_for("archive")] = "GunPoint"
+    """archive: set of the UCR and UEA archives that aeon contains, such as OSULeaf."""
+    baselines: Annotated[bool, SERIES] = False
+    """Also train and test MultiRocketHydra and 1-NN with dynamic time warping, both of aeon."""
 
     @property
     def source(self) -> str:
@@ -116,6 +122,7 @@ class SequenceConfig(
     examples: ClassVar[tuple[str, ...]] = (
         "--num-marks 3 --encoder lstm",
         "--data recordings.ts --encoder fcn --pooling mean",
+        "--task archive --data-set OSULeaf --encoder fcn --pooling mean --baselines",
     )
     tiny: ClassVar[Mapping[str, Any]] = {
         "level": "easy",

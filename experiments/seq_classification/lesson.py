@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from datasets.sequence_datasets import random_affine
 from datasets.sequence_tasks import LabelledSequences
-from experiments.seq_classification import figures
+from experiments.seq_classification import baselines, figures
 from experiments.seq_classification.config import SequenceConfig
 from experiments.seq_classification.inspection import inspect
 from experiments.seq_classification.tasks import TASKS, SequenceData
@@ -66,10 +66,10 @@ def sequences_to_solve(config: SequenceConfig, history: History) -> float:
 class SequenceClassification(Experiment[SequenceConfig]):
     """Predict from whole sequences, in which the steps that matter lie far apart.
 
-    There are four tasks: the temporal order of marks, the adding problem, scikit-learn's digits
-    read as sequences, and Japanese vowels; and files of one's own. Each is one object (tasks.py)
-    that loads its sequences and measures outputs: classes by cross-entropy, the sums of the adding
-    problem by squared error (correct within 0.04).
+    The tasks are the temporal order of marks, the adding problem, scikit-learn's digits read as
+    sequences, Japanese vowels, sets of the UCR and UEA archives, and files of one's own. Each is
+    one object (tasks.py) that loads its sequences and measures outputs: classes by cross-entropy,
+    the sums of the adding problem by squared error (correct within 0.04).
     """
 
     config_class = SequenceConfig
@@ -80,6 +80,8 @@ class SequenceClassification(Experiment[SequenceConfig]):
         """Return symbols (N, T) or channels (N, T, C), lengths (N,) and labels (N,) by split."""
         data = TASKS[config.source].load(config)
         self.check_size(config, data)
+        if config.baselines:
+            baselines.check(data)
         return data
 
     def data_bytes(self, config: SequenceConfig) -> int:
@@ -96,8 +98,8 @@ class SequenceClassification(Experiment[SequenceConfig]):
             width = matching_width(build, config.match_parameters, multiple_of=WIDTH_STEP)
         model = build(width)
         if isinstance(data.train, LabelledSequences) and not data.symbols:
-            # Pixels, like coefficients of speech, have one unit; those of a file have their own.
-            same_unit = config.source != "file"
+            # Pixels, like coefficients of speech, have one unit; other channels have their own.
+            same_unit = config.source in ("digits", "japanese_vowels")
             model.standardize.fit(data.train.inputs, data.train.lengths, same_unit=same_unit)
         return model
 
@@ -189,6 +191,10 @@ class SequenceClassification(Experiment[SequenceConfig]):
         if solved < math.inf:
             metrics["best/sequences_to_solve"] = solved
             headline += f", solved after {solved:,.0f} training sequences"
+        if config.baselines:
+            of_baselines = baselines.accuracies(trained.data, test, config.seed)
+            metrics |= of_baselines
+            headline += baselines.as_words(of_baselines)
         headline += "."
         return SequenceEvaluation(metrics=metrics, headline=headline, test=test, outputs=outputs)
 

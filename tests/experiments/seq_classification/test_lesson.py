@@ -42,7 +42,7 @@ def small(**changes: Any) -> SequenceConfig:
     values = {**SequenceConfig.tiny, "checkpoint_seconds": 0.0, **changes}
     if values.get("data") or values.get("task", "temporal_order") != "temporal_order":
         del values["level"]
-    if values.get("data") or values.get("task") in ("digits", "japanese_vowels"):
+    if values.get("data") or values.get("task") in ("digits", "japanese_vowels", "archive"):
         values = {name: v for name, v in values.items() if name not in SPLIT_SIZES}
     if values.get("match_parameters"):
         del values["width"]
@@ -237,6 +237,8 @@ def test_a_regression_has_figures_too(store: Path) -> None:
         ({"distortion": 0.5}, "distortion=0.5: has no effect here; it needs task=digits"),
         ({"num_train": 10, "task": "digits"}, "num_train=10: has no effect"),
         ({"noise": 0.1}, "noise=0.1: has no effect"),
+        ({"data_set": "OSULeaf"}, "data_set=OSULeaf: has no effect here; it needs task=archive"),
+        ({"baselines": True}, "baselines=True: has no effect here; it needs task=japanese_vow"),
     ],
 )
 def test_invalid_values_are_refused(values: dict[str, Any], message: str) -> None:
