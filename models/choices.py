@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 CellName = Literal["rnn", "lstm", "gru", "mingru"]
 Initialisation = Literal["default", "orthogonal", "identity", "chrono"]
-EncoderName = Literal[CellName, "tcn", "fcn", "transformer"]
+EncoderName = Literal[CellName, "tcn", "fcn", "inception", "transformer"]
 PoolingName = Literal["last", "mean", "max", "attention"]
 Mixing = Literal["logits", "probabilities"]
 """What the gate of a mixture of experts averages: the experts' logits or their probabilities."""

@@ -90,4 +90,4 @@ def resampled(several: list[np.ndarray], steps: int) -> np.ndarray:
     def resample(channel: np.ndarray) -> np.ndarray:
         return np.interp(np.linspace(0, len(channel) - 1, steps), range(len(channel)), channel)
 
-    return np.stack([np.stack([resample(channel) for channel in each]) for each in several])
+    return np.array([[resample(channel) for channel in each] for each in several])

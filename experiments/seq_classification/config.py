@@ -78,6 +78,8 @@ class SequenceModelConfig(Configuration):
 
     encoder: EncoderName = "gru"
     """Network that computes the features of every step."""
+    bidirectional: Annotated[bool, RECURRENT] = False
+    """Read from both ends, with half of the width each: best with a pooling other than last."""
     pooling: PoolingName = "last"
     """How the features of all steps become one vector."""
     width: Annotated[PositiveInt, only_if(match_parameters=0)] = 16
@@ -156,6 +158,9 @@ class SequenceConfig(
             raise ValueError(
                 f"initialisation={self.initialisation}: not defined for encoder={self.encoder}"
             )
-        if self.encoder == "transformer" and self.width % 4 and not self.match_parameters:
-            raise ValueError(f"width={self.width}: a transformer needs a multiple of 4")
+        if not self.match_parameters:
+            if self.encoder in ("transformer", "inception") and self.width % 4:
+                raise ValueError(f"width={self.width}: a multiple of 4 for encoder={self.encoder}")
+            if self.bidirectional and self.width % 2:
+                raise ValueError(f"width={self.width}: an even number with bidirectional=True")
         return self

@@ -114,6 +114,7 @@ class SequenceClassification(Experiment[SequenceConfig]):
             num_symbols=len(data.symbols),
             num_channels=data.num_channels,
             encoder=config.encoder,
+            bidirectional=config.bidirectional,
             pooling=config.pooling,
             width=width,
             num_layers=config.num_layers,
