@@ -57,6 +57,16 @@ class SequenceDataset(NamedTuple):
         labels = {name: split.labels.numpy() for name, split in splits.items()}
         return class_counts(labels, self.classes)
 
+    def refit(self) -> "SequenceDataset":
+        """Return the data sets with all of training and validation in the training split."""
+        rows = [
+            (row[:length], label)
+            for split in (self.train, self.validation)
+            for row, length, label in zip(*split, strict=True)
+        ]
+        steps, labels = zip(*rows, strict=True)
+        return self._replace(train=_pad(steps, labels), fingerprints={})
+
     @property
     def max_length(self) -> int:
         """Steps of the longest sequence of all splits."""

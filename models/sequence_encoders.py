@@ -82,11 +82,9 @@ class BidirectionalEncoder(nn.Module):
         super().__init__()
         halves = options._replace(width=options.width // 2, num_layers=1)
         inputs = [options.num_channels] + [options.width] * (options.num_layers - 1)
-        self.directions = nn.ModuleList(
-            nn.ModuleList(
-                RecurrentEncoder(cell, halves._replace(num_channels=size)) for _ in range(2)
-            )
-            for size in inputs
+        self.forwards, self.backwards = (
+            nn.ModuleList(RecurrentEncoder(cell, halves._replace(num_channels=n)) for n in inputs)
+            for _ in range(2)
         )
         self.dropout = nn.Dropout(options.dropout_rate)
 
@@ -100,7 +98,8 @@ class BidirectionalEncoder(nn.Module):
             return features.gather(1, mirrored.expand(-1, -1, features.shape[-1]))
 
         features = channels
-        for number, (forwards, backwards) in enumerate(self.directions):
+        layers = zip(self.forwards, self.backwards, strict=True)
+        for number, (forwards, backwards) in enumerate(layers):
             inputs = self.dropout(features) if number else features
             after = reverse(backwards(reverse(inputs), lengths))
             features = torch.cat([forwards(inputs, lengths), after], dim=-1)

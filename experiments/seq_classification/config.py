@@ -32,6 +32,7 @@ def only_for(*tasks: TaskName | Literal["file"]) -> OnlyIf:
 
 GENERATED = only_for("temporal_order", "adding")
 REAL_CHANNELS = only_for("adding", "digits", "japanese_vowels", "archive", "file")
+COLLECTED = only_for("digits", "japanese_vowels", "archive", "file")
 SERIES = only_for("japanese_vowels", "archive", "file")
 RECURRENT = OnlyIf("a recurrent encoder", lambda config: is_recurrent(config.encoder))
 
@@ -142,6 +143,8 @@ class SequenceConfig(
     """temporal_order, adding: sequences that the epoch is chosen by."""
     num_test: Annotated[PositiveInt, GENERATED] = 1000
     """temporal_order, adding: sequences that the chosen model is evaluated on, once."""
+    refit: Annotated[bool, COLLECTED] = False
+    """Train on training and validation split together, once all is chosen; keep the last epoch."""
     num_epochs: PositiveInt = 16
     batch_size: PositiveInt = 20
     learning_rate: PositiveFloat = 1e-2
@@ -158,6 +161,14 @@ class SequenceConfig(
             raise ValueError(
                 f"initialisation={self.initialisation}: not defined for encoder={self.encoder}"
             )
+        if self.refit:
+            needs_validation = {
+                f"early_stopping_epochs={self.early_stopping_epochs}": self.early_stopping_epochs,
+                "lr_schedule=plateau": self.lr_schedule == "plateau",
+                "seq_encoders": self.compares,
+            }
+            for name in (name for name, holds in needs_validation.items() if holds):
+                raise ValueError(f"refit=True: leaves no validation split, which {name} needs")
         if not self.match_parameters:
             if self.encoder in ("transformer", "inception") and self.width % 4:
                 raise ValueError(f"width={self.width}: a multiple of 4 for encoder={self.encoder}")

@@ -58,9 +58,10 @@ def predict(model: nn.Module, sequences: LabelledSequences) -> Tensor:
 
 def sequences_to_solve(config: SequenceConfig, history: History) -> float:
     """Return how many sequences were trained on when validation accuracy first was 1, or inf."""
+    if not (count := TASKS[config.source].new_sequences_per_epoch(config)):
+        return math.inf
     solved = np.flatnonzero(history.column("val/accuracy") == 1)
-    count = TASKS[config.source].new_sequences_per_epoch(config)
-    return float(solved[0] + 1) * count if count and len(solved) else math.inf
+    return float(solved[0] + 1) * count if len(solved) else math.inf
 
 
 class SequenceClassification(Experiment[SequenceConfig]):
@@ -81,7 +82,7 @@ class SequenceClassification(Experiment[SequenceConfig]):
         data = TASKS[config.source].load(config)
         self.check_size(config, data)
         if config.baselines:
-            baselines.check(data)
+            baselines.check(config, data)
         return data
 
     def data_bytes(self, config: SequenceConfig) -> int:
@@ -162,6 +163,10 @@ class SequenceClassification(Experiment[SequenceConfig]):
         batches = super().training_batches(config, data, epoch)
         return MappedBatches(batches, distort) if config.distortion else batches
 
+    def has_validation(self, config: SequenceConfig) -> bool:
+        """Return whether the validation split is no part of that for training."""
+        return not config.refit
+
     def validation_batches(self, config: SequenceConfig, data: SequenceData) -> TensorBatches:
         """Return the validation split, 100 sequences at a time."""
         return TensorBatches(*data.validation, batch_size=100)
@@ -192,8 +197,10 @@ class SequenceClassification(Experiment[SequenceConfig]):
         if solved < math.inf:
             metrics["best/sequences_to_solve"] = solved
             headline += f", solved after {solved:,.0f} training sequences"
+        if config.refit:
+            headline += ", trained on the validation split, too: there is no validation"
         if config.baselines:
-            of_baselines = baselines.accuracies(trained.data, test, config.seed)
+            of_baselines = baselines.accuracies(config, trained.data, test)
             metrics |= of_baselines
             headline += baselines.as_words(of_baselines)
         headline += "."

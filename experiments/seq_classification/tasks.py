@@ -76,12 +76,16 @@ class Task:
             "num_positions": max(MIN_POSITIONS, dataset.max_length),
         }
         if not self.is_generated:
+            counts = dataset.counts
+            if config.refit:
+                dataset = dataset.refit()
+                counts = {"train": dataset.counts["train"], "test": counts["test"]}
             return SequenceData(
                 train=dataset.train,
                 validation=dataset.validation,
                 load_test=lambda: dataset.test,
                 horizon=int(dataset.validation.lengths.max()),
-                counts=dataset.counts,
+                counts=counts,
                 skipped=dataset.skipped,
                 fingerprints=dataset.fingerprints,
                 **meaning,

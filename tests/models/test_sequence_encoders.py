@@ -99,7 +99,7 @@ def test_inception_sees_what_its_longest_kernel_does_and_adds_what_it_began_with
     assert isinstance(encoder, Inception)
     assert len(encoder.shortcuts) == 2
     for norm in encoder.norms[:3]:  # the three modules say nothing
-        nn.init.zeros_(norm.weight)
+        nn.init.zeros_(norm.get_parameter("weight"))
     channels, length = torch.rand(1, 5, 8), torch.tensor([5])
     after_three = nn.Sequential(encoder.shortcuts[0], nn.ReLU())(channels)
     later: list[Tensor] = []
@@ -114,10 +114,10 @@ def test_a_bidirectional_encoder_is_torchs_on_packed_sequences(num_layers: int) 
     encoder = sequence_classifier("gru", bidirectional=True, num_layers=num_layers).encoder
     assert isinstance(encoder, BidirectionalEncoder)
     theirs = nn.GRU(8, 8, num_layers, batch_first=True, bidirectional=True)
-    for layer, pair in enumerate(encoder.directions):
-        for direction, suffix in zip(pair, ("", "_reverse"), strict=True):
-            for name, weights in direction.layers.named_parameters():
-                theirs.get_parameter(name.replace("_l0", f"_l{layer}{suffix}")).copy_(weights)
+    for name, weights in encoder.named_parameters():  # such as backwards.1.layers.bias_hh_l0
+        direction, layer, _, parameter = name.split(".")
+        suffix = "_reverse" if direction == "backwards" else ""
+        theirs.get_parameter(parameter.replace("_l0", f"_l{layer}{suffix}")).copy_(weights)
     channels, lengths = torch.randn(3, 9, 8), torch.tensor([9, 1, 5])
     packed = nn.utils.rnn.pack_padded_sequence(
         channels, lengths, batch_first=True, enforce_sorted=False

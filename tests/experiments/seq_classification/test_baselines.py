@@ -101,7 +101,7 @@ def test_what_baselines_cannot_learn_is_refused_before_any_run(
     symbols.write_text("\n".join(f"{name},{name * 9}" for name in "ab" * 10))
     short = write_short(tmp_path / "short.ts", 8)
     enough = small(data=write_short(tmp_path / "enough.ts", 9), baselines=True)
-    baselines.check(EXPERIMENT.load_data(enough))
+    baselines.check(enough, EXPERIMENT.load_data(enough))
     for data, message in (
         (str(symbols), "baselines=True: needs series of numbers"),
         (
