@@ -187,7 +187,7 @@ def test_echoes_are_those_of_the_model(page: Page, models: dict[str, Any]) -> No
 
 def test_a_text_is_continued_as_by_the_model(page: Page, models: dict[str, Any]) -> None:
     page.goto("/rnn_text")
-    expect(page.get_by_text("On average")).to_be_visible()
+    expect(page.get_by_text("bits on a character")).to_be_visible()
     prompt = page.get_by_label("Prompt")
     prompt.fill("in the ")
     prompt.press("Control+Enter")
