@@ -101,7 +101,8 @@ def choose(
             st.session_state[key] = titles[0]
         title = selection.selectbox("Model", titles, key=key)
         model = here.get(title) or _load(known[title].uri, known[title].run_id)
-        selection.caption("Trained here by" if model.trained_here else "Trained by")
+        where = " here" if model.trained_here else ""
+        selection.caption(f"{title}, trained{where} by")  # above, a long title is cut
         selection.code(model.config.as_command(), language="bash", wrap_lines=True)
     return model
 

@@ -87,7 +87,8 @@ with write_column:
     ]
     before = prompt if len(prompt) <= MAX_SHOWN else f"\N{HORIZONTAL ELLIPSIS}{prompt[-MAX_SHOWN:]}"
     st.html(
-        '<p style="font-family:monospace;font-size:1.05rem;line-height:1.6;white-space:pre-wrap">'
+        '<p style="font-family:monospace;font-size:1.05rem;line-height:1.6;'
+        'white-space:break-spaces;overflow-wrap:anywhere">'
         f"{html.escape(before)}{''.join(spans)}</p>"
     )
     st.caption(
