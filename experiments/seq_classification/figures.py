@@ -126,8 +126,8 @@ def states(inspections: Sequence[Inspection]) -> Figure:
     figure, axes = _grid(panels * len(inspections), columns)
     order = alike(np.concatenate([each.features for each in inspections]))
     kinds = {"features": [each.features for each in inspections]}
-    if panels == 2:
-        kinds = {"hidden state": kinds["features"], "cell state": [e.cells for e in inspections]}
+    if cells := [each.cells for each in inspections if each.cells is not None]:
+        kinds = {"hidden state": kinds["features"], "cell state": cells}
     for places, (name, states) in zip(axes.reshape(-1, panels).T, kinds.items(), strict=True):
         limit = max(np.abs(values).max() for values in states)  # one scale: panels can be compared
         for place, each, values in zip(places, inspections, states, strict=False):
