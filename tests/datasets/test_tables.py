@@ -89,7 +89,7 @@ BAD: dict[str, tuple[str | bytes, str]] = {
     "semicolons": ("x;y\n1;a\n", "are needed; semicolons are between the fields instead$"),
     "another length": (
         "\n".join([*ENOUGH, "1,2,3,a"]),
-        r"^line 21: 4 fields; the first line has 3$",
+        r"^line 21: the number of fields is 4; in the first line it is 3$",
     ),
     "text among features": (
         "\n".join(["x,colour,label", *(f"{i},red,{'ab'[i % 2]}" for i in range(20))]),
