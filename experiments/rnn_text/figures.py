@@ -3,6 +3,7 @@
 import textwrap
 import unicodedata
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -17,6 +18,7 @@ from harness.figures.letters import literal, short
 WIDTH = 7.4  # inches
 MAX_SYMBOLS = 30
 """Symbols of which a confusion matrix is drawn."""
+BASELINE_DASHES: tuple[Any, ...] = ("-.", ":", (0, (9, 3)), (0, (6, 2, 1, 2, 1, 2)))
 VISIBLE = {
     " ": BLANK,
     "\n": "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}",
@@ -56,9 +58,9 @@ def bits(
         label = f"{name} {value:.3f}"
         axes.plot(kept, value, marker, color=style.BLACK, markersize=10, label=label)
     colours = (style.VERMILION, style.ORANGE, style.GREEN, style.PURPLE)
-    for (name, value), colour in zip(baselines.items(), colours, strict=False):
-        label = f"{name} {value:.3f}"
-        axes.axhline(value, color=colour, linestyle="-.", linewidth=1.4, label=label)
+    for k, ((name, value), colour) in enumerate(zip(baselines.items(), colours, strict=False)):
+        look: dict[str, Any] = {"linestyle": BASELINE_DASHES[k], "linewidth": 1.6}
+        axes.axhline(value, color=colour, label=f"{name} {value:.3f}", **look)
     reached = [*tested.values(), *baselines.values()]
     shown = [*reached, *np.concatenate(list(curves.values()))]
     # The first epochs may lie above; what was reached, and the baselines, never do.

@@ -29,6 +29,7 @@ from harness.errors import UserError
 from harness.evaluation import Predictions
 from harness.experiment import Evaluation, Experiment, ImagesByEpoch, NamedFigure, Trained
 from harness.figures import classification, training
+from harness.plural import plural
 from harness.training.batches import Batches, MappedBatches, TensorBatches
 from harness.training.history import History
 from harness.training.metrics import StepOutput, confusion_matrix, fraction
@@ -191,7 +192,8 @@ class SequenceClassification(Experiment[SequenceConfig]):
         }
         headline = (
             f"{config.encoder}, {num_parameters(trained.model):,} parameters, {trained.data.name}: "
-            f"test accuracy {metrics['test/accuracy']:.4f} on {len(test.labels):,} sequences"
+            f"test accuracy {metrics['test/accuracy']:.4f} "
+            f"on {plural(len(test.labels), 'sequence')}"
         )
         solved = sequences_to_solve(config, trained.history)
         if solved < math.inf:

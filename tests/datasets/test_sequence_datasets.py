@@ -103,10 +103,10 @@ def test_an_odd_file_is_read(lines: list[str], symbols: str, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["a,xy", "", "b,xy"], "line 2: 0 fields"),
+        (["a,xy", "", "b,xy"], "line 2: the number of fields is 0"),
         (["a,xy", 'b,"x"y', "b,xy"], "line 2: ',' expected after"),
-        (["a,xy", "b"], "line 2: 1 fields"),
-        (["a,xy", "b,x,y"], "line 2: 3 fields"),
+        (["a,xy", "b"], "line 2: the number of fields is 1"),
+        (["a,xy", "b,x,y"], "line 2: the number of fields is 3"),
         (["a,xy", ",xy"], "line 2: no class"),
         (["a,xy", "b, "], "line 2: no symbols"),
         (["a,xy"] * 10, r"1 classes \('a' only\) in 10 sequences"),

@@ -264,7 +264,7 @@ def test_only_parameters_with_an_effect_are_logged() -> None:
 def test_an_invalid_file_ends_before_any_run(tmp_path: Path, store: Path) -> None:
     path = tmp_path / "bad.csv"
     path.write_text("up,uu\ndown\n")
-    with pytest.raises(UserError, match=r"data=.*bad\.csv: line 2: 1 fields"):
+    with pytest.raises(UserError, match=r"data=.*bad\.csv: line 2: the number of fields is 1"):
         run_experiment(EXPERIMENT, small(data=str(path)))
     assert mlflow.search_runs(search_all_experiments=True, output_format="list") == []
 
