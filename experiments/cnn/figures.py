@@ -5,7 +5,8 @@ them; K is the number of classes. A heatmap, (H, W) in [0, 1], is a class activa
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
 
 import matplotlib as mpl
 import numpy as np
@@ -15,9 +16,12 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.decomposition import PCA
+from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 
 from datasets.augmentation import to_float
+from datasets.photographs import Photographs
+from experiments.cnn.attributions import explanations
 from harness.evaluation import Predictions
 from harness.figures import classification, style
 from harness.figures.classification import note
@@ -111,10 +115,29 @@ def least_confident(photos: np.ndarray, predictions: Predictions, count: int = 1
     return photographs(photos[chosen], captions_of(selected), title, ~selected.correct)
 
 
+def mislabelled(
+    photos: np.ndarray,
+    names: Sequence[str],
+    predictions: Predictions,
+    suggested: np.ndarray,
+    title: str,
+) -> Figure:
+    """Draw photographs over file name, label, and the label suggested with its probability."""
+    classes = [short(name, LINE - 5) for name in predictions.classes]
+    captions = [
+        f"{short(PurePath(name).name, LINE)}\n{classes[given]}, rather\n{classes[rather]} "
+        + _probability(row[rather])
+        for name, given, rather, row in zip(
+            names, predictions.labels, suggested, predictions.probabilities, strict=True
+        )
+    ]
+    return photographs(photos, captions, title)
+
+
 def inspect(
-    model: ImageClassifier, images: Tensor, predictions: Predictions
+    model: ImageClassifier, images: Tensor, predictions: Predictions, training: Photographs
 ) -> Iterator[tuple[str, Figure]]:
-    """Draw activations, class activation maps, filters and features of a network."""
+    """Draw activations, attributions, filters and features of a network, and what is near them."""
     photos = to_hwc(images)
     correct = predictions.most_confident_by_class(count=6)
     incorrect = predictions.most_confident(correct=False, count=6)
@@ -125,13 +148,33 @@ def inspect(
             layers = [(stage, output[0].numpy()) for stage, output in outputs.items()]
             yield f"activations_{name}", activations(photos[indices[0]], layers)
     chosen = np.concatenate([correct, incorrect])
+    of_chosen = predictions.select(chosen)
     heatmaps = convolutional.class_activation_maps(
         model, to_float(images[chosen]), model.stages[-1], len(predictions.classes)
     )
-    yield "gradcam", gradcam(photos[chosen], predictions.select(chosen), heatmaps.numpy())
+    yield "gradcam", gradcam(photos[chosen], of_chosen, heatmaps.numpy())
+    maps, correlations = explanations(model, images[chosen], predictions.select(chosen).predicted)
+    yield (
+        "attributions",
+        attributions(photos[chosen], predictions.select(chosen), maps, correlations),
+    )
     first = next(m for m in model.stages.modules() if isinstance(m, nn.Conv2d))
     yield "filters", filters(first.weight.detach().numpy())
-    yield "features", features(model, images, predictions)
+    of_test, of_training = (features_of(model, each) for each in (images, training.images))
+    yield "features", features(of_test, predictions)
+    mistakes = predictions.most_confident(correct=False, count=12)
+    if len(mistakes):
+        nearest = NearestNeighbors(n_neighbors=min(5, len(of_training)), metric="cosine")
+        neighbours = nearest.fit(of_training).kneighbors(of_test[mistakes], return_distance=False)
+        yield (
+            "nearest_training_photographs",
+            nearest_training_photographs(
+                photos[mistakes],
+                predictions.select(mistakes),
+                to_hwc(training.images)[neighbours],
+                training.labels.numpy()[neighbours],
+            ),
+        )
 
 
 def activations(
@@ -174,15 +217,9 @@ def gradcam(photos: np.ndarray, predictions: Predictions, heatmaps: np.ndarray) 
     if not count:
         return note("No photographs to draw class activation maps of")
     per_row, width, size = (2, WIDTH, CAPTION) if count <= 6 else (3, 8.1, 7)
-    rows = math.ceil(count / per_row)
-    height = 1.2 + rows * (width / (3.2 * per_row) + 0.4)
-    figure, axes = style.canvas(rows, 4 * per_row - 1, width=width, height=height)
-    axes[0, 0].get_gridspec().set_width_ratios([*[1, 1, 1, 0.2] * per_row][:-1])
-    for place in axes[:, 3::4].flat:
-        place.set_axis_off()
+    figure, triples = _groups(count, 3, per_row, width)
     second = np.argsort(-predictions.probabilities, axis=1, kind="stable")[:, 1]
     others = np.where(predictions.correct, second, predictions.labels)
-    triples = np.delete(axes, np.s_[3::4], axis=1).reshape(-1, 3)  # one for each photograph
     captions, correct = captions_of(predictions), predictions.correct
     pairs = np.stack([predictions.predicted, others], axis=1)
     for index, photo in enumerate(photos):
@@ -192,10 +229,39 @@ def gradcam(photos: np.ndarray, predictions: Predictions, heatmaps: np.ndarray) 
             overlay = overlaid(photo, heatmaps[index, label])
             name = short(predictions.classes[label], LINE - 1)
             _draw_photo(place, overlay, _in_lines("for", name), size=size)
-    for place in triples[count:].flat:
-        place.set_axis_off()
     figure.suptitle("Class activation maps (Grad-CAM; framed: misclassified)", fontsize=12)
-    _draw_heat_scale(figure, axes)
+    _draw_heat_scale(figure, "class activation")
+    return figure
+
+
+def attributions(
+    photos: np.ndarray,
+    predictions: Predictions,
+    maps: Mapping[str, np.ndarray],
+    correlations: Mapping[str, float],
+) -> Figure:
+    """Draw beside each photograph what speaks for its predicted class, by several methods.
+
+    Maps, (N, H, W) by the method's name, may be negative, which is not drawn. The correlations are
+    those with the maps of random weights.
+    """
+    count = len(photos)
+    if not count:
+        return note("No photographs to draw attributions of")
+    per_row, size = (1, CAPTION) if count <= 3 else (2, 7)
+    figure, groups = _groups(count, 1 + len(maps), per_row, WIDTH)
+    captions, correct = captions_of(predictions), predictions.correct
+    for index, (first, *rest) in enumerate(groups):
+        _draw_photo(first, photos[index], captions[index], framed=not correct[index], size=size)
+        for place, (name, of_method) in zip(rest, maps.items(), strict=True):
+            heat = of_method[index].clip(0)
+            overlay = overlaid(photos[index], heat / (heat.max() or 1))
+            _draw_photo(place, overlay, name.replace(" ", "\n"), size=size)
+    of_random = ", ".join(f"{name} {value:.2f}" for name, value in correlations.items())
+    title = "What speaks for the predicted class, by three methods (framed: misclassified)"
+    check = f"rank correlation with the maps of random weights: {of_random}"
+    figure.suptitle(f"{title}\n{check}", fontsize=11)
+    _draw_heat_scale(figure, "evidence")
     return figure
 
 
@@ -210,7 +276,7 @@ def explained(
         caption = _in_lines(f"for {name},", f"probability {probability}", longest=26)
         _draw_photo(place, overlaid(photo, heatmaps[label]), caption)
     figure.suptitle("Class activation maps (Grad-CAM)", fontsize=12)
-    _draw_heat_scale(figure, axes)
+    _draw_heat_scale(figure, "class activation")
     return figure
 
 
@@ -236,10 +302,14 @@ def filters(weights: np.ndarray) -> Figure:
 
 
 @torch.inference_mode()
-def features(model: ImageClassifier, images: Tensor, predictions: Predictions) -> Figure:
-    """Draw the inputs of the last layer along two principal components."""
+def features_of(model: ImageClassifier, images: Tensor) -> np.ndarray:
+    """Return what the last layer is given for images (N, 3, S, S) uint8, (N, F) float32."""
     batches = TensorBatches(images, batch_size=100)
-    features = torch.cat([model.features(to_float(batch)) for (batch,) in batches]).numpy()
+    return torch.cat([model.features(to_float(batch)) for (batch,) in batches]).numpy()
+
+
+def features(features: np.ndarray, predictions: Predictions) -> Figure:
+    """Draw the inputs of the last layer, (N, F), along two principal components."""
     pca = PCA(n_components=2).fit(features)
     first, second = (
         f"{which} principal component ({share:.0%} of the variance)"
@@ -251,6 +321,26 @@ def features(model: ImageClassifier, images: Tensor, predictions: Predictions) -
     return classification.feature_map(points, labels, predicted, classes, title, (first, second))
 
 
+def nearest_training_photographs(
+    photos: np.ndarray, predictions: Predictions, nearest: np.ndarray, labels: np.ndarray
+) -> Figure:
+    """Draw beside each misclassified photograph those for training that are most similar to it.
+
+    The nearest are (N, M, S, S, 3) uint8, with labels (N, M), the most similar first.
+    """
+    count, length = labels.shape
+    per_row, size = (1, CAPTION) if count <= 3 else (2, 7)
+    figure, groups = _groups(count, 1 + length, per_row, WIDTH)
+    captions = captions_of(predictions)
+    for index, (first, *rest) in enumerate(groups):
+        _draw_photo(first, photos[index], captions[index], framed=True, size=size)
+        for place, photo, label in zip(rest, nearest[index], labels[index], strict=True):
+            _draw_photo(place, photo, short(predictions.classes[label], LINE), size=size)
+    title = f"Misclassified photographs (framed), and the {length} nearest training photographs"
+    figure.suptitle(f"{title}\nby the cosine of the last layer's input", fontsize=12)
+    return figure
+
+
 def overlaid(photo: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
     """Return a photograph in grey under the colours of a heatmap, (S, S, 3) uint8."""
     small = Image.fromarray(heatmap.astype(np.float32))
@@ -259,9 +349,23 @@ def overlaid(photo: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
     return np.asarray(0.4 * grey + 0.6 * 255 * HEAT(heat)[..., :3], dtype=np.uint8)
 
 
-def _draw_heat_scale(figure: Figure, axes: np.ndarray) -> None:
-    label = "class activation, relative to the photograph's largest"
-    figure.colorbar(ScalarMappable(cmap=HEAT), ax=axes, label=label, location="bottom", aspect=50)
+def _groups(count: int, length: int, per_row: int, width: float) -> tuple[Figure, np.ndarray]:
+    """Return a figure, and axes for `count` groups of `length` photographs, (count, length)."""
+    rows, gap = math.ceil(count / per_row), 0.2
+    height = 1.2 + rows * (width / ((length + gap) * per_row) + 0.4)
+    figure, axes = style.canvas(rows, (length + 1) * per_row - 1, width=width, height=height)
+    axes[0, 0].get_gridspec().set_width_ratios(([*[1.0] * length, gap] * per_row)[:-1])
+    gaps = np.s_[length :: length + 1]
+    groups = np.delete(axes, gaps, axis=1).reshape(-1, length)
+    for place in (*axes[:, gaps].flat, *groups[count:].flat):
+        place.set_axis_off()
+    return figure, groups[:count]
+
+
+def _draw_heat_scale(figure: Figure, quantity: str) -> None:
+    label = f"{quantity}, relative to the photograph's largest"
+    scale = ScalarMappable(cmap=HEAT)
+    figure.colorbar(scale, ax=figure.axes, label=label, location="bottom", aspect=50)
 
 
 def _draw_photo(

@@ -8,11 +8,14 @@ Letters: B images, C channels, H x W pixels, R rows and Q columns of places.
 """
 
 import copy
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from models.inspection.convolutional import eval_mode
+
+M = TypeVar("M", bound=nn.Module)
 
 
 def mean_colour(images: Tensor) -> Tensor:
@@ -32,8 +35,8 @@ def occlusion(
 ) -> Tensor:
     """Return how much the logit of a class falls where a square is covered (Zeiler & Fergus 2014).
 
-    The square is moved by half its side, and over the edges of the image, so that four squares cover
-    each pixel, whose value is the mean of their falls.
+    The square is moved by half its side, and over the edges of the image. A pixel's value is the
+    mean over the squares that cover it, four if the side is even.
 
     Args:
         model: maps images to logits (B, K); applied in evaluation mode.
@@ -73,9 +76,9 @@ def integrated_gradients(
 ) -> Tensor:
     """Return what each pixel adds to the logit of a class (Sundararajan et al. 2017, eq. 1).
 
-    That is the difference of image and baseline times the mean gradient on the straight line between
-    them, at the midpoints of `steps` intervals. The values of an image sum up to the difference of
-    the logits of image and baseline (completeness), but for the error of that mean.
+    That is the difference of image and baseline times the mean gradient on the straight line from
+    one to the other, at the midpoints of `steps` intervals. The values of an image sum up to the
+    difference of the logits of image and baseline (completeness), but for the error of that mean.
 
     Args:
         model: maps images to logits (B, K); applied in evaluation mode.
@@ -97,11 +100,11 @@ def integrated_gradients(
     return ((images - baselines) * gradients).sum(1)
 
 
-def randomised(model: nn.Module, images: Tensor, seed: int) -> nn.Module:
+def randomised(model: M, images: Tensor, seed: int) -> M:
     """Return a copy of a network with freshly initialised weights, in evaluation mode.
 
     An explanation of the network has to change with them (Adebayo et al. 2018). The batch norms of
-    the copy have the statistics of `images` (B, C, H, W), as those of a trained one have its data's.
+    the copy have the statistics of `images` (B, C, H, W).
     """
     fresh = copy.deepcopy(model)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -109,8 +112,9 @@ def randomised(model: nn.Module, images: Tensor, seed: int) -> nn.Module:
         for module in fresh.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = None  # the mean over all batches, of which there is one
-            if hasattr(module, "reset_parameters"):
-                module.reset_parameters()
-        nn.Module.train(fresh)  # also what a network keeps in evaluation mode, such as a backbone
-        fresh(images)
-    return nn.Module.eval(fresh)
+            if callable(reset := getattr(module, "reset_parameters", None)):
+                reset()
+        nn.Module.train(fresh)  # also what the network itself keeps in evaluation mode
+        fresh.forward(images)
+    fresh.eval()
+    return fresh

@@ -132,7 +132,7 @@ def test_randomised_weights_are_new_and_repeatable_and_change_every_map() -> Non
         assert not torch.equal(first, trained)
     assert not any(module.training for module in fresh.modules())
     with torch.no_grad():  # healthy, at any depth: its last stage has the scale of a batch norm
-        assert 0.1 < fresh.stages(fresh.normalize(images)).std() < 10  # type: ignore[operator]
+        assert 0.1 < fresh.stages(fresh.normalize(images)).std() < 10
     baselines = mean_colour(images)
     for heat, heat_of_fresh in (
         [integrated_gradients(m, images, CLASSES, baselines, steps=8) for m in (model, fresh)],
