@@ -5,6 +5,7 @@ Letters: N images, S pixels of width and height, H x W those of a map.
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from scipy.stats import rankdata
 from torch import Tensor
 
@@ -12,10 +13,12 @@ from models.cnn import ImageClassifier
 from models.inspection.attribution import integrated_gradients, mean_colour, occlusion, randomised
 from models.inspection.convolutional import grad_cam
 
-STEPS = 32
+STEPS = 16
 """Of integrated gradients."""
 SQUARES = 5
-"""Squares that are covered, side by side, in the width of a photograph."""
+"""Squares that cover a photograph's width side by side, of which one at a time is covered."""
+CELLS = 16
+"""Likewise, the squares over which integrated gradients are averaged."""
 
 
 def explanations(
@@ -45,12 +48,13 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
 
 def _maps(model: ImageClassifier, images: Tensor, labels: np.ndarray) -> dict[str, np.ndarray]:
     classes, baselines = torch.from_numpy(labels), mean_colour(images)
-    side = max(2, images.shape[-1] // SQUARES)
+    size = images.shape[-1]
+    side, cell = max(2, size // SQUARES), max(1, size // CELLS)
+    gradients = integrated_gradients(model, images, classes, baselines, steps=STEPS)
     maps = {
         "Grad-CAM": grad_cam(model, images, model.stages[-1], classes),
         "occlusion": occlusion(model, images, classes, baselines, side=side, batch_size=100),
-        "integrated gradients": integrated_gradients(
-            model, images, classes, baselines, steps=STEPS
-        ),
+        # Of single pixels they are too fine to be seen, and mostly noise.
+        "integrated gradients": F.avg_pool2d(gradients, cell, ceil_mode=True),
     }
     return {name: each.numpy() for name, each in maps.items()}

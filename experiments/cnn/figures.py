@@ -31,7 +31,10 @@ from models.cnn import ImageClassifier
 from models.inspection import convolutional
 
 WIDTH = 7.4  # inches of every figure here
+MAX_HEIGHT = 7.2  # inches that the pane of the MLflow UI has room for
 CAPTION = 9  # points
+MAX_SEARCHED = 4000
+"""Training photographs among which the nearest are searched."""
 LINE = 15
 """Letters that find room in a line of a caption below a photograph."""
 HEAT = mpl.colormaps["inferno"]
@@ -153,26 +156,24 @@ def inspect(
         model, to_float(images[chosen]), model.stages[-1], len(predictions.classes)
     )
     yield "gradcam", gradcam(photos[chosen], of_chosen, heatmaps.numpy())
-    maps, correlations = explanations(model, images[chosen], predictions.select(chosen).predicted)
-    yield (
-        "attributions",
-        attributions(photos[chosen], predictions.select(chosen), maps, correlations),
-    )
+    maps, correlations = explanations(model, to_float(images[chosen]), of_chosen.predicted)
+    yield "attributions", attributions(photos[chosen], of_chosen, maps, correlations)
     first = next(m for m in model.stages.modules() if isinstance(m, nn.Conv2d))
     yield "filters", filters(first.weight.detach().numpy())
-    of_test, of_training = (features_of(model, each) for each in (images, training.images))
+    of_test = features_of(model, images)
     yield "features", features(of_test, predictions)
-    mistakes = predictions.most_confident(correct=False, count=12)
-    if len(mistakes):
-        nearest = NearestNeighbors(n_neighbors=min(5, len(of_training)), metric="cosine")
-        neighbours = nearest.fit(of_training).kneighbors(of_test[mistakes], return_distance=False)
+    if len(incorrect):
+        every = math.ceil(len(training.labels) / MAX_SEARCHED)
+        training = Photographs(*(each[::every] for each in training))
+        nearest = NearestNeighbors(n_neighbors=min(5, len(training.labels)), metric="cosine")
+        nearest.fit(features_of(model, training.images))
         yield (
             "nearest_training_photographs",
             nearest_training_photographs(
-                photos[mistakes],
-                predictions.select(mistakes),
-                to_hwc(training.images)[neighbours],
-                training.labels.numpy()[neighbours],
+                photos[incorrect],
+                predictions.select(incorrect),
+                training,
+                nearest.kneighbors(of_test[incorrect], return_distance=False),
             ),
         )
 
@@ -257,10 +258,12 @@ def attributions(
             heat = of_method[index].clip(0)
             overlay = overlaid(photos[index], heat / (heat.max() or 1))
             _draw_photo(place, overlay, name.replace(" ", "\n"), size=size)
-    of_random = ", ".join(f"{name} {value:.2f}" for name, value in correlations.items())
-    title = "What speaks for the predicted class, by three methods (framed: misclassified)"
-    check = f"rank correlation with the maps of random weights: {of_random}"
-    figure.suptitle(f"{title}\n{check}", fontsize=11)
+    figure.suptitle(
+        "What speaks for the predicted class, by three methods (framed: misclassified)\n"
+        "Rank correlation with the maps of the same network with random weights:\n"
+        + ", ".join(f"{name} {value:.2f}" for name, value in correlations.items()),
+        fontsize=10,
+    )
     _draw_heat_scale(figure, "evidence")
     return figure
 
@@ -322,22 +325,25 @@ def features(features: np.ndarray, predictions: Predictions) -> Figure:
 
 
 def nearest_training_photographs(
-    photos: np.ndarray, predictions: Predictions, nearest: np.ndarray, labels: np.ndarray
+    photos: np.ndarray, predictions: Predictions, training: Photographs, nearest: np.ndarray
 ) -> Figure:
-    """Draw beside each misclassified photograph those for training that are most similar to it.
+    """Draw beside each misclassified photograph those for training that are nearest to it.
 
-    The nearest are (N, M, S, S, 3) uint8, with labels (N, M), the most similar first.
+    Those are (N, M) int, indices into `training`, the nearest first.
     """
-    count, length = labels.shape
-    per_row, size = (1, CAPTION) if count <= 3 else (2, 7)
-    figure, groups = _groups(count, 1 + length, per_row, WIDTH)
+    figure, rows = _groups(len(photos), 1 + nearest.shape[1], 1, WIDTH)
     captions = captions_of(predictions)
-    for index, (first, *rest) in enumerate(groups):
-        _draw_photo(first, photos[index], captions[index], framed=True, size=size)
-        for place, photo, label in zip(rest, nearest[index], labels[index], strict=True):
-            _draw_photo(place, photo, short(predictions.classes[label], LINE), size=size)
-    title = f"Misclassified photographs (framed), and the {length} nearest training photographs"
-    figure.suptitle(f"{title}\nby the cosine of the last layer's input", fontsize=12)
+    for index, (first, *rest) in enumerate(rows):
+        _draw_photo(first, photos[index], captions[index], framed=True, size=8)
+        beside, labels = to_hwc(training.images[nearest[index]]), training.labels[nearest[index]]
+        for place, photo, label in zip(rest, beside, labels.tolist(), strict=True):
+            _draw_photo(place, photo, short(predictions.classes[label], LINE), size=8)
+    count, total = nearest.shape[1], len(training.labels)
+    figure.suptitle(
+        f"Misclassified photographs (framed), and the nearest {count} of {total:,} for training\n"
+        "by the cosine distance of their features, the input of the last layer",
+        fontsize=11,
+    )
     return figure
 
 
@@ -352,7 +358,7 @@ def overlaid(photo: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
 def _groups(count: int, length: int, per_row: int, width: float) -> tuple[Figure, np.ndarray]:
     """Return a figure, and axes for `count` groups of `length` photographs, (count, length)."""
     rows, gap = math.ceil(count / per_row), 0.2
-    height = 1.2 + rows * (width / ((length + gap) * per_row) + 0.4)
+    height = min(MAX_HEIGHT, 1.2 + rows * (width / ((length + gap) * per_row) + 0.4))
     figure, axes = style.canvas(rows, (length + 1) * per_row - 1, width=width, height=height)
     axes[0, 0].get_gridspec().set_width_ratios(([*[1.0] * length, gap] * per_row)[:-1])
     gaps = np.s_[length :: length + 1]
