@@ -6,7 +6,6 @@ them; K is the number of classes. A heatmap, (H, W) in [0, 1], is a class activa
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import PurePath
 
 import matplotlib as mpl
 import numpy as np
@@ -116,25 +115,6 @@ def least_confident(photos: np.ndarray, predictions: Predictions, count: int = 1
         lowest = f"All {len(photos)} photographs, the least confident first"
     title = f"{lowest} (framed: misclassified)"
     return photographs(photos[chosen], captions_of(selected), title, ~selected.correct)
-
-
-def mislabelled(
-    photos: np.ndarray,
-    names: Sequence[str],
-    predictions: Predictions,
-    suggested: np.ndarray,
-    title: str,
-) -> Figure:
-    """Draw photographs over file name, label, and the label suggested with its probability."""
-    classes = [short(name, LINE - 5) for name in predictions.classes]
-    captions = [
-        f"{short(PurePath(name).name, LINE)}\n{classes[given]}, rather\n{classes[rather]} "
-        + _probability(row[rather])
-        for name, given, rather, row in zip(
-            names, predictions.labels, suggested, predictions.probabilities, strict=True
-        )
-    ]
-    return photographs(photos, captions, title)
 
 
 def inspect(

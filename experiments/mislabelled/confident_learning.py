@@ -1,4 +1,4 @@
-"""Which labels are probably wrong, from predictions that have not seen them.
+"""Which labels are probably wrong, from predictions of models that have not seen them.
 
 Letters: N samples, K classes.
 """
@@ -31,10 +31,14 @@ def suggested_labels(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarra
 
 
 def ranked(labels: np.ndarray, suggested: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Return the indices of samples whose suggested label is not theirs, the clearest first.
+    """Return the indices of photographs to look at, those with the clearest reason first.
 
-    They are ranked by margin: the probability of the suggested label less that of their own.
+    They are those whose suggested label is another, ranked by margin, the most probable class's
+    probability less that of the label; then, likewise, the others whose most probable class is
+    another, which are only unlike their class.
     """
-    issues = np.flatnonzero(suggested != labels)
-    of_suggested, of_given = (probabilities[issues, each[issues]] for each in (suggested, labels))
-    return issues[np.argsort(of_given - of_suggested, kind="stable")]
+    rows = np.arange(len(labels))
+    confident, predicted = suggested != labels, probabilities.argmax(1)
+    margins = probabilities[rows, predicted] - probabilities[rows, labels]
+    candidates = np.flatnonzero(confident | (predicted != labels))
+    return candidates[np.lexsort((-margins[candidates], ~confident[candidates]))]

@@ -282,20 +282,6 @@ def test_the_nearest_are_those_of_most_similar_features() -> None:
     assert {"gradcam", "attributions", "features"} <= set(drawn_figures)
 
 
-def test_mislabelled_photographs_are_captioned_by_file_label_and_suggestion() -> None:
-    photos, predictions = classified([0.998, 0.3], [0, 1])
-    figure = figures.mislabelled(
-        photos, ["train/cats/cat.12.jpg", "b.png"], predictions, np.array([1, 0]), "Two labels"
-    )
-    drawn(figure)
-    assert which(figure) == [0, 1]
-    assert captions(figure) == [
-        "cat.12.jpg\ncats, rather\ndogs > 0.99",
-        "b.png\ndogs, rather\ncats 0.70",
-    ]
-    assert figure.get_suptitle() == "Two labels"
-
-
 def test_filters_are_scaled_around_grey_and_sorted() -> None:
     weights = np.zeros((3, 3, 5, 5))
     weights[0, 0, 2, 1] = 0.1  # a little red

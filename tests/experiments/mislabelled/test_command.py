@@ -14,6 +14,7 @@ from experiments.mislabelled import command
 from experiments.mislabelled.confident_learning import ranked, suggested_labels
 from experiments.mislabelled.config import MislabelledConfig
 from harness.errors import UserError
+from harness.evaluation import Predictions
 from models.pretrained import WeightsUnavailableError
 
 COUNTS = {"train": 30, "validation": 10, "test": 10}
@@ -38,8 +39,8 @@ def test_confident_learning_by_hand() -> None:
     )
     suggested = suggested_labels(labels, probabilities)
     assert suggested.tolist() == [0, 0, 1, 1, 2, 0, 2, 2]
-    # By margin: 0.625 - 0.125, then 0.5625 - 0.375, then 0.5 - 0.375.
-    assert ranked(labels, suggested, probabilities).tolist() == [2, 5, 4]
+    # By margin: 0.625 - 0.125, then 0.5625 - 0.375, then 0.5 - 0.375; then the one below.
+    assert ranked(labels, suggested, probabilities).tolist() == [2, 5, 4, 6]
 
 
 def test_a_class_that_is_predicted_less_surely_has_a_lower_threshold() -> None:
@@ -89,19 +90,22 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MislabelledConfig
     )
 
 
-def test_photographs_in_the_wrong_folder_are_listed_and_drawn(
+def test_photographs_in_the_wrong_folder_are_listed_first_and_framed(
     config: MislabelledConfig, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command.main(config)
     table = pd.read_csv(Path(config.output) / "mislabelled.csv")
-    assert dict(zip(table["photograph"], table["suggested"], strict=True)) == WRONG
+    wrong = table[table["probably_wrong"]]
+    assert dict(zip(wrong["photograph"], wrong["predicted"], strict=True)) == WRONG
+    assert table["probably_wrong"].is_monotonic_decreasing
     for row in table.itertuples():
         assert row.photograph.startswith(f"{row.split}/{row.label}/")
-        assert row.probability_of_label < 0.5 < row.probability_of_suggested
-    margins = table["probability_of_suggested"] - table["probability_of_label"]
+        assert row.probability_of_label < 0.5 < row.probability_of_predicted
+    margins = wrong["probability_of_predicted"] - wrong["probability_of_label"]
     assert margins.is_monotonic_decreasing
     with Image.open(Path(config.output) / "mislabelled.png") as picture:
-        assert np.asarray(picture.convert("L")).std() > 5
+        vermilion = (np.asarray(picture.convert("RGB")) == (0xD5, 0x5E, 0)).all(-1)
+    assert vermilion.sum() > 500
     printed = capsys.readouterr().out
     assert "\n3 of 100 labels are probably wrong; " in printed
     assert "were changed" not in printed
@@ -110,17 +114,32 @@ def test_photographs_in_the_wrong_folder_are_listed_and_drawn(
 def test_labels_that_were_changed_are_counted(
     config: MislabelledConfig, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """All that are found were changed here, or are in the wrong folder."""
+    """Those in the wrong folder are found, too, and lower the precision."""
     command.main(config.replace(flipped_fraction=0.1))
-    lines = capsys.readouterr().out.splitlines()
-    (line,) = [line for line in lines if "were changed" in line]
-    found = len(pd.read_csv(Path(config.output) / "mislabelled.csv"))
+    printed = capsys.readouterr().out
+    (line,) = [line for line in printed.splitlines() if "were changed" in line]
+    found = pd.read_csv(Path(config.output) / "mislabelled.csv")["probably_wrong"].sum()
     correct = int(line.split(", and ")[1].split()[0])
     assert line == (
         f"10 labels were changed, and {correct} of them found: "
         f"precision {correct / found:.3f}, recall {correct / 10:.3f}"
     )
     assert correct >= 8
+
+
+def test_a_photograph_is_captioned_by_file_label_and_prediction(config: MislabelledConfig) -> None:
+    dataset = command.load_photographs(config)
+    labels = np.arange(100) % 2
+    probabilities = np.stack([np.full(100, 0.3), np.full(100, 0.7)], axis=1)
+    predictions = Predictions(labels, probabilities, dataset.classes)
+    figure = command.draw(dataset, predictions, labels == 0, np.array([2, 61]), "Some; others")
+    first, second = [axes for axes in figure.axes if axes.images]
+    assert first.get_xlabel() == f"{Path(dataset.train.names[2]).name}\ncats, predicted\ndogs 0.70"
+    assert second.get_xlabel().startswith(Path(dataset.validation.names[1]).name)
+    for axes, image in ((first, dataset.train.images[2]), (second, dataset.validation.images[1])):
+        assert (np.asarray(axes.images[0].get_array()) == image.permute(1, 2, 0).numpy()).all()
+    assert [axes.spines["left"].get_visible() for axes in (first, second)] == [True, False]
+    assert figure.get_suptitle() == "Some (framed);\nothers"
 
 
 def test_predictions_are_out_of_sample(config: MislabelledConfig) -> None:
