@@ -55,7 +55,7 @@ def bits(
     for (name, value), marker in zip(tested.items(), "*D", strict=False):
         label = f"{name} {value:.3f}"
         axes.plot(kept, value, marker, color=style.BLACK, markersize=10, label=label)
-    colours = (style.VERMILION, style.ORANGE, style.GREEN, style.PURPLE)
+    colours = (style.VERMILION, style.ORANGE, style.GREEN, style.PURPLE, style.GREY, style.BLACK)
     for (name, value), colour in zip(baselines.items(), colours, strict=False):
         label = f"{name} {value:.3f}"
         axes.axhline(value, color=colour, linestyle="-.", linewidth=1.4, label=label)
