@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from datasets.augmentation import Augmentation, Mixing, to_float
+from datasets.augmentation import Augmentation, Mixing
 from datasets.choices import Split
 from datasets.photographs import Photographs
 from experiments.cnn import features, figures
@@ -66,23 +66,17 @@ class CatsAndDogs(Experiment[CNNConfig]):
         if config.batch_size > count:
             exceeds = f"exceeds the {count} training photographs"
             raise UserError(f"batch_size={config.batch_size}: {exceeds}")
+        if config.is_frozen:  # what it computes of a photograph is the same in every epoch
+            network = self.network(config, len(photographs.classes))
+            photographs = features.with_features(config, network, photographs)
         # Of the files: the same photographs are the same data at any size.
         fingerprint = photographs.fingerprint[:20]
-        fingerprints = {split: f"{fingerprint}-{split}" for split in get_args(Split)}
-        frozen = self.network(config, len(photographs.classes)) if config.is_frozen else None
-
-        def load(split: Split) -> Photographs:
-            found: Photographs = getattr(photographs, split)
-            if frozen is None:
-                return found
-            return features.with_features(config, frozen, found, fingerprints[split])
-
         return PhotographSplits(
             name={"download": "cats_and_dogs"}.get(config.data, Path(config.data).stem),
-            train=load("train"),
-            validation=load("validation"),
-            load_test=lambda: load("test"),
-            fingerprints=fingerprints,
+            train=photographs.train,
+            validation=photographs.validation,
+            load_test=lambda: photographs.test,
+            fingerprints={split: f"{fingerprint}-{split}" for split in get_args(Split)},
             counts=photographs.counts,
             skipped=photographs.skipped,
             classes=photographs.classes,
@@ -127,9 +121,7 @@ class CatsAndDogs(Experiment[CNNConfig]):
     ) -> MappedBatches:
         """Return shuffled batches: views (B, 3, V, V), and probabilities of the classes (B, K).
 
-        Where the backbone is frozen, its features of whole photographs (B, F) take the place of
-        views.
-
+        Of a frozen backbone, features of whole photographs (B, F) take the place of views.
         With balanced class weights also the weights of the samples (B,): N / (K N_k) for class k,
         which N_k of the N photographs show, so that rare classes count as much as frequent ones.
         """
@@ -149,8 +141,8 @@ class CatsAndDogs(Experiment[CNNConfig]):
 
         def views(inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
             if config.is_frozen:
-                targets = F.one_hot(labels, len(data.classes)).float()
-                return features.randomly_flipped(inputs, config.flip_probability), targets
+                inputs = features.flip_at_random(inputs, config.flip_probability)
+                return inputs, F.one_hot(labels, len(data.classes)).float()
             return mix(augment(inputs), labels)
 
         if config.class_weights == "none":
@@ -167,9 +159,7 @@ class CatsAndDogs(Experiment[CNNConfig]):
     def validation_batches(self, config: CNNConfig, data: PhotographSplits) -> MappedBatches:
         """Return whole photographs in order: images (B, 3, S, S) in [0, 1], and labels (B,)."""
         in_order = TensorBatches(data.validation.inputs, data.validation.labels, batch_size=100)
-        if config.is_frozen:
-            return MappedBatches(in_order, lambda both, labels: (both[:, 0], labels))
-        return MappedBatches(in_order, lambda images, labels: (to_float(images), labels))
+        return MappedBatches(in_order, lambda inputs, labels: (features.select(inputs), labels))
 
     def loss(
         self, config: CNNConfig, model: ImageClassifier, batch: tuple[Tensor, ...]
@@ -204,12 +194,7 @@ class CatsAndDogs(Experiment[CNNConfig]):
         """Return the probabilities of the classes, (N, K), for photographs or mirror images."""
         probabilities = []
         for (batch,) in TensorBatches(photographs.inputs, batch_size=100):
-            if photographs.features is None:
-                images = to_float(batch)
-                inputs = images.flip(-1) if flip else images
-            else:
-                inputs = batch[:, int(flip)]
-            probabilities.append(model(inputs).softmax(-1))
+            probabilities.append(model(features.select(batch, flip=flip)).softmax(-1))
         return torch.cat(probabilities).numpy()
 
     def predictions(self, trained: Trained, split: Photographs) -> Predictions:
@@ -263,8 +248,7 @@ class CatsAndDogs(Experiment[CNNConfig]):
             drawn = figures.augmented_batch(augmented, targets[:18].numpy(), trained.data.classes)
             yield "augmented", drawn
         curves, unit = trained.history.as_curves(), "nats per photograph"
-        harder = "training: measured on augmented photographs, which are harder"
-        note = "" if config.is_frozen else harder
+        note = "" if config.is_frozen else "training: on augmented photographs, which are harder"
         yield "curves", training.curves(**curves, loss_unit=unit, note=note)
         yield "confusion", classification.confusion(predictions.confusion, predictions.classes)
         yield "roc", classification.roc_curves(*predictions)

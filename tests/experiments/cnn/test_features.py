@@ -58,9 +58,9 @@ def test_a_frozen_backbone_sees_each_photograph_once(
 
 def test_half_of_the_features_are_those_of_mirror_images() -> None:
     both = torch.arange(2000.0).view(1000, 2, 1).expand(-1, -1, 3)
-    assert torch.equal(features.randomly_flipped(both, 0.0), both[:, 0])
-    assert torch.equal(features.randomly_flipped(both, 1.0), both[:, 1])
-    chosen = features.randomly_flipped(both, 0.5) % 2  # 1: the mirror image
+    assert torch.equal(features.flip_at_random(both, 0.0), both[:, 0])
+    assert torch.equal(features.flip_at_random(both, 1.0), both[:, 1])
+    chosen = features.flip_at_random(both, 0.5) % 2  # 1: the mirror image
     assert torch.equal(chosen[:, 0], chosen[:, 2]), "all features of one image"
     assert 0.4 < chosen[:, 0].mean() < 0.6
 
