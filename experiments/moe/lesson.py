@@ -194,7 +194,7 @@ class MixtureOfLinearExperts(StackedExperiment):
     def predictions(self, trained: Trained, split: Points) -> Predictions:
         """Return what the mixture predicts for points."""
         points, labels = split
-        logits = trained.model.mix(points).combine(trained.config.mixing)
+        logits = trained.model(points).movedim(0, -1)  # (B,), or (C, B) of C > 2 classes
         probabilities = moe.class_probabilities(logits, labels).numpy()
         return Predictions(labels.numpy().astype(int), probabilities, trained.data.classes)
 
