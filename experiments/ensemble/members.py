@@ -1,7 +1,8 @@
 """The members of an ensemble: which runs they are, and whether one model can be made of them."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import json
+from collections.abc import Container, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
@@ -78,14 +79,22 @@ def _with_seeds(run_id: str) -> list[Run]:
 
 def _require_same_meaning(first: Member, other: Member) -> None:
     """Raise a UserError unless inputs and outputs of two models stand for the same."""
-    ours, theirs = first.model.metadata, other.model.metadata
-    for name in dict.fromkeys([*ours, *theirs]):
-        if name not in MAY_DIFFER and ours.get(name) != theirs.get(name):
-            raise UserError(
-                f"runs={other.run_id}: has {name} {_as_text(theirs.get(name))}, "
-                f"and run {first.run_id} has {_as_text(ours.get(name))}; "
-                "members of an ensemble have the same inputs and classes"
-            )
+    if found := difference(other.model.metadata, first.model.metadata):
+        raise UserError(
+            f"runs={other.run_id}: has {found[0]}, and run {first.run_id} {found[1]}; "
+            "members of an ensemble have the same inputs and classes"
+        )
+
+
+def difference(
+    one: Mapping[str, Any], other: Mapping[str, Any], may_differ: Container[str] = MAY_DIFFER
+) -> tuple[str, str] | None:
+    """Return in what the metadata of two models differ first, by name and value; None if not."""
+    for name in dict.fromkeys([*one, *other]):
+        values = [json.loads(json.dumps(each.get(name))) for each in (one, other)]
+        if name not in may_differ and values[0] != values[1]:
+            return f"{name} {_as_text(values[0])}", _as_text(values[1])
+    return None
 
 
 def _as_text(value: object) -> str:

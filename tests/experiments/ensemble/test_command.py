@@ -12,13 +12,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
+from PIL import Image
 
 import experiments
 from experiments.ensemble import members
 from experiments.ensemble.command import main
 from experiments.ensemble.config import EnsembleConfig
+from experiments.predict.command import main as predict
 from harness.errors import UserError
-from harness.run_experiment import run_experiment, train_and_evaluate
+from harness.run_experiment import train_and_evaluate
 from harness.tracking.lifecycle import track
 from harness.tracking.models import known_models
 from tests.conftest import network_of
@@ -27,10 +29,10 @@ from tuning.registry.command import main as registry
 from tuning.registry.config import RegistryConfig
 
 
-def train_seeds(name: str, **changes: Any) -> tuple[str, list[str]]:
+def train_seeds(name: str, **values: Any) -> tuple[str, list[str]]:
     """Train two small models below a parent, without evaluation; return the ids of the runs."""
     experiment = experiments.find(name)
-    config = experiment.config_class(**{**experiment.config_class.tiny, **changes, "seeds": 2})
+    config = experiment.config_class(**(values or experiment.config_class.tiny), seeds=2)
     with track(config, "cpu") as parent:
         children = [
             train_and_evaluate(
@@ -54,8 +56,7 @@ def test_seeds_become_one_model_that_predicts_the_mean_and_is_registered(
     module_store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     parent, children = train_seeds("moe")
-    for _ in range(2):  # once more changes nothing
-        main(EnsembleConfig(runs=(parent,)))
+    main(EnsembleConfig(runs=(parent,)))
     assert f"Model runs:/{parent}/model" in capsys.readouterr().out
 
     uri, points = f"runs:/{parent}/model", np.array([[0.5, -1.2], [3.0, 2.0], [-0.1, 0.9]])
@@ -90,22 +91,17 @@ def test_seeds_become_one_model_that_predicts_the_mean_and_is_registered(
 def test_photographs_and_sequences_have_ensembles_that_load_elsewhere(
     module_store: Path, trained: Callable[..., str]
 ) -> None:
-    experiment = experiments.find("cnn")
-    tiny = experiment.config_class.tiny
-    run = run_experiment(experiment, experiment.config_class(**tiny, seeds=2, workers=1))
-    main(EnsembleConfig(runs=(run.run_id,)))
-    children = [
-        each["run_id"]
-        for each in mlflow.models.Model.load(f"runs:/{run.run_id}/model").metadata["members"]
-    ]
+    parent, children = train_seeds("cnn")
+    main(EnsembleConfig(runs=(parent,)))
     images = np.random.default_rng(0).random((3, 3, 32, 32))
-    uris = [f"runs:/{each}/model" for each in (*children, run.run_id)]
+    uris = [f"runs:/{each}/model" for each in (*children, parent)]
     networks = [mlflow.pyfunc.load_model(network_of(uri)) for uri in uris]
     *alone, together = [softmax(np.asarray(network.predict(images))) for network in networks]
     np.testing.assert_allclose(together, np.mean(alone, axis=0), atol=1e-6)
-    metrics = MlflowClient().get_run(run.run_id).data.metrics
-    assert 0 <= metrics["test/ensemble_accuracy"] <= 1
-    assert "test/accuracy_mean" in metrics
+    photo = module_store / "photo.png"
+    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(photo)
+    with pytest.raises(UserError, match=f"--explain: .* such as runs:/{children[0]}/model"):
+        predict([f"runs:/{parent}/model", str(photo), "--explain"])
 
     single, other = trained("seq_classification"), trained("seq_classification", width=12)
     runs = tuple(uri.split("/")[1] for uri in (single, other))
@@ -137,9 +133,9 @@ def member(run_id: str, **metadata: Any) -> members.Member:
 @pytest.mark.parametrize(
     ("metadata", "reason"),
     [
-        ({"classes": ["cats", "hens"]}, "classes cats, hens, and run a has cats, dogs"),
-        ({"image_size": 96}, "image_size 96, and run a has 64"),
-        ({"entry_point": "moe"}, "entry_point moe, and run a has cnn"),
+        ({"classes": ["cats", "hens"]}, "classes cats, hens, and run a cats, dogs"),
+        ({"image_size": 96}, "image_size 96, and run a 64"),
+        ({"entry_point": "moe"}, "entry_point moe, and run a cnn"),
     ],
 )
 def test_other_classes_and_sizes_are_refused_in_one_line(
@@ -166,7 +162,7 @@ def test_what_is_no_ensemble_is_said(module_store: Path, trained: Callable[..., 
 
 @pytest.mark.slow
 def test_members_with_other_splits_and_of_numbers_are_refused(module_store: Path) -> None:
-    parent, _ = train_seeds("moe", data="iris", num_experts=3)
+    parent, _ = train_seeds("moe", data="iris", num_epochs=2)
     with pytest.raises(UserError, match="what tests one may have trained another"):
         main(EnsembleConfig(runs=(parent,)))
     parent, _ = train_seeds("rnn")
