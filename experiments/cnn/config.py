@@ -13,6 +13,7 @@ from harness.config import (
     STRICT,
     Configuration,
     Depth,
+    DistillationConfig,
     DropoutConfig,
     Fraction,
     OptimizerConfig,
@@ -94,6 +95,7 @@ class CNNConfig(
     NetworkConfig,
     AugmentationConfig,
     OptimizerConfig,
+    DistillationConfig,
     TrainingConfig,
 ):
     """Train a convolutional network to classify photographs: cats and dogs, or one's own."""

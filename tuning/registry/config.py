@@ -11,7 +11,7 @@ from harness.config import STRICT, Configuration, only_if
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class RegistryConfig(Configuration):
-    """List the registered models, register a run's, promote one, or roll back to the one before."""
+    """List the registered models, register or promote one, or roll back to the one before."""
 
     tiny: ClassVar[Mapping[str, Any]] = {"action": "list"}
     positional: ClassVar[tuple[str, ...]] = ("action", "name")
