@@ -490,8 +490,10 @@ def group_of(config_class: type[Configuration], name: str) -> str:
 
 def conditions(config_class: type[Configuration], name: str) -> list[OnlyIf]:
     """Return the conditions under which a parameter has an effect; they are inherited."""
-    declared = [inspect.get_annotations(parent).get(name) for parent in config_class.__mro__]
+    declaring = [c for c in config_class.__mro__ if name in inspect.get_annotations(c)]
+    declared = [inspect.get_annotations(parent)[name] for parent in declaring]
     metadata = [each for kind in declared for each in getattr(kind, "__metadata__", ())]
+    metadata += [vars(parent).get("condition") for parent in declaring]  # of all that it declares
     return [each for each in metadata if isinstance(each, OnlyIf)]
 
 

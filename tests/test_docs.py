@@ -12,6 +12,7 @@ import pytest
 import experiments
 from experiments.doctor.config import DoctorConfig
 from experiments.ensemble.config import EnsembleConfig
+from experiments.mislabelled.config import MislabelledConfig
 from experiments.ui.config import UiConfig
 from harness import parameters
 from harness.command_line import parse
@@ -41,6 +42,7 @@ REQUESTS = {
 CONFIGURATIONS: dict[str, list[type[Configuration]]] = {
     "experiments.doctor": [DoctorConfig],
     "experiments.ensemble": [EnsembleConfig],
+    "experiments.mislabelled": [MislabelledConfig],
     "experiments.ui": [UiConfig],
     "tuning.registry": [RegistryConfig],
     "experiments.predict": list(dict.fromkeys(REQUESTS.values())),

@@ -6,11 +6,12 @@ own, as any trained model is: `predict`, servers and the registry take it for on
 
 import contextlib
 import dataclasses
+import functools
 import statistics
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import mlflow
+import numpy as np
 from mlflow.tracking import MlflowClient
 
 import experiments
@@ -42,38 +43,58 @@ def main(config: EnsembleConfig) -> None:
     """
     members = find_members(config.runs)
     experiment = experiments.find(members[0].model.metadata["entry_point"])
-    configs = [config_of(member.model, experiment) for member in members]
     with signals.interruptible():
-        data = experiment.load_data(configs[0])
+        singles = restore(experiment, members)
+    data = singles[0].data
     require_same_data(members[0].run_id, data.data_set)
     require_same_split(members, are_generated=not data.counts)
-    singles = [
-        _trained(each, data, experiment.restore_model(each, data, member.model.weights))
-        for each, member in zip(configs, members, strict=True)
-    ]
-    together = _trained(configs[0], data, Ensemble(single.model for single in singles).eval())
     with signals.interruptible():
-        validation = experiment.predictions(together, data.validation)
-    if validation is None:
+        validation = predictions(experiment, singles, "validation")
+    if not validation:
         raise UserError(f"runs={members[0].run_id}: predicts numbers; ensembles are of classifiers")
-    calibration = calibration_of(validation)
+    calibration = calibration_of(mean(validation))
     exported = kept_with(export(experiment, singles, members), calibration)
-    with opened(config, members, configs[0]) as run:
+    with opened(config, members, singles[0].config) as run:
         run.log_model(exported)
         with signals.interruptible():
-            alone = [experiment.predictions(single, data.test) for single in singles]
-            test = experiment.predictions(together, data.test)
-        accuracies = [each.accuracy for each in alone if each is not None]
-        assert test is not None
-        log_evaluation(run, validation, test, calibration)
+            test = predictions(experiment, singles, "test")
+        log_evaluation(run, mean(validation), mean(test), calibration)
+        alone = [each.accuracy for each in test]
         run_ids = [member.run_id for member in members]
-        run.log_table("ensemble_members", {"run": run_ids, "test_accuracy": accuracies})
-        describe(run, config, headline(test.accuracy, accuracies, num_parameters(together.model)))
+        run.log_table("ensemble_members", {"run": run_ids, "test_accuracy": alone})
+        count = sum(num_parameters(single.model) for single in singles)
+        describe(run, config, headline(mean(test).accuracy, alone, count))
 
 
-def _trained(config: TrainingConfig, data: Any, model: Any) -> Trained:
-    """Return a model as predictions and exports take it."""
-    return Trained(config=config, data=data, model=model, untrained=model, history=History())
+def restore(experiment: AnyExperiment, members: Sequence[Member]) -> list[Trained]:
+    """Return the members' networks, each with the data of the first as it takes them itself.
+
+    The data of all have the first one's seed: they are the same samples.
+    """
+    configs = [config_of(member.model, experiment) for member in members]
+    load = functools.cache(experiment.load_data)
+    singles = []
+    for config, member in zip(configs, members, strict=True):
+        data = load(config.replace(seed=configs[0].seed))
+        model = experiment.restore_model(config, data, member.model.weights)
+        singles.append(
+            Trained(config=config, data=data, model=model, untrained=model, history=History())
+        )
+    return singles
+
+
+def predictions(
+    experiment: AnyExperiment, singles: Sequence[Trained], split: str
+) -> list[Predictions]:
+    """Return what each member predicts for a split; nothing where they predict no classes."""
+    found = (experiment.predictions(single, getattr(single.data, split)) for single in singles)
+    return [each for each in found if each is not None]
+
+
+def mean(members: Sequence[Predictions]) -> Predictions:
+    """Return the mean of probabilities, as the ensemble computes it."""
+    probabilities = np.mean([each.probabilities for each in members], axis=0)
+    return members[0]._replace(probabilities=probabilities)
 
 
 def export(
