@@ -21,7 +21,7 @@ from harness import signals
 from harness.config import TrainingConfig, code_block
 from harness.errors import UserError
 from harness.evaluation import Predictions
-from harness.experiment import AnyExperiment, ModelExport, Trained
+from harness.experiment import AnyExperiment, ModelExport, NamedFigure, Trained
 from harness.figures import classification
 from harness.inference.inference import config_of
 from harness.tracking.lifecycle import reopen, track_command
@@ -52,7 +52,8 @@ def main(config: EnsembleConfig) -> None:
         validation = predictions(experiment, singles, "validation")
     if not validation:
         raise UserError(f"runs={members[0].run_id}: predicts numbers; ensembles are of classifiers")
-    calibration = calibration_of(mean(validation))
+    is_validated = all(experiment.has_validation(single.config) for single in singles)
+    calibration = calibration_of(mean(validation)) if is_validated else None
     exported = kept_with(export(experiment, singles, members), calibration)
     with opened(config, members, singles[0].config) as run:
         run.log_model(exported)
@@ -138,16 +139,20 @@ def opened(
 
 
 def log_evaluation(
-    run: Run, validation: Predictions, test: Predictions, calibration: Calibration
+    run: Run, validation: Predictions, test: Predictions, calibration: Calibration | None
 ) -> None:
     """Log what the ensemble reaches, named as the metrics of a single network with a prefix."""
-    uncertain = Uncertainty(test, calibration)
-    metrics = test.metrics() | uncertain.metrics
-    metrics["best/val_accuracy"] = validation.accuracy
+    metrics = test.metrics()
+    figures: list[NamedFigure] = [
+        ("confusion", classification.confusion(test.confusion, test.classes)),
+        ("reliability", classification.reliability(*test.reliability)),
+    ]
+    if calibration is not None:
+        uncertain = Uncertainty(test, calibration)
+        metrics |= {**uncertain.metrics, "best/val_accuracy": validation.accuracy}
+        figures += uncertain.figures()
     run.log_metrics({name.replace("/", "/ensemble_", 1): value for name, value in metrics.items()})
-    run.log_figure("ensemble_confusion", classification.confusion(test.confusion, test.classes))
-    run.log_figure("ensemble_reliability", classification.reliability(*test.reliability))
-    for name, figure in uncertain.figures():
+    for name, figure in figures:
         run.log_figure(f"ensemble_{name}", figure)
 
 

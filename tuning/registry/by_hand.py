@@ -49,7 +49,8 @@ def register_run(run_id: str, name: str = "") -> ModelVersion:
         # The run of several seeds has the means over its members, too, under other names.
         metrics = {k.replace("/ensemble_", "/"): v for k, v in metrics.items() if "/ensemble_" in k}
         tags |= {ENSEMBLE: members, "command": f"python -m experiments.ensemble {members}"}
-    value = metrics[best_name(metric)]
+    if (value := metrics.get(best_name(metric))) is None:
+        raise UserError(f"run={run_id}: that run has no {best_name(metric)} to be judged by")
     tested = {k: repr(v) for k, v in metrics.items() if k.startswith("test/")}
     if tested:
         tags |= {"tested": "once, in the run that logged the model", **tested}
