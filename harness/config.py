@@ -379,6 +379,23 @@ class DropoutConfig(Configuration):
     """Fraction of the features that dropout zeroes in training."""
 
 
+TAUGHT = OnlyIf("a teacher", lambda config: bool(config.teacher))
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class DistillationConfig(Configuration):
+    """For experiments whose networks can learn from the probabilities of another one."""
+
+    group: ClassVar[str] = "distillation"
+
+    teacher: str = ""
+    """Run id or URI of a trained model whose probabilities are learnt, too (empty: none)."""
+    distillation_weight: Annotated[Fraction, TAUGHT] = 0.5
+    """Weight of the teacher's probabilities in the loss; that of the labels is the rest."""
+    distillation_temperature: Annotated[PositiveFloat, TAUGHT] = 2.0
+    """What the logits of both networks are divided by before they are compared."""
+
+
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class GeneratedDataConfig(Configuration):
     """For experiments whose samples are generated, as many as are wanted."""

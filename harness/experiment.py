@@ -175,6 +175,10 @@ class Experiment(ABC, Generic[C]):
     def loss(self, config: C, model: Any, batch: Any) -> StepOutput:
         """Return loss and metrics of a batch, in training and in evaluation mode."""
 
+    def find_teacher(self, config: C, data: Any) -> Callable[[], nn.Module] | None:
+        """Return what loads the network whose probabilities are learnt, too; None without one."""
+        return None
+
     # 4 Evaluation
 
     @abstractmethod

@@ -13,6 +13,7 @@ from harness.config import (
     STRICT,
     Configuration,
     Depth,
+    DistillationConfig,
     DropoutConfig,
     Fraction,
     OnlyIf,
@@ -113,6 +114,7 @@ class CNNConfig(
     NetworkConfig,
     AugmentationConfig,
     OptimizerConfig,
+    DistillationConfig,
     TrainingConfig,
 ):
     """Train a convolutional network to classify photographs: cats and dogs, or one's own."""
@@ -145,6 +147,7 @@ class CNNConfig(
     """Optimiser; SGD has a Nesterov momentum of 0.9; Muon got further with the settings here."""
     label_smoothing: Rate = 0.05
     """Fraction of each training label that is spread over all classes."""
+    teacher: Annotated[str, TRAINS_CONVOLUTIONS] = ""
     class_weights: ClassWeights = "none"
     """Weights of the classes in the loss; balanced: inversely proportional to their frequency."""
     flip_test_time_augmentation: bool = True

@@ -105,7 +105,10 @@ def files_of(text: str) -> list[Path]:
 
 
 def restore_network(model: LoadedModel | ServedModel[Any]) -> ImageClassifier:
-    """Return the network as it was before it was exported."""
+    """Return the network as it was before it was exported; a UserError for an ensemble."""
+    if members := model.metadata.get("members"):
+        single = f"runs:/{members[0]['run_id']}/model"
+        raise UserError(f"explain=True: explains single networks; ask a member, such as {single}")
     config = CNNConfig(**model.metadata["configuration"])
     network = EXPERIMENT.network(config, len(model.metadata["classes"])).eval()
     network.load_state_dict(model.weights)

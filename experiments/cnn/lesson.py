@@ -24,9 +24,10 @@ from datasets.photographs import Photographs
 from experiments.cnn import features, figures
 from experiments.cnn.config import CNNConfig
 from experiments.data import load_photographs
+from experiments.ensemble.teacher import TaughtExperiment
 from harness.errors import UserError
 from harness.evaluation import ClassifierEvaluation, Predictions
-from harness.experiment import Experiment, ImagesByEpoch, NamedFigure, Splits, Trained
+from harness.experiment import ImagesByEpoch, NamedFigure, Splits, Trained
 from harness.figures import classification, training
 from harness.training.batches import MappedBatches, TensorBatches
 from harness.training.metrics import StepOutput, confusion_matrix, fraction
@@ -42,7 +43,7 @@ class PhotographSplits(Splits[Photographs]):
     """Names of the K classes."""
 
 
-class CatsAndDogs(Experiment[CNNConfig]):
+class CatsAndDogs(TaughtExperiment[CNNConfig]):
     """Tell photographs of cats from photographs of dogs, of which there are only 2,000.
 
     A residual network trained from scratch classifies 0.90 of the test photographs correctly, and

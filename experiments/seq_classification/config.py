@@ -12,6 +12,7 @@ from harness.config import (
     STRICT,
     Configuration,
     Depth,
+    DistillationConfig,
     DropoutConfig,
     GeneratedDataConfig,
     OnlyIf,
@@ -115,6 +116,7 @@ class SequenceConfig(
     SequenceModelConfig,
     GeneratedDataConfig,
     TaskConfig,
+    DistillationConfig,
     TrainingConfig,
 ):
     """Train a network to classify whole sequences."""

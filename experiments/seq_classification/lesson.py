@@ -21,13 +21,14 @@ from torch import Tensor, nn
 
 from datasets.sequence_datasets import random_affine
 from datasets.sequence_tasks import LabelledSequences
+from experiments.ensemble.teacher import TaughtExperiment
 from experiments.seq_classification import baselines, figures
 from experiments.seq_classification.config import SequenceConfig
 from experiments.seq_classification.inspection import inspect
 from experiments.seq_classification.tasks import TASKS, SequenceData
 from harness.errors import UserError
 from harness.evaluation import Predictions
-from harness.experiment import Evaluation, Experiment, ImagesByEpoch, NamedFigure, Trained
+from harness.experiment import Evaluation, ImagesByEpoch, NamedFigure, Trained
 from harness.figures import classification, training
 from harness.plural import plural
 from harness.training.batches import Batches, MappedBatches, TensorBatches
@@ -65,7 +66,7 @@ def sequences_to_solve(config: SequenceConfig, history: History) -> float:
     return float(solved[0] + 1) * count if len(solved) else math.inf
 
 
-class SequenceClassification(Experiment[SequenceConfig]):
+class SequenceClassification(TaughtExperiment[SequenceConfig]):
     """Predict from whole sequences, in which the steps that matter lie far apart.
 
     The tasks are the temporal order of marks, the adding problem, scikit-learn's digits read as

@@ -22,6 +22,7 @@ from harness.training.averaging import MovingAverage
 from harness.training.batches import Batches
 from harness.training.data_parallel import ALONE, Processes
 from harness.training.device import Hardware
+from harness.training.distillation import distilled
 from harness.training.history import History
 from harness.training.metrics import MetricAverager, StepOutput, check_finite, check_losses, decimal
 from harness.training.schedules import Schedule
@@ -54,6 +55,8 @@ class Progress:
     processes: Processes = ALONE
     average: AveragedModel | None = None
     """The moving average of the weights, if one is kept: it is what is evaluated."""
+    teacher: nn.Module | None = None
+    """The network whose probabilities are learnt, too, if there is one."""
     epoch: int = 0
     best_value: tuple[float, float] = (math.inf, math.inf)
     """What is to be low, and the validation loss, which decides between equals."""
@@ -121,11 +124,12 @@ def fit(
     callbacks: Sequence[Callback] = (),
     recorder: Recorder | None = None,
     processes: Processes = ALONE,
+    teacher: nn.Module | None = None,
 ) -> History:
     """Train `model`, and leave it with its best weights by validation, or without that its last.
 
-    Model and data are on the device; the experiment has equally many batches in each epoch. Of
-    several processes that train one model, the first alone has a recorder.
+    Model, teacher and data are on the device; the experiment has equally many batches in each
+    epoch. Of several processes that train one model, the first alone has a recorder.
 
     Raises:
         DivergedError: the loss is NaN or infinite.
@@ -140,7 +144,16 @@ def fit(
     schedule = Schedule(optimizer, config, num_steps)
     average = MovingAverage(model, config.ema_decay) if config.ema_decay else None
     progress = Progress(
-        experiment, config, hardware, model, optimizer, schedule, History(), processes, average
+        experiment,
+        config,
+        hardware,
+        model,
+        optimizer,
+        schedule,
+        History(),
+        processes,
+        average,
+        teacher,
     )
     saved = processes.from_first(recorder.checkpoint.load() if recorder else None)
     if saved:
@@ -221,7 +234,8 @@ def _train_epoch(progress: Progress, batches: Batches, bar: "tqdm[Any]") -> Metr
     """Zero, forward, backward, clip, step: here and nowhere else."""
     experiment, config, model = progress.experiment, progress.config, progress.model
     optimizer, schedule = progress.optimizer, progress.schedule
-    processes, loss = progress.processes, functools.partial(experiment.loss, config, model)
+    processes = progress.processes
+    loss = functools.partial(distilled(experiment.loss, progress.teacher), config, model)
     model.train()
     averager = MetricAverager()
     # To read a loss is to wait for the GPU: several are read together.
