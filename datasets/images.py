@@ -136,7 +136,7 @@ def _decode(root: Path, names: Sequence[str], size: int, resize: Resize, folder:
         if len(skipped) == len(names):
             shutil.rmtree(folder)
             reason = f"{names[0]!r}: {skipped[names[0]]}" if names else "there are no files"
-            raise DataError(f"none of {len(names):,} photographs can be read ({reason})")
+            raise DataError(f"no photograph can be read, of {len(names):,} ({reason})")
         file.seek(0)
         _write_header(file, len(names) - len(skipped), size)
         _write_list(file, folder, names, skipped)

@@ -180,7 +180,7 @@ def _check_classes(classes: Sequence[str], labels: Mapping[Split, Sequence[int]]
         for label in sorted(set(range(len(classes))) - set(of_split)):
             total = sum(list(others).count(label) for others in labels.values())
             raise DataError(
-                f"the class {classes[label]} has {total} usable photographs, and none of them in "
+                f"usable photographs of the class {classes[label]}: {total}, and none of them in "
                 f"the {split} split (every split needs one of each class: add photographs, or sort "
                 "them into train/, validation/ and test/)"
             )

@@ -207,6 +207,10 @@ class Experiment(ABC, Generic[C]):
             return data.train.batches(epoch)
         return TensorBatches(*data.train, batch_size=config.batch_size, shuffle=True)
 
+    def has_validation(self, config: C) -> bool:
+        """Return whether there is a validation split; without, the last epoch is kept."""
+        return True
+
     def validation_batches(self, config: C, data: Any) -> Batches:
         """Return the batches of the validation split; `data` lies on the device."""
         return TensorBatches(*data.validation, batch_size=500)

@@ -12,10 +12,14 @@ from typing import Literal, get_args
 
 CellName = Literal["rnn", "lstm", "gru", "mingru"]
 Initialisation = Literal["default", "orthogonal", "identity", "chrono"]
-EncoderName = Literal[CellName, "tcn", "fcn", "transformer"]
+EncoderName = Literal[CellName, "tcn", "fcn", "inception", "transformer"]
 PoolingName = Literal["last", "mean", "max", "attention"]
 Mixing = Literal["logits", "probabilities"]
 """What the gate of a mixture of experts averages: the experts' logits or their probabilities."""
+GateName = Literal["softmax", "hierarchical"]
+"""How the gate divides the points: among all experts at once, or in two, level by level."""
+BalanceLoss = Literal["switch", "importance_and_load"]
+"""What evens out the load of the experts (see `models.moe`)."""
 Routing = Literal["top_k", "noisy_top_k", "expert_choice"]
 """How points and experts find each other (see `models.moe.GatingNetwork`)."""
 Backbone = Literal[

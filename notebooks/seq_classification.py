@@ -62,6 +62,7 @@ from IPython.display import display
 from datasets.sequence_tasks import TWO_MARKS
 from experiments.seq_classification import SequenceClassification, SequenceConfig
 from harness.figures import comparison
+from harness.figures.style import DASHES, SERIES
 from harness.run_experiment import run_experiment
 from harness.training.train import train
 from models.pooling import Pooling
@@ -209,8 +210,9 @@ with torch.inference_mode():
         ]
     )  # (T, K)
 figure, axes = plt.subplots(figsize=(7.2, 3.2), layout="constrained")
-for name, probability, style in zip(data.classes, by_step.T, ("-", "--", ":", "-."), strict=True):
-    axes.plot(range(1, len(text) + 1), probability, style, label=name)
+looks = zip(data.classes, by_step.T, DASHES, SERIES, strict=False)
+for name, probability, dashes, colour in looks:
+    axes.plot(range(1, len(text) + 1), probability, dashes, color=colour, label=name)
 for position, letter in enumerate(text, start=1):
     if letter in "XY":
         axes.axvline(position, color="grey", linewidth=1)

@@ -14,6 +14,7 @@ from harness.config import TrainingConfig
 from harness.errors import UserError
 from harness.execution.run_all import Pool
 from harness.fingerprints import DataSet
+from harness.plural import plural
 from tuning import figures
 from tuning.config import StudyConfig
 from tuning.finalists import Finalist, FinalistTraining, winner
@@ -50,10 +51,11 @@ def run_finals(
     if len(best.by_seed) > 1:
         final["final/std"] = best.std
     mlflow.log_metrics(final, run_id=runs.parent_id)
+    num_trials = len(counted(study.get_trials(deepcopy=False)))
     origin = {
         "study_name": study.study_name,
         "parent_id": runs.parent_id,
-        "search": f"{len(counted(study.get_trials(deepcopy=False)))} trials, {config.sampler}",
+        "search": f"{plural(num_trials, 'trial')}, {config.sampler}",
     }
     name, maximise = config.registered_model_name, space.maximise
     version = versions.register(best, origin, space.metric, maximise=maximise, name=name)

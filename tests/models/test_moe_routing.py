@@ -101,7 +101,7 @@ def test_the_loss_moves_gate_and_noise(
     def loss() -> Tensor:
         torch.manual_seed(2)  # the same noise each time
         outputs = model.train().mix(points)
-        balance = moe.balance_loss(outputs, top_k)
+        balance = moe.switch_loss(outputs, top_k)
         return moe.cross_entropy(outputs.combine(mixing), target) + 0.1 * balance
 
     loss().backward()
