@@ -67,7 +67,7 @@ def _draw_over_plane(axes: Axes, scene: Scene, gate: np.ndarray) -> None:
         )
         line = max(lines.allsegs[0], key=len, default=np.empty((0, 2)))
         for spot in _free(line, taken, plane) if num_experts <= MAX_NAMES else ():
-            _number(axes, *spot, node)
+            _number(axes, spot[0], spot[1], node)
     for expert in range(num_experts) if num_experts <= MAX_NAMES else ():
         region = plane.points[assigned == expert]
         if len(region) < MIN_REGION * num_points:
