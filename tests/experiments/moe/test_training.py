@@ -122,12 +122,11 @@ def test_em_draws_responsibilities() -> None:
     assert losses[-1] < losses[0]
 
 
-@pytest.mark.parametrize("training", ["gradient", "em"])
-def test_a_hierarchical_mixture_draws_its_tree(training: Any) -> None:
-    config = EM.replace(training=training, gate="hierarchical", num_experts=4, restarts=2)
+def test_a_hierarchical_mixture_draws_its_tree() -> None:
+    config = SMALL.replace(training="em_then_gradient", gate="hierarchical", num_experts=4)
     trained = train(EXPERIMENT, config)
     evaluation = EXPERIMENT.evaluate(config, trained, trained.data.test)
-    assert evaluation.metrics["test/accuracy"] > 0.8
+    assert evaluation.metrics["test/accuracy"] > 0.95
     figure = dict(EXPERIMENT.figures(config, trained, evaluation))["gating_tree"]
     assert isinstance(figure, Figure)
     shares = [text.get_text() for text in figure.axes[1].texts if "%" in text.get_text()]
