@@ -259,7 +259,8 @@ class Colours(ImageClassifier):
         super().__init__([nn.Conv2d(3, 3, 1)], nn.Identity(), 3, 2)
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        return self.stages(images).mean((2, 3)) * 0 + images.mean((2, 3))
+        colours: torch.Tensor = 0 * self.stages(images).mean((2, 3)) + images.mean((2, 3))
+        return colours
 
 
 def test_the_nearest_are_those_of_most_similar_features() -> None:
