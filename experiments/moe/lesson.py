@@ -41,6 +41,7 @@ from experiments.moe.restarts import StackedExperiment, accuracy, best_restart, 
 from harness.evaluation import ClassifierEvaluation, Predictions
 from harness.experiment import Animation, NamedFigure, Trained
 from harness.figures import classification
+from harness.plural import plural
 from harness.training.batches import Batches, TensorBatches
 from harness.training.history import History
 from harness.training.metrics import StepOutput, scalars
@@ -224,11 +225,12 @@ class MixtureOfLinearExperts(StackedExperiment):
             / math.log(2),
         }
         headline = (
-            f"{config.num_experts} experts on {data.name}, mixing {config.mixing}: "
+            f"{plural(config.num_experts, 'expert')} on {data.name}, mixing {config.mixing}: "
             f"test accuracy {metrics['test/accuracy']:.4f}, "
             f"with hard (top-1) routing {metrics['test/hard_routing_accuracy']:.4f}; "
             f"logistic regression {metrics['test/logistic_regression_accuracy']:.4f}, "
-            f"MLP with {hidden_units} hidden units {metrics['test/perceptron_accuracy']:.4f}"
+            f"MLP with {plural(hidden_units, 'hidden unit')} "
+            f"{metrics['test/perceptron_accuracy']:.4f}"
         )
         num_active = trained.model.num_active_parameters()
         if num_active < num_parameters and (config.top_k or not config.is_generated):
@@ -264,7 +266,8 @@ class MixtureOfLinearExperts(StackedExperiment):
         probability = mixture.combine(config.mixing).sigmoid().numpy()
         gate, expert_logits = mixture.weights.T.numpy(), mixture.expert_logits.T.numpy()
         metrics = evaluation.metrics
-        title = f"{config.num_experts} experts: test accuracy {metrics['test/accuracy']:.3f}"
+        count = plural(config.num_experts, "expert")
+        title = f"{count}: test accuracy {metrics['test/accuracy']:.3f}"
 
         yield "data", figures.data(scene)
         yield "decision_surface", figures.decision_surface(scene, probability, title)
@@ -276,7 +279,7 @@ class MixtureOfLinearExperts(StackedExperiment):
         entropy = torch.special.entr(mixture.gate).sum(0).numpy()
         yield "gate_entropy", routing_figures.gate_entropy(scene, entropy, config.num_experts)
         if config.gate == "hierarchical":
-            share = moe.expert_load(evaluation.mixture, config.top_k).numpy()
+            share = moe.expert_load(evaluation.mixture, config.top_k).tolist()
             yield "gating_tree", tree_figure.gating_tree(scene, mixture.gate.T.numpy(), share)
         yield "reliability", classification.reliability(*evaluation.predictions.reliability)
         yield from self.training_figures(trained.history)

@@ -1,6 +1,6 @@
 """The tree of gates of a hierarchical mixture, over the plane and by itself."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ def line_width(node: int) -> float:
     return max(4.5 / 1.7**level, 0.6)
 
 
-def gating_tree(scene: Scene, gate: np.ndarray, share: np.ndarray) -> Figure:
+def gating_tree(scene: Scene, gate: np.ndarray, share: Sequence[float]) -> Figure:
     """Draw where each inner gate divides the plane, and the tree with each leaf's share of points.
 
     `gate` are the probabilities of the leaves at plane.points, (rows * columns, K); `share` is
@@ -66,8 +66,8 @@ def _draw_over_plane(axes: Axes, scene: Scene, gate: np.ndarray) -> None:
             plane.x, plane.y, image, [0], colors="black", linewidths=line_width(node)
         )
         line = max(lines.allsegs[0], key=len, default=np.empty((0, 2)))
-        for x, y in _free(line, taken, plane) if num_experts <= MAX_NAMES else ():
-            _number(axes, x, y, node)
+        for spot in _free(line, taken, plane) if num_experts <= MAX_NAMES else ():
+            _number(axes, spot[0], spot[1], node)
     for expert in range(num_experts) if num_experts <= MAX_NAMES else ():
         region = plane.points[assigned == expert]
         if len(region) < MIN_REGION * num_points:
@@ -91,7 +91,7 @@ def _free(candidates: np.ndarray, taken: list[np.ndarray], plane: Plane) -> Iter
             return
 
 
-def _draw_tree(axes: Axes, share: np.ndarray) -> None:
+def _draw_tree(axes: Axes, share: Sequence[float]) -> None:
     num_experts, colours = len(share), expert_colours(len(share))
     depth = num_experts.bit_length() - 1
     size = 11 if num_experts <= 4 else 9 if num_experts <= 8 else 6.5
