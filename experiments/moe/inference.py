@@ -52,7 +52,7 @@ def predict(request: ClassifyRequest, model: LoadedModel) -> Iterator[Row]:
     for row in predict_rows(points, model.served, request.as_params()):
         if "error" not in row:
             del row["probabilities"]
-            row |= row.pop("expert_weights")
+            row |= row.pop("expert_weights", {})
         yield row
 
 

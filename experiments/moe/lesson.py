@@ -28,7 +28,7 @@ from torch import Tensor
 
 from datasets.points import Points
 from datasets.toy_datasets import toy_dataset
-from experiments.moe import figures, responsibilities, routing_figures, table_figures
+from experiments.moe import figures, responsibilities, routing_figures, table_figures, tree_figure
 from experiments.moe.baselines import same_size, train_baseline
 from experiments.moe.config import MoEConfig
 from experiments.moe.data import (
@@ -115,6 +115,7 @@ class MixtureOfLinearExperts(StackedExperiment):
             "num_experts": config.num_experts,
             "mixing": config.mixing,
             "expert_hidden": config.expert_hidden,
+            "gate": config.gate,
             "gate_hidden": config.gate_hidden,
             "top_k": config.top_k,
             "routing": config.routing,
@@ -147,7 +148,8 @@ class MixtureOfLinearExperts(StackedExperiment):
             loss = smoothed_zero_one_loss(logits, labels, *sharpness)
         # Penalties that even out the load and keep the gate's logits small; not in the logged loss.
         if config.balance_loss_weight > 0:
-            loss = loss + config.balance_loss_weight * moe.balance_loss(mixture, config.top_k)
+            balance = moe.balance_loss(mixture, config.top_k, config.balance_loss)
+            loss = loss + config.balance_loss_weight * balance
         if config.z_loss_weight > 0:
             loss = loss + config.z_loss_weight * moe.z_loss(mixture.gate_logits)
         # The restarts share no parameter: the gradient of the sum is the gradient of each.
@@ -276,6 +278,9 @@ class MixtureOfLinearExperts(StackedExperiment):
         yield "expert_usage_by_class", figures.expert_usage_by_class(test_gate, labels)
         entropy = torch.special.entr(mixture.gate).sum(0).numpy()
         yield "gate_entropy", routing_figures.gate_entropy(scene, entropy, config.num_experts)
+        if config.gate == "hierarchical":
+            share = moe.expert_load(evaluation.mixture, config.top_k).tolist()
+            yield "gating_tree", tree_figure.gating_tree(scene, mixture.gate.T.numpy(), share)
         yield "reliability", classification.reliability(*evaluation.predictions.reliability)
         yield from self.training_figures(trained.history)
         if config.training == "em":
@@ -304,10 +309,8 @@ class MixtureOfLinearExperts(StackedExperiment):
         logits = mixture.combine(trained.config.mixing)
         probabilities = moe.class_probabilities(logits, data.test.labels).numpy()
         gate, test_gate = mixture.weights.T.numpy(), evaluation.mixture.weights.T.numpy()
-        yield (
-            "decision_surface",
-            table_figures.decision_surface(view, probabilities, points, predictions),
-        )
+        surface = table_figures.decision_surface(view, probabilities, points, predictions)
+        yield "decision_surface", surface
         experts = table_figures.expert_regions(view, gate, points, labels, data.classes)
         yield "experts", experts
         yield "gate", table_figures.gate_probabilities(view, gate)
@@ -315,16 +318,12 @@ class MixtureOfLinearExperts(StackedExperiment):
             weights = trained.model.expert_weights().numpy()
             picture = table_figures.expert_weights(weights, data.features, data.classes)
             yield "expert_weights", picture
-        yield (
-            "expert_usage_by_class",
-            table_figures.expert_usage_by_class(test_gate, labels, data.classes),
-        )
+        usage = table_figures.expert_usage_by_class(test_gate, labels, data.classes)
+        yield "expert_usage_by_class", usage
         assigned, num_experts = test_gate.argmax(1), test_gate.shape[1]
         bits = evaluation.metrics["test/mutual_information_bits"]
-        yield (
-            "class_to_expert",
-            routing_figures.class_to_expert(assigned, labels, data.classes, num_experts, bits),
-        )
+        flow = routing_figures.class_to_expert(assigned, labels, data.classes, num_experts, bits)
+        yield "class_to_expert", flow
         if trained.config.data == "digits":
             images = (data.test.points * data.std + data.mean).view(-1, 8, 8).numpy()
             picture = routing_figures.mean_images(images, assigned, labels, num_experts)

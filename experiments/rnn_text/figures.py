@@ -1,5 +1,6 @@
 """Pictures of a network that predicts text: bits per character, confusions, generated text."""
 
+import itertools
 import textwrap
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -57,10 +58,11 @@ def bits(
     for (name, value), marker in zip(tested.items(), "*D", strict=False):
         label = f"{name} {value:.3f}"
         axes.plot(kept, value, marker, color=style.BLACK, markersize=10, label=label)
-    colours = (style.VERMILION, style.ORANGE, style.GREEN, style.PURPLE)
-    for k, ((name, value), colour) in enumerate(zip(baselines.items(), colours, strict=False)):
-        look: dict[str, Any] = {"linestyle": BASELINE_DASHES[k], "linewidth": 1.6}
-        axes.axhline(value, color=colour, label=f"{name} {value:.3f}", **look)
+    colours = (style.VERMILION, style.ORANGE, style.GREEN, style.PURPLE, style.GREY, style.BLACK)
+    looks = zip(colours, itertools.cycle(BASELINE_DASHES), strict=False)
+    for (name, value), (colour, dashes) in zip(baselines.items(), looks, strict=False):
+        label = f"{name} {value:.3f}"
+        axes.axhline(value, color=colour, linestyle=dashes, linewidth=1.6, label=label)
     reached = [*tested.values(), *baselines.values()]
     shown = [*reached, *np.concatenate(list(curves.values()))]
     # The first epochs may lie above; what was reached, and the baselines, never do.
