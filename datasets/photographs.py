@@ -37,6 +37,10 @@ class Photographs(NamedTuple):
     features: Tensor | None = None
     """(N, 2, F) float32, what a frozen backbone computes of each and of its mirror image."""
 
+    def every(self, step: int) -> "Photographs":
+        """Return every step-th photograph, from the first on."""
+        return Photographs(*(None if part is None else part[::step] for part in self))  # type: ignore[arg-type]
+
     @property
     def inputs(self) -> Tensor:
         """What is trained on: the features, where there are any, else the images."""

@@ -138,7 +138,8 @@ def iterate(
 ) -> tuple[Coefficients, Tensor]:
     """Take one E-step and one M-step; return the coefficients, and the overrelaxation (*S,)."""
     design, products, targets = samples
-    responsibility = responsibilities(start, samples)  # (*S, K, N)
+    joint = log_joint(start, samples)
+    before, responsibility = joint.logsumexp(-2).mean(-1), joint.softmax(-2)  # (*S,), (*S, K, N)
     experts = newton_step(start.experts, design, products, targets, responsibility)
     gate = start.gate
     if start.is_hierarchical:
@@ -151,7 +152,7 @@ def iterate(
     plain = Coefficients(experts, gate)
     stretched = start.stretched(plain, overrelaxation)
     # What is no number is not greater than anything.
-    better = log_likelihood(stretched, samples) >= log_likelihood(plain, samples)
+    better = log_likelihood(stretched, samples) >= before
     grown = torch.where(better, STRETCH * overrelaxation, torch.ones_like(overrelaxation))
     return stretched.where(better, plain), grown
 
@@ -220,7 +221,7 @@ def log_probability(logits: Tensor, targets: Tensor) -> Tensor:
     """Return sum_c t_c log p_c, (..., N), from free logits and targets, (..., F, N)."""
     chosen = (targets * logits).sum(-2)
     if logits.shape[-2] == 1:
-        return chosen + F.logsigmoid(-logits).squeeze(-2)
+        return chosen - F.softplus(logits, threshold=40).squeeze(-2)
     return chosen - logits.logsumexp(-2)
 
 

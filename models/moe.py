@@ -168,7 +168,8 @@ class GatingNetwork(nn.Module):
         """
         last_chosen, next_one = noisy.topk(self.top_k + 1, dim=-2).values[..., -2:, :].split(1, -2)
         threshold = torch.where(noisy >= last_chosen, next_one, last_chosen)
-        return torch.special.ndtr((logits - threshold) / std.clamp(min=1e-6))
+        probability: Tensor = torch.special.ndtr((logits - threshold) / std.clamp(min=1e-6))
+        return probability
 
     def _experts_of_points(self, scores: Tensor) -> Tensor:
         best = scores.topk(self.top_k, dim=-2).indices  # (*S, top_k, B)

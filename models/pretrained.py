@@ -55,7 +55,8 @@ class PretrainedCNN(ImageClassifier):
         """Map images (B, 3, H, W), or the pooled features of images (B, F), to logits (B, K)."""
         if inputs.dim() == 4:
             return super().forward(inputs)
-        logits: Tensor = self.classifier(self.neck[-1](inputs))  # dropout comes after the pooling
+        *_pooling, dropout = self.neck.children()
+        logits: Tensor = self.classifier(dropout(inputs))
         return logits
 
 

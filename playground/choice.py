@@ -11,6 +11,7 @@ from mlflow.exceptions import MlflowException
 
 import experiments
 from harness.config import describe
+from harness.errors import UserError
 from harness.experiment import AnyExperiment
 from harness.inference.inference import Row, predict_rows
 from harness.tracking import models
@@ -100,7 +101,10 @@ def choose(
         if st.session_state.get(key) not in titles:
             st.session_state[key] = titles[0]
         title = selection.selectbox("Model", titles, key=key)
-        model = here.get(title) or _load(known[title].uri, known[title].run_id)
+        try:
+            model = here.get(title) or _load(known[title].uri, known[title].run_id)
+        except UserError as error:
+            raise UserError(f"{error}. Choose another model on the left, or train one.") from None
         where = " here" if model.trained_here else ""
         selection.caption(f"{title}, trained{where} by")  # above, a long title is cut
         selection.code(model.config.as_command(), language="bash", wrap_lines=True)

@@ -41,4 +41,5 @@ def ranked(labels: np.ndarray, suggested: np.ndarray, probabilities: np.ndarray)
     confident, predicted = suggested != labels, probabilities.argmax(1)
     margins = probabilities[rows, predicted] - probabilities[rows, labels]
     candidates = np.flatnonzero(confident | (predicted != labels))
-    return candidates[np.lexsort((-margins[candidates], ~confident[candidates]))]
+    order = np.lexsort((-margins[candidates], ~confident[candidates]))
+    return np.asarray(candidates[order])

@@ -279,7 +279,7 @@ class MixtureOfLinearExperts(StackedExperiment):
         entropy = torch.special.entr(mixture.gate).sum(0).numpy()
         yield "gate_entropy", routing_figures.gate_entropy(scene, entropy, config.num_experts)
         if config.gate == "hierarchical":
-            share = moe.expert_load(evaluation.mixture, config.top_k).numpy()
+            share = moe.expert_load(evaluation.mixture, config.top_k).tolist()
             yield "gating_tree", tree_figure.gating_tree(scene, mixture.gate.T.numpy(), share)
         yield "reliability", classification.reliability(*evaluation.predictions.reliability)
         yield from self.training_figures(trained.history)

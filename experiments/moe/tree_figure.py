@@ -1,6 +1,6 @@
 """The tree of gates of a hierarchical mixture, over the plane and by itself."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,14 +9,17 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
-from experiments.moe.figures import TRUE, WIDE, Scene
+from experiments.moe.figures import TRUE, WIDE, Plane, Scene
 from experiments.moe.routing_figures import expert_colours
 from harness.figures import style
 from models.hierarchical import branch_sums
 
 MAX_NAMES = 16
 """Leaves that find room for their share below them, and their gates for a number."""
-HALO = {"boxstyle": "circle,pad=0.15", "facecolor": "white", "edgecolor": "black"}
+MIN_REGION = 0.02
+"""Share of the plane that finds room for the number of its expert."""
+BOX = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.7}
+CIRCLE = {"boxstyle": "circle,pad=0.15", "facecolor": "white", "edgecolor": "black"}
 
 
 def line_width(node: int) -> float:
@@ -36,7 +39,7 @@ def gating_tree(scene: Scene, gate: np.ndarray, share: Sequence[float]) -> Figur
     figure, ((over, tree),) = style.canvas(1, 2, width=WIDE, height=5.0)
     _draw_over_plane(over, scene, gate)
     _draw_tree(tree, share)
-    over.legend(handles=[TRUE], loc="upper center", bbox_to_anchor=(0.5, -0.14), frameon=False)
+    figure.legend(handles=[TRUE], loc="outside lower center", frameon=False)
     depth = num_experts.bit_length() - 1
     title = f"The gates of {num_experts} experts: {' x '.join('2' * depth)}"
     figure.suptitle(title, fontsize=12)
@@ -53,6 +56,7 @@ def _draw_over_plane(axes: Axes, scene: Scene, gate: np.ndarray) -> None:
     chosen = np.zeros((num_experts, num_points))
     chosen[assigned, np.arange(num_points)] = 1
     is_below = branch_sums(torch.from_numpy(chosen)).sum(1).numpy() > 0  # (K - 1, points)
+    taken: list[np.ndarray] = []
     for node, ((left, right), here) in enumerate(zip(branches, is_below, strict=True)):
         difference = np.where(here, right - left, np.nan)
         if not np.nanmin(difference, initial=0) < 0 < np.nanmax(difference, initial=0):
@@ -61,18 +65,36 @@ def _draw_over_plane(axes: Axes, scene: Scene, gate: np.ndarray) -> None:
         lines = axes.contour(
             plane.x, plane.y, image, [0], colors="black", linewidths=line_width(node)
         )
-        longest = max(lines.allsegs[0], key=len, default=())
-        if len(longest) and num_experts <= MAX_NAMES:
-            _number(axes, *longest[len(longest) // 2], node)
+        line = max(lines.allsegs[0], key=len, default=np.empty((0, 2)))
+        for spot in _free(line, taken, plane) if num_experts <= MAX_NAMES else ():
+            _number(axes, spot[0], spot[1], node)
+    for expert in range(num_experts) if num_experts <= MAX_NAMES else ():
+        region = plane.points[assigned == expert]
+        if len(region) < MIN_REGION * num_points:
+            continue
+        for x, y in _free(region, taken, plane):
+            axes.text(x, y, str(expert + 1), ha="center", va="center", bbox=BOX)
     axes.axis(plane.extent)
     axes.set_aspect("equal")
     style.titled(axes, "Assigned experts, and the line of each gate", "$x_1$", "$x_2$")
 
 
+def _free(candidates: np.ndarray, taken: list[np.ndarray], plane: Plane) -> Iterator[np.ndarray]:
+    """Yield where a number finds room, if it does: nearest to the median of points (N, 2)."""
+    room = 0.045 * (plane.x[-1] - plane.x[0])
+    centre = np.median(candidates, axis=0) if len(candidates) else 0
+    for spot in candidates[np.linalg.norm(candidates - centre, axis=1).argsort()]:
+        inside = min(spot - plane.points[0]) > room and min(plane.points[-1] - spot) > room
+        if inside and all(np.linalg.norm(spot - other) > 1.5 * room for other in taken):
+            taken.append(spot)
+            yield spot
+            return
+
+
 def _draw_tree(axes: Axes, share: Sequence[float]) -> None:
     num_experts, colours = len(share), expert_colours(len(share))
     depth = num_experts.bit_length() - 1
-    size = 11 if num_experts <= 4 else 9
+    size = 11 if num_experts <= 4 else 9 if num_experts <= 8 else 6.5
 
     def place(node: int) -> tuple[float, float]:
         """Return where a node stands; the leaves come after the inner gates."""
@@ -101,5 +123,5 @@ def _draw_tree(axes: Axes, share: Sequence[float]) -> None:
 
 
 def _number(axes: Axes, x: float, y: float, node: int) -> None:
-    look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 9, "bbox": HALO}
+    look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 9, "bbox": CIRCLE}
     axes.text(x, y, str(node + 1), **look)

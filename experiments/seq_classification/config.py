@@ -163,14 +163,11 @@ class SequenceConfig(
             raise ValueError(
                 f"initialisation={self.initialisation}: not defined for encoder={self.encoder}"
             )
-        if self.refit:
-            needs_validation = {
-                f"early_stopping_epochs={self.early_stopping_epochs}": self.early_stopping_epochs,
-                "lr_schedule=plateau": self.lr_schedule == "plateau",
-                "seq_encoders": self.compares,
-            }
-            for name in (name for name, holds in needs_validation.items() if holds):
-                raise ValueError(f"refit=True: leaves no validation split, which {name} needs")
+        no_validation = "refit=True: leaves no validation split, which"
+        if self.refit and (patience := self.early_stopping_epochs):
+            raise ValueError(f"{no_validation} early_stopping_epochs={patience} needs")
+        if self.refit and self.lr_schedule == "plateau":
+            raise ValueError(f"{no_validation} lr_schedule=plateau needs")
         if not self.match_parameters:
             if self.encoder in ("transformer", "inception") and self.width % 4:
                 raise ValueError(f"width={self.width}: a multiple of 4 for encoder={self.encoder}")

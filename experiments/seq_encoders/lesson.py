@@ -66,6 +66,7 @@ def recipe(config: EncodersConfig, encoder: EncoderName, data: SequenceData) -> 
         bidirectional=config.bidirectional and is_recurrent(encoder),
         initialisation="auto",
         early_stopping_epochs=0,  # curves of one length
+        refit=False,  # they are compared on validation
         seeds_of_each=1,
         **changes,
     )

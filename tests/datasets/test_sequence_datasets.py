@@ -109,8 +109,8 @@ def test_an_odd_file_is_read(lines: list[str], symbols: str, tmp_path: Path) -> 
         (["a,xy", "b,x,y"], "line 2: the number of fields is 3"),
         (["a,xy", ",xy"], "line 2: no class"),
         (["a,xy", "b, "], "line 2: no symbols"),
-        (["a,xy"] * 10, r"1 classes \('a' only\) in 10 sequences"),
-        (["a,xy"] * 10 + ["b,x"] * 4, "class 'b' has 4 sequences"),
+        (["a,xy"] * 10, r"no class but 'a' \(sequences: 10\)"),
+        (["a,xy"] * 10 + ["b,x"] * 4, "class 'b' has too few sequences: 4"),
     ],
 )
 def test_a_bad_file_is_refused_with_its_line(

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from experiments.cnn import lesson
+from experiments.data import load_photographs
 from experiments.mislabelled import command
 from experiments.mislabelled.confident_learning import ranked, suggested_labels
 from experiments.mislabelled.config import MislabelledConfig
@@ -128,7 +129,7 @@ def test_labels_that_were_changed_are_counted(
 
 
 def test_a_photograph_is_captioned_by_file_label_and_prediction(config: MislabelledConfig) -> None:
-    dataset = command.load_photographs(config)
+    dataset = load_photographs(config)
     labels = np.arange(100) % 2
     probabilities = np.stack([np.full(100, 0.3), np.full(100, 0.7)], axis=1)
     predictions = Predictions(labels, probabilities, dataset.classes)
@@ -144,7 +145,7 @@ def test_a_photograph_is_captioned_by_file_label_and_prediction(config: Mislabel
 
 def test_predictions_are_out_of_sample(config: MislabelledConfig) -> None:
     """Labels that have nothing to do with the photographs are predicted as by chance."""
-    dataset = command.load_photographs(config)
+    dataset = load_photographs(config)
     labels = np.random.default_rng(0).permutation(np.arange(100) % 2)
     probabilities = command.out_of_sample(config, dataset, labels)
     assert probabilities.shape == (100, 2)
