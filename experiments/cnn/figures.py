@@ -144,9 +144,7 @@ def inspect(
     yield "features", features(of_test, predictions)
     if len(incorrect):
         every = math.ceil(len(training.labels) / MAX_SEARCHED)
-        training = Photographs(
-            training.images[::every], training.labels[::every], training.names[::every]
-        )
+        training = training.every(every)
         nearest = NearestNeighbors(n_neighbors=min(5, len(training.labels)), metric="cosine")
         nearest.fit(features_of(model, training.images))
         yield (

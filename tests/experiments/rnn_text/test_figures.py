@@ -36,6 +36,7 @@ def test_bits_stand_beside_those_of_the_compressors() -> None:
         "5-gram 1.800",
         "xz 1.900",
     ]
+    assert axes.lines[-2].get_linestyle() != axes.lines[-1].get_linestyle()
     low, high = axes.get_ylim()
     assert low < 1.7 < 2.2 < high
 

@@ -1,9 +1,11 @@
 """The next character: how a text is read in training, in evaluation and with adapted weights."""
 
+import bz2
 import dataclasses
 import lzma
 import math
 import random
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -121,14 +123,27 @@ def test_dynamic_evaluation_predicts_before_it_adapts(network: Any) -> None:
 
 
 def test_baselines_are_given_the_same_characters(config: RNNTextConfig) -> None:
+    pytest.importorskip("pyppmd")
     data = EXPERIMENT.load_data(config)
     bits = baselines.bits_per_symbol(data.train, data.test, len(data.vocabulary))
     test = Vocabulary().decode(data.test.symbols).encode()
     archive = lzma.compress(test, preset=9 | lzma.PRESET_EXTREME)
     assert bits["xz_"] == pytest.approx(8 * len(archive) / len(test))
+    assert bits["bz2_"] == pytest.approx(8 * len(bz2.compress(test)) / len(test))
     # What repeats what was read before costs next to nothing after it.
-    assert bits["xz_after_training_"] < 0.3 * bits["xz_"]
-    assert 0 < bits["ngram_"] < 2
+    for name in ("xz", "ppmd"):
+        assert bits[f"{name}_after_training_"] < 0.3 * bits[f"{name}_"]
+    assert max(bits["ngram_"], bits["dynamic_ngram_"]) < 0.3
+
+
+def test_without_pyppmd_its_baseline_is_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(baselines.log, "warning", said.append)
+    monkeypatch.setitem(sys.modules, "pyppmd", None)
+    assert list(baselines.compressors()) == ["xz", "bz2"]
+    assert "pip install '.[text]'" in said[0]
 
 
 GERMAN = "Größere Füße stören ähnlich übermäßig, sagte die Königin öfter.\r\n"
@@ -136,12 +151,11 @@ GERMAN = "Größere Füße stören ähnlich übermäßig, sagte die Königin öf
 
 @pytest.mark.parametrize("alphabet", ["characters", "bytes"])
 def test_all_of_a_text_is_predicted_and_counted(
-    alphabet: Any, config: RNNTextConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    alphabet: Any, config: RNNTextConfig, tmp_path: Path
 ) -> None:
     """Bits per character and per byte are those of the file, and so are those of compressors."""
     path = tmp_path / "text.txt"
     path.write_bytes((26 * GERMAN).encode() + "ßΣΩ한!!".encode())
-    monkeypatch.setattr(baselines, "NGRAM_UPDATE", 100)
     config = config.replace(text=str(path), alphabet=alphabet, num_epochs=1)
     trained = train(EXPERIMENT, config)
     data, test = trained.data, trained.data.test
