@@ -109,7 +109,7 @@ def ray_tune(space: Space, seed: int, limit_seconds: float) -> float:
         ),
     )
     if not ray.is_initialized():
-        ray.init(num_cpus=WORKERS, include_dashboard=False, log_to_driver=False)
+        ray.init("local", num_cpus=WORKERS, include_dashboard=False, log_to_driver=False)
     return max(float(result.metrics["best"]) for result in tuner.fit() if result.metrics)
 
 

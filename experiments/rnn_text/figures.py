@@ -1,8 +1,10 @@
 """Pictures of a network that predicts text: bits per character, confusions, generated text."""
 
+import itertools
 import textwrap
 import unicodedata
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -18,6 +20,7 @@ from models.context_mixture import ORDERS, PREDICTORS
 WIDTH = 7.4  # inches
 MAX_SYMBOLS = 30
 """Symbols of which a confusion matrix is drawn."""
+BASELINE_DASHES: tuple[Any, ...] = ("-.", ":", (0, (9, 3)), (0, (6, 2, 1, 2, 1, 2)))
 VISIBLE = {
     " ": BLANK,
     "\n": "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}",
@@ -57,9 +60,10 @@ def bits(
         label = f"{name} {value:.3f}"
         axes.plot(kept, value, marker, color=style.BLACK, markersize=10, label=label)
     colours = (style.VERMILION, style.ORANGE, style.GREEN, style.PURPLE, style.GREY, style.BLACK)
-    for (name, value), colour in zip(baselines.items(), colours, strict=False):
+    looks = zip(colours, itertools.cycle(BASELINE_DASHES), strict=False)
+    for (name, value), (colour, dashes) in zip(baselines.items(), looks, strict=False):
         label = f"{name} {value:.3f}"
-        axes.axhline(value, color=colour, linestyle="-.", linewidth=1.4, label=label)
+        axes.axhline(value, color=colour, linestyle=dashes, linewidth=1.6, label=label)
     reached = [*tested.values(), *baselines.values()]
     shown = [*reached, *np.concatenate(list(curves.values()))]
     # The first epochs may lie above; what was reached, and the baselines, never do.

@@ -6,10 +6,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 import torchvision.transforms.v2.functional as reference
 from torch import Tensor
+from torchvision.transforms import v2
 
-from datasets.augmentation import Augmentation, Mixing, blur, color_jitter, erase, to_float, warp
+from datasets.augmentation import (
+    Augmentation,
+    Mixing,
+    MixUp,
+    blur,
+    color_jitter,
+    erase_,
+    to_float,
+    warp,
+)
 
 CPU = torch.device("cpu")
 
@@ -167,7 +178,7 @@ def test_no_blur_leaves_a_photograph_as_it_is() -> None:
 def test_exactly_the_pixels_of_a_rectangle_become_the_mean_colour() -> None:
     images = photographs(2, size=8)
     rectangles = torch.tensor([[0.25, 0.0, 0.75, 0.5], [0.0, 0.0, 0.0, 0.0]])
-    erased = erase(images, rectangles)
+    erased = erase_(images.clone(), rectangles)
     expected = images.clone()
     expected[0, :, :4, 2:6] = images[0].mean((1, 2)).view(3, 1, 1)
     torch.testing.assert_close(erased, expected)
@@ -195,6 +206,43 @@ def test_images_of_a_batch_are_changed_independently_and_reproducibly() -> None:
     assert len({tuple(np.round(image.flatten()[:40].tolist(), 6)) for image in first}) == 16
     torch.manual_seed(1)
     assert torch.equal(first, augment(images))
+
+
+def test_one_pass_is_as_good_as_step_by_step_with_torchvision() -> None:
+    """Each image by itself in float64: resampled, recoloured and erased, one after the other."""
+    images = as_bytes(photographs(8))
+    strengths = {"flip_probability": 0.5, "crop_min_area": 0.3, "crop_max_aspect_ratio": 1.2}
+    augment = augmentation(
+        output_size=20, rotation_degrees=10, color_jitter=0.2, erasing_probability=0.5, **strengths
+    )
+    torch.manual_seed(4)
+    views = augment(images)
+    torch.manual_seed(4)
+    maps = augment.random_affine_maps(8, CPU)
+    factors = 0.8 + 0.4 * torch.rand(3, 8)
+    rectangles = (20 * augment.random_rectangles(8, CPU)).add(0.5).floor().int()
+    for view, image, theta, (b, c, s), (left, top, right, bottom) in zip(
+        views, images, maps.double(), factors.T.tolist(), rectangles.tolist(), strict=True
+    ):
+        grid = F.affine_grid(theta[None], [1, 3, 20, 20], align_corners=False)
+        expected = F.grid_sample(
+            image[None].double() / 255, grid, padding_mode="reflection", align_corners=False
+        )[0]
+        expected = reference.adjust_brightness(expected, b)
+        expected = reference.adjust_contrast(expected, c)
+        expected = reference.adjust_saturation(expected, s)
+        area = (top, left, bottom - top, right - left)
+        expected = reference.erase(expected, *area, expected.mean((1, 2)).view(3, 1, 1))
+        torch.testing.assert_close(view.double(), expected, rtol=0, atol=1e-5)
+
+
+def test_mixup_is_torchvisions() -> None:
+    images, labels = torch.rand(5, 3, 8, 8), torch.tensor([0, 1, 1, 0, 1])
+    torch.manual_seed(7)
+    expected = v2.MixUp(alpha=0.4, num_classes=2)(images, labels)
+    torch.manual_seed(7)
+    mixed = MixUp(alpha=0.4, num_classes=2)(images, labels)
+    torch.testing.assert_close(mixed, expected)
 
 
 def test_mixup_mixes_labels_as_it_mixes_photographs() -> None:

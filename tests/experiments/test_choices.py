@@ -154,7 +154,7 @@ def test_every_choice_trains(name: str) -> None:
         try:
             trained = train(experiment, config_class.effective(**tiny))
         except UserError as error:
-            lacking = ("device=", "backbone=", "task=japanese_vowels", "image_size=")
+            lacking = ("device=", "backbone=", "task=japanese_vowels", "data_set=", "image_size=")
             assert str(error).startswith(lacking)  # noqa: PT017
             continue
         assert len(trained.history.rows) == 1

@@ -46,6 +46,15 @@ def test_equals_gradient_descent_written_out() -> None:
     assert history.column("train/loss") == pytest.approx(losses, rel=1e-4)
 
 
+def test_shuffled_images_keep_their_memory_layout() -> None:
+    images = torch.rand(7, 3, 4, 5).contiguous(memory_format=torch.channels_last)
+    seen = torch.arange(7)
+    batches = list(TensorBatches(images, seen, batch_size=3, shuffle=True))
+    for rows, numbers in batches:
+        assert torch.equal(rows, torch.stack([images[number] for number in numbers.tolist()]))
+    assert batches[0][0].is_contiguous(memory_format=torch.channels_last)
+
+
 def test_same_seed_same_metrics_to_the_last_bit() -> None:
     histories = []
     for _ in range(2):

@@ -37,6 +37,7 @@ def test_bits_stand_beside_those_of_the_compressors() -> None:
         "5-gram 1.800",
         "xz 1.900",
     ]
+    assert axes.lines[-2].get_linestyle() != axes.lines[-1].get_linestyle()
     low, high = axes.get_ylim()
     assert low < 1.7 < 2.2 < high
 
@@ -49,7 +50,7 @@ def test_predictors_are_drawn_in_groups_that_sum_to_one() -> None:
     labels = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
     assert labels == ["orders 10 to 32", "words, and skipping"]
     (axes,) = figure.axes
-    tops = [layer.get_paths()[0].vertices[:, 1].max() for layer in axes.collections]
+    tops = [np.asarray(layer.get_paths()[0].vertices)[:, 1].max() for layer in axes.collections]
     assert tops == pytest.approx([0.75, 1])
     assert axes.get_xlim() == (0, 4000)
     assert axes.get_xlabel() == "bytes read"

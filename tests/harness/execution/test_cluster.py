@@ -4,13 +4,15 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from mlflow.tracking import MlflowClient
 
 from harness.config import ExecutionConfig
 from harness.errors import UserError
@@ -120,25 +122,40 @@ def test_no_cluster_at_an_address_is_one_line(
     assert time.monotonic() - began < 10
 
 
+def kill_two_workers(two_nodes: Any, extra: Any, ended: threading.Event) -> bool:
+    """Kill a worker every four seconds; return whether one was killed."""
+    killed = 0
+    while killed < 2 and not ended.wait(4):
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if "ray::Actor" in process.name() or "ray::Actor" in process.cmdline()[0]:
+                    process.kill()
+                    killed += 1
+                    break
+    return killed > 0
+
+
+def remove_a_node(two_nodes: Any, extra: Any, ended: threading.Event) -> bool:
+    """Take a node away while each of the three trains; return whether it came to that."""
+    client = MlflowClient()
+    while not ended.wait(0.2):
+        experiments = [each.experiment_id for each in client.search_experiments()]
+        running = client.search_runs(experiments, "attributes.status = 'RUNNING'")
+        if len(running) == 4:  # the study and its trials
+            two_nodes.remove_node(extra, allow_graceful=False)
+            return True
+    return False
+
+
 @slow
-def test_a_study_on_a_cluster_loses_nothing_when_workers_die(two_nodes: Any, store: Path) -> None:
-    """Each trial is trained once, however often its worker is killed; no child run stays open."""
+@pytest.mark.parametrize("disturb", [kill_two_workers, remove_a_node])
+def test_a_study_on_a_cluster_loses_nothing(
+    disturb: Callable[[Any, Any, threading.Event], bool], two_nodes: Any, store: Path
+) -> None:
+    """Each trial is trained once, whatever dies meanwhile; no child run stays open."""
+    extra = two_nodes.add_node(num_cpus=1)
+    two_nodes.wait_for_nodes()
     ended = threading.Event()
-    killed = []
-
-    def kill_workers() -> None:
-        while not ended.wait(4):
-            for process in psutil.Process().children(recursive=True):
-                with contextlib.suppress(psutil.Error):
-                    if "ray::Actor" in process.name() or "ray::Actor" in process.cmdline()[0]:
-                        process.kill()
-                        killed.append(process.pid)
-                        break
-            if len(killed) == 2:
-                return
-
-    thread = threading.Thread(target=kill_workers)
-    thread.start()
     config = StudyConfig(
         experiment="line",
         trials=12,
@@ -146,17 +163,20 @@ def test_a_study_on_a_cluster_loses_nothing_when_workers_die(two_nodes: Any, sto
         pruner="none",
         backend="ray",
         address=two_nodes.address,
-        study_name="killed",
+        study_name=disturb.__name__,
     )
-    try:
-        result = tune(config, SPACE.fix({"num_epochs": 80}))
-    finally:
-        ended.set()
-        thread.join()
-    assert killed
+    with ThreadPoolExecutor(1) as aside:
+        disturbed = aside.submit(disturb, two_nodes, extra, ended)
+        try:
+            result = tune(config, SPACE.fix({"num_epochs": 240}))
+        finally:
+            ended.set()
+        if extra in two_nodes.list_all_nodes():
+            two_nodes.remove_node(extra)
+    assert disturbed.result()
     trials = result.study.get_trials(deepcopy=False)
     done = [trial for trial in trials if trial.state.name == "COMPLETE"]
-    assert len(done) == 12
+    assert len(trials) > len(done) == 12  # what died had been training
     assert len({tuple(trial.params.items()) for trial in done}) == 12
     runs = children(result)
     assert {run.info.status for run in runs.values()} <= {"FINISHED", "FAILED"}
