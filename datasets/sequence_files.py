@@ -193,7 +193,7 @@ def _ts_header(lines: Iterator[tuple[int, str]]) -> dict[str, list[str]]:
             return header
         if words and words[0].startswith("@"):
             header[words[0].lower()] = words[1:]
-        elif words and not words[0].startswith(("#", "%")):
+        elif words and not words[0].startswith("#"):
             raise DataError(f"a line before @data begins neither with @ nor with #: {line[:40]!r}")
     raise DataError("there is no line @data")
 
@@ -259,8 +259,8 @@ def _read_long(text: str, *, is_labelled: bool) -> SequenceFile:
         raise DataError("line 1: a header, and no rows after it")
     for number, fields in body:
         if len(fields) != len(names):
-            fewer = f"the number of fields is {len(fields)}"
-            raise DataError(f"line {number}: {fewer}; in the header it is {len(names)}")
+            count = f"the number of fields is {len(fields)}"
+            raise DataError(f"line {number}: {count}; in the header it is {len(names)}")
     lines = [number for number, _ in body]
     table = pd.DataFrame([fields for _, fields in body], columns=names, index=lines)
     found: list[Series] = []
