@@ -22,7 +22,7 @@ def test_a_gates_line_ends_where_another_branch_begins() -> None:
     x, y = 9 * here.plane.points.T
     right, up, never = (1 / (1 + np.exp(-z)) for z in (x, y, np.full_like(x, -9)))
     leaves = [(1 - right) * (1 - up), (1 - right) * up, right * (1 - never), right * never]
-    figure = tree_figure.gating_tree(here, np.stack(leaves, axis=1), np.array([0.2, 0.3, 0.5, 0.0]))
+    figure = tree_figure.gating_tree(here, np.stack(leaves, axis=1), [0.2, 0.3, 0.5, 0.0])
     drawn(figure)
     over, tree = figure.axes
     _, *lines = [c for c in over.collections if isinstance(c, QuadContourSet)]
@@ -41,6 +41,6 @@ def test_a_gates_line_ends_where_another_branch_begins() -> None:
 @pytest.mark.parametrize("num_experts", [2, 16, 32])
 def test_trees_of_every_depth_fit(num_experts: int) -> None:
     gate = np.random.default_rng(1).dirichlet(np.ones(num_experts), size=len(scene().plane.points))
-    figure = tree_figure.gating_tree(scene(), gate, np.full(num_experts, 1 / num_experts))
+    figure = tree_figure.gating_tree(scene(), gate, [1 / num_experts] * num_experts)
     drawn(figure)
     assert all(axes.get_title() for axes in figure.axes)
