@@ -193,7 +193,7 @@ def _ts_header(lines: Iterator[tuple[int, str]]) -> dict[str, list[str]]:
             return header
         if words and words[0].startswith("@"):
             header[words[0].lower()] = words[1:]
-        elif words and not words[0].startswith(("#", "%")):
+        elif words and not words[0].startswith("#"):
             raise DataError(f"a line before @data begins neither with @ nor with #: {line[:40]!r}")
     raise DataError("there is no line @data")
 

@@ -15,4 +15,6 @@ except ImportError:
 
 def compiled(function: Function) -> Function:
     """Return a function of arrays and numbers as machine code, or, some 30 times as slow, as is."""
-    return njit(cache=True)(function) if HAS_NUMBA else function
+    return (
+        njit(cache=True, error_model="numpy", forceinline=True)(function) if HAS_NUMBA else function
+    )

@@ -146,7 +146,8 @@ def inspect(
         every = math.ceil(len(training.labels) / MAX_SEARCHED)
         training = training.every(every)
         nearest = NearestNeighbors(n_neighbors=min(5, len(training.labels)), metric="cosine")
-        nearest.fit(features_of(model, training.images))
+        known = training.features  # of a frozen backbone
+        nearest.fit(features_of(model, training.images) if known is None else known[:, 0].numpy())
         yield (
             "nearest_training_photographs",
             nearest_training_photographs(

@@ -1,11 +1,13 @@
-"""What needs no network: n-gram models and compressors of files, on the same text."""
+"""What needs no network: n-grams, a mixture of contexts, and compressors, on the same text."""
 
 import bz2
 import logging
 import lzma
 from collections.abc import Callable
 
+from datasets.characters import Vocabulary
 from datasets.corpus import Text
+from experiments.rnn_text.mixture import TextMixture, is_possible
 from models import ngram
 
 NGRAM_ORDER = 16
@@ -16,19 +18,23 @@ PPMD_ORDER, PPMD_MEMORY_BYTES = 64, 2**28
 log = logging.getLogger(__name__)
 
 
-def bits_per_symbol(train: Text, test: Text, num_symbols: int) -> dict[str, float]:
+def bits_per_symbol(train: Text, test: Text, vocabulary: Vocabulary) -> dict[str, float]:
     """Return the bits of each baseline for the test third, divided by its number of symbols.
 
     The n-gram model is estimated from the training third; the dynamic one also from each symbol of
-    the test third that it has predicted. A compressor is given what the symbols stand for, so that
-    it names rare characters, too: the test third alone, and once behind the training third, whose
-    bits are subtracted.
+    the test third that it has predicted, and so is the mixture of contexts. A compressor is given
+    what the symbols stand for, so that it names rare characters, too: the test third alone, and
+    once behind the training third, whose bits are subtracted.
     """
     bits = {}
     for name, online in (("ngram_", False), ("dynamic_ngram_", True)):
-        symbols = train.symbols, test.symbols, NGRAM_ORDER, num_symbols
+        symbols = train.symbols, test.symbols, NGRAM_ORDER, len(vocabulary)
         mean = ngram.bits_per_symbol(*symbols, online=online).mean().item()
         bits[name] = mean + test.naming_bits
+    if is_possible():
+        mixture = TextMixture(train, vocabulary, len(test.symbols))
+        mixture.read(test.symbols)
+        bits["context_mixture_"] = mixture.bits + test.naming_bits
     for name, compress in compressors().items():
         first, last = train.content, test.content
         before, alone, both = (8 * len(compress(each)) for each in (first, last, first + last))

@@ -13,6 +13,7 @@ LABELS = {
     "xz_after_training_": "xz",
     "bz2_after_training_": "bz2",
     "ppmd_after_training_": "PPMd",
+    "context_mixture_": "mixture of contexts",
 }
 """Baselines that have read the training third, by what the names of their metrics begin with."""
 
@@ -48,12 +49,20 @@ def baselines_of(metrics: Mapping[str, float], unit: str) -> dict[str, float]:
     return {label: metrics[name] for label, name in names.items() if name in metrics}
 
 
+def tested_of(metrics: Mapping[str, float], unit: str) -> dict[str, float]:
+    """Return the bits of the network on the test third, by how it is evaluated."""
+    labels = {"": "test", "dynamic_": "test, dynamic", "mixture_": "test, in a mixture"}
+    names = {label: f"test/{name}bits_per_{unit}" for name, label in labels.items()}
+    return {label: metrics[name] for label, name in names.items() if name in metrics}
+
+
 def headline(
     config: RNNTextConfig, data: TextSplits, test: Text, metrics: Mapping[str, float]
 ) -> str:
     """Return in a few sentences what the network reached, and of what."""
     unit = unit_of(config)
-    of = {name: metrics[f"test/{name}bits_per_{unit}"] for name in ("", "dynamic_")}
+    static, dynamic, *mixed = tested_of(metrics, unit).values()
+    mixture = "".join(f", {bits:.3f} in a mixture with other predictors" for bits in mixed)
     others = ", ".join(f"{name} {bits:.3f}" for name, bits in baselines_of(metrics, unit).items())
     per_byte = ""
     if config.alphabet == "characters":
@@ -68,8 +77,8 @@ def headline(
     }
     return (
         f"{config.cell} with {config.num_layers} x {config.hidden_size} units: "
-        f"{of['']:.3f} bits per {unit}{per_byte} on the test third, "
-        f"{of['dynamic_']:.3f} with dynamic evaluation. "
+        f"{static:.3f} bits per {unit}{per_byte} on the test third, "
+        f"{dynamic:.3f} with dynamic evaluation{mixture}. "
         f"Without a network, after the training third: {others}. "
         f"{what_counts[config.alphabet]}"
     )

@@ -27,9 +27,18 @@ from datasets.generated import seeded_generator
 from experiments.rnn.figures import memory, reach
 from experiments.rnn.network import NUM_LAGS, gradient_norms, hidden_units, network_arguments
 from experiments.rnn_text import baselines, figures
-from experiments.rnn_text.bits import baselines_of, headline, metrics_of, scope_of, unit_of
+from experiments.rnn_text.bits import (
+    baselines_of,
+    headline,
+    metrics_of,
+    scope_of,
+    tested_of,
+    unit_of,
+)
 from experiments.rnn_text.config import RNNTextConfig
 from experiments.rnn_text.dynamic_evaluation import dynamic_evaluation, online_evaluation
+from experiments.rnn_text.mixture import TextMixture
+from experiments.rnn_text.mixture import is_possible as mixture_is_possible
 from experiments.rnn_text.streams import Chunk, Streams, TextSplits
 from harness.errors import UserError
 from harness.experiment import Evaluation, Experiment, NamedFigure, Trained
@@ -53,6 +62,8 @@ class TextEvaluation(Evaluation):
     """(N,) int64, the most probable characters."""
     generated: dict[float, str]
     """A text for each temperature."""
+    trust: np.ndarray | None
+    """(W, P): shares of the predictors that are mixed, over the text; None without numba."""
 
 
 class NextCharacter(Experiment[RNNTextConfig]):
@@ -138,12 +149,18 @@ class NextCharacter(Experiment[RNNTextConfig]):
         network, vocabulary = trained.model, trained.data.vocabulary
         reading = online_evaluation(network, test.symbols)
         loss = reading.losses.mean().item()
-        dynamic_loss = dynamic_evaluation(network, test.symbols).losses.mean().item()
+        mixture = None
+        if mixture_is_possible():
+            mixture = TextMixture(trained.data.train, vocabulary, len(test.symbols))
+        also = {"also": mixture.read} if mixture else {}
+        dynamic_loss = dynamic_evaluation(network, test.symbols, **also).losses.mean().item()
         bits = {
             "": loss / math.log(2) + test.naming_bits,
             "dynamic_": dynamic_loss / math.log(2) + test.naming_bits,
-            **baselines.bits_per_symbol(trained.data.train, test, len(vocabulary)),
+            **baselines.bits_per_symbol(trained.data.train, test, vocabulary),
         }
+        if mixture:
+            bits["mixture_"] = mixture.bits + test.naming_bits
         metrics = {
             "test/loss": loss,
             "test/accuracy": fraction(reading.predictions == test.symbols).item(),
@@ -164,6 +181,7 @@ class NextCharacter(Experiment[RNNTextConfig]):
             test=test,
             predictions=reading.predictions,
             generated=dict(zip(TEMPERATURES, texts, strict=True)),
+            trust=mixture.trust if mixture else None,
         )
 
     # 5 Figures: bits per character, confusions, generated text, and what is remembered.
@@ -177,19 +195,18 @@ class NextCharacter(Experiment[RNNTextConfig]):
         yield "letters", figures.letters(symbols.numpy(), evaluation.predictions.numpy(), names)
         yield "generated_text", figures.generated_text(evaluation.generated)
 
-        def tested(name: str) -> float:
-            return evaluation.metrics[f"test/{name}bits_per_{unit}"]
-
         bits = figures.bits(
             curves=history.by_split(f"bits_per_{unit}"),
             steps_per_epoch=len(self.training_batches(config, trained.data, epoch=1)),
             baselines=baselines_of(evaluation.metrics, unit),
             best_epoch=history.best_epoch,
-            tested={"test": tested(""), "test, dynamic": tested("dynamic_")},
+            tested=tested_of(evaluation.metrics, unit),
             unit=unit,
             scope=scope_of(config),
         )
         yield "bits", bits
+        if evaluation.trust is not None:
+            yield "trust", figures.trust(evaluation.trust, len(symbols), unit)
 
         steps = min(NUM_LAGS, len(symbols) - 1)
         windows = symbols.unfold(0, steps + 1, steps)[:64]  # (B, T + 1)

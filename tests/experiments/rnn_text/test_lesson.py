@@ -125,7 +125,7 @@ def test_dynamic_evaluation_predicts_before_it_adapts(network: Any) -> None:
 def test_baselines_are_given_the_same_characters(config: RNNTextConfig) -> None:
     pytest.importorskip("pyppmd")
     data = EXPERIMENT.load_data(config)
-    bits = baselines.bits_per_symbol(data.train, data.test, len(data.vocabulary))
+    bits = baselines.bits_per_symbol(data.train, data.test, data.vocabulary)
     test = Vocabulary().decode(data.test.symbols).encode()
     archive = lzma.compress(test, preset=9 | lzma.PRESET_EXTREME)
     assert bits["xz_"] == pytest.approx(8 * len(archive) / len(test))
@@ -179,7 +179,7 @@ def test_all_of_a_text_is_predicted_and_counted(
         assert metrics["test/bits_per_character"] == pytest.approx(bits / len(last), rel=1e-4)
         assert metrics["test/xz_bits_per_character"] == pytest.approx(archive / len(last))
         ngram, symbols_only = "test/ngram_bits_per_character", test._replace(naming_bits=0.0)
-        without = baselines.bits_per_symbol(data.train, symbols_only, len(data.vocabulary))
+        without = baselines.bits_per_symbol(data.train, symbols_only, data.vocabulary)
         assert metrics[ngram] == pytest.approx(without["ngram_"] + test.naming_bits)
         # The validation third has no rare characters: what is logged is the cross-entropy.
         best = trained.history.best
@@ -188,7 +188,7 @@ def test_all_of_a_text_is_predicted_and_counted(
         assert "test/bits_per_character" not in metrics
     assert metrics["dropped_character_share"] == 0
     assert data.counts["test"] == {f"{alphabet}": len(last)}
-    assert len(dict(EXPERIMENT.figures(config, trained, evaluation))) == 6
+    assert len(dict(EXPERIMENT.figures(config, trained, evaluation))) == 7
     # Generated texts begin as the text does, with its first symbols.
     for text in evaluation.generated.values():
         assert text.startswith("Größere F")
@@ -230,7 +230,7 @@ def test_a_text_of_few_words_and_of_few_letters_is_trained_on(tmp_path: Path) ->
         trained = train(EXPERIMENT, config)
         evaluation = EXPERIMENT.evaluate(config, trained, trained.data.test)
         assert all(math.isfinite(value) for value in evaluation.metrics.values())
-        assert len(dict(EXPERIMENT.figures(config, trained, evaluation))) == 6
+        assert len(dict(EXPERIMENT.figures(config, trained, evaluation))) == 7
     dropped = 2 * words.count("(LSTM)")
     share = dropped / len("".join(words))
     assert evaluation.metrics["dropped_character_share"] == pytest.approx(share)
