@@ -115,7 +115,7 @@ def out_of_sample(
         if count < config.folds:
             too_few = f"exceeds the {count} photographs of the class {dataset.classes[label]}"
             raise UserError(f"folds={config.folds}: {too_few}")
-    features = [each.features[:, 0].numpy() for each in splits(dataset).values()]
+    features = [each.inputs[:, 0].numpy() for each in splits(dataset).values()]
     # Chosen on cats and dogs by the loss under flipped labels; a weaker penalty learns them, too.
     classifier = make_pipeline(StandardScaler(), LogisticRegression(C=3e-3, max_iter=1000))
     folds = StratifiedKFold(config.folds, shuffle=True, random_state=config.seed)
