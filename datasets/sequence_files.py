@@ -259,8 +259,8 @@ def _read_long(text: str, *, is_labelled: bool) -> SequenceFile:
         raise DataError("line 1: a header, and no rows after it")
     for number, fields in body:
         if len(fields) != len(names):
-            count = f"the number of fields is {len(fields)}"
-            raise DataError(f"line {number}: {count}; in the header it is {len(names)}")
+            fewer = f"the number of fields is {len(fields)}"
+            raise DataError(f"line {number}: {fewer}; in the header it is {len(names)}")
     lines = [number for number, _ in body]
     table = pd.DataFrame([fields for _, fields in body], columns=names, index=lines)
     found: list[Series] = []

@@ -41,6 +41,6 @@ def test_a_gates_line_ends_where_another_branch_begins() -> None:
 @pytest.mark.parametrize("num_experts", [2, 16, 32])
 def test_trees_of_every_depth_fit(num_experts: int) -> None:
     gate = np.random.default_rng(1).dirichlet(np.ones(num_experts), size=len(scene().plane.points))
-    figure = tree_figure.gating_tree(scene(), gate, np.full(num_experts, 1 / num_experts).tolist())
+    figure = tree_figure.gating_tree(scene(), gate, [1 / num_experts] * num_experts)
     drawn(figure)
     assert all(axes.get_title() for axes in figure.axes)
