@@ -41,9 +41,7 @@ def usual(folder: Path, config: CNNConfig, num_workers: int) -> "DataLoader[Any]
     """Decode, resize and augment each photograph in every epoch, as most notebooks do."""
     ratio, jitter = config.crop_max_aspect_ratio, 3 * [config.color_jitter]
     steps = [
-        transforms.RandomResizedCrop(
-            config.image_size, (config.crop_min_area, 1), (1 / ratio, ratio)
-        ),
+        transforms.RandomResizedCrop(config.pixels, (config.crop_min_area, 1), (1 / ratio, ratio)),
         transforms.RandomHorizontalFlip(config.flip_probability),
         transforms.RandomRotation(config.rotation_degrees),
         transforms.ColorJitter(*jitter),

@@ -36,6 +36,7 @@ def build() -> tuple[MixtureOfExperts, Tensor, Tensor]:
         num_classes=NUM_CLASSES,
         mixing="probabilities",
         expert_hidden=EXPERT_HIDDEN,
+        gate="softmax",
         gate_hidden=0,
         top_k=TOP_K,
         routing="top_k",

@@ -28,5 +28,8 @@ SequenceFormat = Literal["auto", "symbols", "ts", "tsv", "long"]
 DigitsOrder = Literal["rows", "pixels"]
 """How an image of a digit is read as a sequence (`datasets.sequence_datasets`)."""
 
+Resize = Literal["squish", "crop"]
+"""How a photograph becomes a square (`datasets.pixels`)."""
+
 ClassWeights = Literal["none", "balanced"]
 """How much a sample of each class counts in the loss."""

@@ -83,8 +83,10 @@ def ordered_splits(labels: Sequence[str], unit: str) -> dict[str, np.ndarray]:
 def _check_classes(labels: Sequence[str], unit: str) -> None:
     counts = Counter(labels)
     if len(counts) < 2:
-        found = f" ({next(iter(counts))!r} only)" if counts else ""
-        raise DataError(f"{len(counts)} classes{found} in {len(labels)} {unit}; at least 2 needed")
+        found = f"no class but {next(iter(counts))!r}" if counts else "no class"
+        raise DataError(f"{found} ({unit}: {len(labels)}); at least 2 classes needed")
     label, count = counts.most_common()[-1]
     if count < MIN_PER_CLASS:
-        raise DataError(f"class {label!r} has {count} {unit}; at least {MIN_PER_CLASS} needed")
+        raise DataError(
+            f"class {label!r} has too few {unit}: {count}; at least {MIN_PER_CLASS} needed"
+        )

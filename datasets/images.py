@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from datasets.archives import make_once
+from datasets.choices import Resize
 from datasets.content_hashes import fingerprint
 from datasets.errors import DataError, disk_errors
 from datasets.pixels import UnreadableImage as UnreadableImage
@@ -41,13 +42,16 @@ class Decoded(NamedTuple):
     """Of the content of every file, by its name."""
 
 
-def read_all(root: Path, names: Sequence[str], size: int) -> Iterator[np.ndarray | UnreadableImage]:
+def read_all(
+    root: Path, names: Sequence[str], size: int, resize: Resize = "squish"
+) -> Iterator[np.ndarray | UnreadableImage]:
     """Yield images, or the reason why one cannot be read; several are decoded ahead.
 
     Args:
         root: folder of the files, which are in any format that PIL reads.
         names: their paths within it.
         size: width and height in pixels to which they are resized.
+        resize: how they become squares (`datasets.pixels`).
 
     Yields:
         (size, size, 3) uint8, RGB, upright, transparent pixels on white.
@@ -59,7 +63,7 @@ def read_all(root: Path, names: Sequence[str], size: int) -> Iterator[np.ndarray
 
     def attempt(name: str) -> np.ndarray | UnreadableImage:
         try:
-            return _read(root / name, size)
+            return _read(root / name, size, resize)
         except UnreadableImage as error:
             return error
 
@@ -71,7 +75,9 @@ def read_all(root: Path, names: Sequence[str], size: int) -> Iterator[np.ndarray
             yield from pool.map(attempt, names[start : start + PREFETCH])
 
 
-def decode(root: Path, hashes: Mapping[str, str], size: int, cache: Path) -> Decoded:
+def decode(
+    root: Path, hashes: Mapping[str, str], size: int, cache: Path, resize: Resize = "squish"
+) -> Decoded:
     """Decode images, as `read_all` does, into a folder `cache`, which later calls only open.
 
     What an interrupted call has decoded is not decoded again.
@@ -81,15 +87,17 @@ def decode(root: Path, hashes: Mapping[str, str], size: int, cache: Path) -> Dec
         hashes: of their contents, by their paths within it, as `hash_files` returns them.
         size: width and height in pixels.
         cache: a folder.
+        resize: how they become squares (`datasets.pixels`).
 
     Raises:
         DataError: none of the files is an image, one cannot be opened, or the disk is full.
 
     """
     with disk_errors(root):
-        folder = cache / f"decoded-{fingerprint(hashes)}-{size}px-v{VERSION}"
+        how = "" if resize == "squish" else f"-{resize}"
+        folder = cache / f"decoded-{fingerprint(hashes)}-{size}px{how}-v{VERSION}"
         open_cache = partial(_open, hashes, size)
-        make = partial(_decode, root, list(hashes), size)
+        make = partial(_decode, root, list(hashes), size, resize)
         is_complete = lambda path: open_cache(path) is not None  # noqa: E731
         make_once(folder, make, is_complete, resumable=True)
         decoded = open_cache(folder)
@@ -97,11 +105,11 @@ def decode(root: Path, hashes: Mapping[str, str], size: int, cache: Path) -> Dec
     return decoded
 
 
-def _read(path: Path, size: int) -> np.ndarray:
-    return read_pixels(path.read_bytes(), size)  # a failing disk is not an unreadable image
+def _read(path: Path, size: int, resize: Resize) -> np.ndarray:
+    return read_pixels(path.read_bytes(), size, resize)  # a failing disk is not an unreadable image
 
 
-def _decode(root: Path, names: Sequence[str], size: int, folder: Path) -> None:
+def _decode(root: Path, names: Sequence[str], size: int, resize: Resize, folder: Path) -> None:
     """Write the images as a `.npy` file and the list of their names to a folder.
 
     A folder that an interrupted call has left is taken up where its list ends. The array is not
@@ -116,7 +124,8 @@ def _decode(root: Path, names: Sequence[str], size: int, folder: Path) -> None:
         file.seek((done - len(skipped)) * size * size * 3, os.SEEK_CUR)
         file.truncate()
         bar = tqdm(names[done:], "decoding", len(names), initial=done, unit="image", disable=None)
-        for name, image in zip(bar, read_all(root, names[done:], size), strict=True):
+        read = read_all(root, names[done:], size, resize)
+        for name, image in zip(bar, read, strict=True):
             if isinstance(image, UnreadableImage):
                 skipped[name] = str(image)
             else:
@@ -127,7 +136,7 @@ def _decode(root: Path, names: Sequence[str], size: int, folder: Path) -> None:
         if len(skipped) == len(names):
             shutil.rmtree(folder)
             reason = f"{names[0]!r}: {skipped[names[0]]}" if names else "there are no files"
-            raise DataError(f"none of {len(names):,} photographs can be read ({reason})")
+            raise DataError(f"no photograph can be read, of {len(names):,} ({reason})")
         file.seek(0)
         _write_header(file, len(names) - len(skipped), size)
         _write_list(file, folder, names, skipped)

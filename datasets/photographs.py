@@ -12,7 +12,7 @@ from torch import Tensor
 
 from datasets import cats_and_dogs, images
 from datasets.archives import extract
-from datasets.choices import Split
+from datasets.choices import Resize, Split
 from datasets.classes import class_counts
 from datasets.content_hashes import fingerprint, hash_files
 from datasets.errors import DataError, disk_errors
@@ -34,6 +34,17 @@ class Photographs(NamedTuple):
     """(N,) int64, index into the names of the classes."""
     names: tuple[str, ...]
     """Path of each within the folder, such as train/cats/cat.0.jpg."""
+    features: Tensor | None = None
+    """(N, 2, F) float32, what a frozen backbone computes of each and of its mirror image."""
+
+    def every(self, step: int) -> "Photographs":
+        """Return every step-th photograph, from the first on."""
+        return Photographs(*(None if part is None else part[::step] for part in self))  # type: ignore[arg-type]
+
+    @property
+    def inputs(self) -> Tensor:
+        """What is trained on: the features, where there are any, else the images."""
+        return self.images if self.features is None else self.features
 
 
 class PhotographDataset(NamedTuple):
@@ -58,7 +69,12 @@ class PhotographDataset(NamedTuple):
         return class_counts(labels, self.classes)
 
 
-def load(data: str, data_dir: str, image_size: int) -> PhotographDataset:
+def cache_folder(data_dir: str) -> Path:
+    """Return the folder of what is downloaded and computed; the user's cache by default."""
+    return Path(data_dir).expanduser() if data_dir else user_cache_path(CACHE_NAME)
+
+
+def load(data: str, data_dir: str, image_size: int, resize: Resize = "squish") -> PhotographDataset:
     """Load photographs, resized to squares; downloaded and decoded files are cached.
 
     Args:
@@ -66,6 +82,7 @@ def load(data: str, data_dir: str, image_size: int) -> PhotographDataset:
             in one of the layouts of `datasets.image_folders`.
         data_dir: folder of the cache; empty for the user's cache folder.
         image_size: S, width and height of the squares in pixels, at least 8.
+        resize: how they become squares (`datasets.pixels`).
 
     Raises:
         DataError: there are no such photographs, or too few that can be read.
@@ -73,7 +90,7 @@ def load(data: str, data_dir: str, image_size: int) -> PhotographDataset:
     """
     if image_size < MIN_IMAGE_SIZE:
         raise DataError(f"{image_size} pixels are too few (allowed: {MIN_IMAGE_SIZE} or more)")
-    cache = Path(data_dir).expanduser() if data_dir else user_cache_path(CACHE_NAME)
+    cache = cache_folder(data_dir)
     with disk_errors(Path(data)):
         folder = read_folder(_fetch(data, cache))
         hashes = hash_files(folder.root, list(folder.labels), cache)
@@ -85,7 +102,7 @@ def load(data: str, data_dir: str, image_size: int) -> PhotographDataset:
     dealt_labels = {split: [folder.labels[n] for n in names] for split, names in files.items()}
     _check_classes(folder.classes, dealt_labels)  # before they are decoded, which can take long
     dealt = list(itertools.chain(*files.values()))
-    decoded = images.decode(folder.root, {n: hashes[n] for n in dealt}, image_size, cache)
+    decoded = images.decode(folder.root, {n: hashes[n] for n in dealt}, image_size, cache, resize)
     unusable = {**folder.problems, **decoded.skipped}
     if unusable:
         some = listed([f"{name!r} ({reason})" for name, reason in unusable.items()])
@@ -167,7 +184,7 @@ def _check_classes(classes: Sequence[str], labels: Mapping[Split, Sequence[int]]
         for label in sorted(set(range(len(classes))) - set(of_split)):
             total = sum(list(others).count(label) for others in labels.values())
             raise DataError(
-                f"the class {classes[label]} has {total} usable photographs, and none of them in "
+                f"usable photographs of the class {classes[label]}: {total}, and none of them in "
                 f"the {split} split (every split needs one of each class: add photographs, or sort "
                 "them into train/, validation/ and test/)"
             )

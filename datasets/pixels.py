@@ -3,7 +3,9 @@
 import io
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from datasets.choices import Resize
 
 EXIF_TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -17,16 +19,23 @@ EXIF_TRANSPOSE = {
 """The inverse of each EXIF orientation, in which a camera records how it was held."""
 
 
+CROP_MARGIN = 1 / 16
+"""Fraction of a photograph that a crop leaves out on each side: 224 of 256 pixels stay."""
+
+
 class UnreadableImage(ValueError):  # noqa: N818, the name is clear
     """The file is not an image, or an incomplete one; the message is the reason, in one line."""
 
 
-def read_pixels(content: bytes, size: int) -> np.ndarray:
+def read_pixels(content: bytes, size: int, resize: Resize = "squish") -> np.ndarray:
     """Return an image as (size, size, 3) uint8, RGB, upright, transparent pixels on white.
 
     Args:
         content: of a file in any format that PIL reads.
         size: width and height in pixels to which it is resized.
+        resize: squish: the whole image, whatever its aspect ratio, which could hide an animal at
+            the edge otherwise; crop: the middle square, less a margin of 1/16 on each side, as
+            backbones are evaluated on ImageNet.
 
     Raises:
         UnreadableImage: it is none.
@@ -34,7 +43,7 @@ def read_pixels(content: bytes, size: int) -> np.ndarray:
     """
     try:
         with Image.open(io.BytesIO(content)) as image:
-            return _square(image, size)
+            return _square(image, size, resize)
     except MemoryError:
         raise
     except UnidentifiedImageError:
@@ -44,7 +53,7 @@ def read_pixels(content: bytes, size: int) -> np.ndarray:
         raise UnreadableImage(reason) from error
 
 
-def _square(image: Image.Image, size: int) -> np.ndarray:
+def _square(image: Image.Image, size: int, resize: Resize) -> np.ndarray:
     """Return an opened image as (size, size, 3) uint8."""
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and image.width * image.height > limit:
@@ -55,9 +64,11 @@ def _square(image: Image.Image, size: int) -> np.ndarray:
     # leaves enough detail for the filter below.
     image.draft(None, (2 * size, 2 * size))
     orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    # The whole photograph is resized without keeping its aspect ratio: a square crop could cut off
-    # the animal.
-    square = _to_rgb(image).resize((size, size), Image.Resampling.LANCZOS)
+    image = _to_rgb(image)
+    if resize == "crop":
+        square = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC, bleed=CROP_MARGIN)
+    else:
+        square = image.resize((size, size), Image.Resampling.LANCZOS)
     # PIL's own `exif_transpose` rewrites the EXIF data, which fails if any other tag is damaged.
     turn = EXIF_TRANSPOSE.get(orientation)
     return np.array(square if turn is None else square.transpose(turn))

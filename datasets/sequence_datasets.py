@@ -1,13 +1,18 @@
-"""Labelled sequences from elsewhere: handwritten digits, spoken vowels, a file of one's own.
+"""Labelled sequences from elsewhere: handwritten digits, archives of series, a file of one's own.
 
 digits            scikit-learn's 1,797 digits of 8 x 8 pixels, read row by row or pixel by pixel
 japanese_vowels   640 recordings of 9 speakers, 12 channels, as distributed with aeon
+archive           the sets of the UCR and UEA archives that aeon contains, with their own test split
 a file            symbols, or series of one or more channels, in several formats
 """
 
+import difflib
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from importlib.util import find_spec
+from itertools import takewhile
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -26,6 +31,7 @@ from datasets.sequence_tasks import LabelledSequences
 
 VALIDATION_FRACTION = 0.2
 """Fraction of the published training set that is used for validation."""
+NEEDS_AEON = "needs the package aeon, which contains the series: pip install '.[vowels]'"
 
 
 class SequenceDataset(NamedTuple):
@@ -40,7 +46,7 @@ class SequenceDataset(NamedTuple):
     skipped: tuple[tuple[str, str], ...] = ()
     """Sequences that were left out, each with the reason."""
     name: str = ""
-    """Of the file."""
+    """Of the file, or of the set of an archive."""
     fingerprints: Mapping[str, str] = MappingProxyType({})
     """Of the content of a file, by split: hashes of classes and steps."""
 
@@ -50,6 +56,16 @@ class SequenceDataset(NamedTuple):
         splits = {"train": self.train, "validation": self.validation, "test": self.test}
         labels = {name: split.labels.numpy() for name, split in splits.items()}
         return class_counts(labels, self.classes)
+
+    def refit(self) -> "SequenceDataset":
+        """Return the data sets with all of training and validation in the training split."""
+        rows = [
+            (row[:length], label)
+            for split in (self.train, self.validation)
+            for row, length, label in zip(*split, strict=True)
+        ]
+        steps, labels = zip(*rows, strict=True)
+        return self._replace(train=_pad(steps, labels), fingerprints={})
 
     @property
     def max_length(self) -> int:
@@ -115,8 +131,7 @@ def japanese_vowels() -> SequenceDataset:
     try:
         from aeon.datasets import load_japanese_vowels
     except ImportError:
-        needed = "the package aeon, which contains the recordings: pip install '.[vowels]'"
-        raise DataError(f"needs {needed}") from None
+        raise DataError(NEEDS_AEON) from None
     (inputs, labels), (test_inputs, test_labels) = (
         load_japanese_vowels(split=split) for split in ("train", "test")
     )
@@ -135,6 +150,66 @@ def japanese_vowels() -> SequenceDataset:
         for part in (~is_validation, is_validation)
     )
     return SequenceDataset(train, validation, convert(test_inputs, test_labels), classes, ())
+
+
+def archive(name: str, seed: int) -> SequenceDataset:
+    """Load a set of the UCR archive (one channel) or the UEA archive (several) from aeon's package.
+
+    The published test split is the test split. Of the published training split, a fifth of each
+    class, drawn at random and at least one series, is for validation.
+
+    Args:
+        name: as the archives spell it, such as GunPoint; with _eq, where aeon contains it, all of
+            its series have one length.
+        seed: of the validation split.
+
+    Raises:
+        DataError: aeon is not installed, or does not contain the set.
+
+    """
+    installed = archive_sets()
+    if name not in installed:
+        raise DataError(_missing_set(name, installed))
+    return from_file(str(installed[name]), "ts", seed)
+
+
+def archive_sets() -> dict[str, Path]:
+    """Return the file with the training split of each classification that aeon contains, by name.
+
+    Raises:
+        DataError: aeon is not installed.
+
+    """
+    if (aeon := find_spec("aeon")) is None or aeon.origin is None:
+        raise DataError(NEEDS_AEON)
+    files = (Path(aeon.origin).parent / "datasets" / "data").glob("*/*_TRAIN.ts")
+    classifications = (
+        file
+        for file in files
+        if file.with_name(file.name.replace("_TRAIN", "_TEST")).is_file() and _has_classes(file)
+    )
+    return {file.stem.removesuffix("_TRAIN"): file for file in sorted(classifications)}
+
+
+def _has_classes(file: Path) -> bool:
+    """Return whether the head of a .ts file promises classes: others have numbers as targets."""
+    with file.open(encoding="utf-8") as lines:
+        head = takewhile(lambda line: not line.lower().startswith("@data"), lines)
+        return any(line.lower().startswith("@classlabel true") for line in head)
+
+
+def _missing_set(name: str, installed: Iterable[str]) -> str:
+    """Return why there is no set of a name, and which are near it."""
+    from aeon.datasets.tsc_datasets import tsc_zenodo  # names of what can be downloaded
+
+    there_are = f"aeon contains {', '.join(installed)}"
+    if name in tsc_zenodo:
+        where = "download it from timeseriesclassification.com, and give data=PATH"
+        return f"not installed; {there_are}; {where}"
+    by_small_letters = {each.lower(): each for each in (*tsc_zenodo, *installed)}
+    near = difflib.get_close_matches(name.lower(), by_small_letters, n=3, cutoff=0.6)
+    hint = " or ".join(by_small_letters[each] for each in near)
+    return f"no such set; {f'did you mean {hint}? ' if near else ''}{there_are}"
 
 
 def from_file(path: str, file_format: SequenceFormat, seed: int) -> SequenceDataset:

@@ -134,9 +134,9 @@ def _recognised(path: Path, text: str) -> SequenceFormat:
     if len(header) == 2:
         return "symbols"
     raise DataError(
-        f"line 1: {len(header)} fields, and no column 'series'; a class and symbols, or a header "
-        "with the columns series and label, are needed (format names another: symbols, ts, tsv, "
-        "long)"
+        f"line 1: no column 'series', and the number of fields is {len(header)}; a class and "
+        "symbols, or a header with the columns series and label, are needed (format names another: "
+        "symbols, ts, tsv, long)"
     )
 
 
@@ -145,7 +145,7 @@ def _read_symbols(text: str) -> SequenceFile:
     rows = []
     for number, fields in csv_rows(text):
         if len(fields) != 2:
-            raise DataError(f"line {number}: {len(fields)} fields; {needed}")
+            raise DataError(f"line {number}: the number of fields is {len(fields)}; {needed}")
         label, symbols = (field.strip() for field in fields)
         if not label or not symbols:
             missing = "class" if not label else "symbols"
@@ -259,7 +259,8 @@ def _read_long(text: str, *, is_labelled: bool) -> SequenceFile:
         raise DataError("line 1: a header, and no rows after it")
     for number, fields in body:
         if len(fields) != len(names):
-            raise DataError(f"line {number}: {len(fields)} fields; the header has {len(names)}")
+            fewer = f"the number of fields is {len(fields)}"
+            raise DataError(f"line {number}: {fewer}; in the header it is {len(names)}")
     lines = [number for number, _ in body]
     table = pd.DataFrame([fields for _, fields in body], columns=names, index=lines)
     found: list[Series] = []

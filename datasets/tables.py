@@ -147,7 +147,8 @@ def _read_csv(path: str, label_column: str) -> Raw:
     values, labels, skipped = [], [], []
     for number, fields in body:
         if len(fields) != width:
-            raise DataError(f"line {number}: {len(fields)} fields; the first line has {width}")
+            found = f"the number of fields is {len(fields)}"
+            raise DataError(f"line {number}: {found}; in the first line it is {width}")
         missing = [name for name, f in zip(header, fields, strict=True) if is_missing(f)]
         if missing:
             skipped.append((f"line {number}", f"no value in column {missing[0]!r}"))

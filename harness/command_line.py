@@ -36,6 +36,7 @@ GROUPS = (
     "augmentation",
     "training",
     "learning-rate decay",
+    "distillation",
     "hardware",
     "execution",
     "tracking",

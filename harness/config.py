@@ -379,6 +379,23 @@ class DropoutConfig(Configuration):
     """Fraction of the features that dropout zeroes in training."""
 
 
+TAUGHT = OnlyIf("a teacher", lambda config: bool(config.teacher))
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class DistillationConfig(Configuration):
+    """For experiments whose networks can learn from the probabilities of another one."""
+
+    group: ClassVar[str] = "distillation"
+
+    teacher: str = ""
+    """Run id or URI of a trained model whose probabilities are learnt, too (empty: none)."""
+    distillation_weight: Annotated[Fraction, TAUGHT] = 0.5
+    """Weight of the teacher's probabilities in the loss; that of the labels is the rest."""
+    distillation_temperature: Annotated[PositiveFloat, TAUGHT] = 2.0
+    """What the logits of both networks are divided by before they are compared."""
+
+
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class GeneratedDataConfig(Configuration):
     """For experiments whose samples are generated, as many as are wanted."""
@@ -473,8 +490,10 @@ def group_of(config_class: type[Configuration], name: str) -> str:
 
 def conditions(config_class: type[Configuration], name: str) -> list[OnlyIf]:
     """Return the conditions under which a parameter has an effect; they are inherited."""
-    declared = [inspect.get_annotations(parent).get(name) for parent in config_class.__mro__]
+    declaring = [c for c in config_class.__mro__ if name in inspect.get_annotations(c)]
+    declared = [inspect.get_annotations(parent)[name] for parent in declaring]
     metadata = [each for kind in declared for each in getattr(kind, "__metadata__", ())]
+    metadata += [vars(parent).get("condition") for parent in declaring]  # of all that it declares
     return [each for each in metadata if isinstance(each, OnlyIf)]
 
 

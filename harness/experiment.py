@@ -175,6 +175,10 @@ class Experiment(ABC, Generic[C]):
     def loss(self, config: C, model: Any, batch: Any) -> StepOutput:
         """Return loss and metrics of a batch, in training and in evaluation mode."""
 
+    def find_teacher(self, config: C, data: Any) -> Callable[[], nn.Module] | None:
+        """Return what loads the network whose probabilities are learnt, too; None without one."""
+        return None
+
     # 4 Evaluation
 
     @abstractmethod
@@ -206,6 +210,10 @@ class Experiment(ABC, Generic[C]):
         if isinstance(data.train, GeneratedSamples):
             return data.train.batches(epoch)
         return TensorBatches(*data.train, batch_size=config.batch_size, shuffle=True)
+
+    def has_validation(self, config: C) -> bool:
+        """Return whether there is a validation split; without, the last epoch is kept."""
+        return True
 
     def validation_batches(self, config: C, data: Any) -> Batches:
         """Return the batches of the validation split; `data` lies on the device."""

@@ -140,7 +140,8 @@ def train_and_evaluate(
             save_view(run.run_id, experiment)
         run.log_data(data)
         log_split(experiment, data, "train", run)
-        log_split(experiment, data, "validation", run)
+        if experiment.has_validation(config):
+            log_split(experiment, data, "validation", run)
         trained = train(
             experiment, config, data=data, callbacks=callbacks, recorder=run, processes=processes
         )

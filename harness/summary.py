@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from harness.experiment import Splits
+from harness.plural import plural
 from harness.training.batches import GeneratedSamples
 
 MAX_CLASSES, MAX_LETTERS, MAX_LISTED = 12, 40, 3
@@ -54,7 +55,7 @@ def _shape(split: Any, skip: int = 0) -> str:
     """Return shape and type of the inputs of a split, which may be generated batch by batch."""
     if isinstance(split, GeneratedSamples):
         inputs = next(iter(split.batches(1)))[0]
-        every = f"in each of {split.num_batches:,} batches, others in every epoch"
+        every = f"in each of {plural(split.num_batches, 'batch', 'batches')}, others in every epoch"
         return f"{tuple(inputs.shape)} {str(inputs.dtype).removeprefix('torch.')} {every}"
     inputs = split[0]
     return f"{tuple(inputs.shape[skip:])} {str(inputs.dtype).removeprefix('torch.')}"

@@ -56,7 +56,9 @@ class Calibration(NamedTuple):
 
 
 def calibrate(experiment: AnyExperiment, trained: Trained) -> Calibration | None:
-    """Calibrate a model on its validation split; None if it is no classifier."""
+    """Calibrate a model on its validation split; None if it is no classifier, or has none."""
+    if not trained.history.is_validated:
+        return None
     predictions = experiment.predictions(trained, trained.data.validation)
     return None if predictions is None else calibration_of(predictions)
 

@@ -12,14 +12,32 @@ from typing import Literal, get_args
 
 CellName = Literal["rnn", "lstm", "gru", "mingru"]
 Initialisation = Literal["default", "orthogonal", "identity", "chrono"]
-EncoderName = Literal[CellName, "tcn", "fcn", "transformer"]
+EncoderName = Literal[CellName, "tcn", "fcn", "inception", "transformer"]
 PoolingName = Literal["last", "mean", "max", "attention"]
 Mixing = Literal["logits", "probabilities"]
 """What the gate of a mixture of experts averages: the experts' logits or their probabilities."""
+GateName = Literal["softmax", "hierarchical"]
+"""How the gate divides the points: among all experts at once, or in two, level by level."""
+BalanceLoss = Literal["switch", "importance_and_load"]
+"""What evens out the load of the experts (see `models.moe`)."""
 Routing = Literal["top_k", "noisy_top_k", "expert_choice"]
 """How points and experts find each other (see `models.moe.GatingNetwork`)."""
-Backbone = Literal["efficientnet_lite0", "mobilenet_v3_small", "resnet18", "efficientnet_b0"]
+Backbone = Literal[
+    "efficientnet_lite0",
+    "efficientnet_lite1",
+    "efficientnet_lite2",
+    "mobilenet_v3_small",
+    "resnet18",
+    "efficientnet_b0",
+]
 """Convolutional networks with weights pretrained on ImageNet."""
+
+IMAGE_SIZES: dict[Backbone, int] = {
+    **dict.fromkeys(get_args(Backbone), 224),
+    "efficientnet_lite1": 240,
+    "efficientnet_lite2": 260,
+}
+"""Width and height, in pixels, of the photographs that each backbone was made for."""
 
 CELLS: tuple[CellName, ...] = get_args(CellName)
 ENCODERS: tuple[EncoderName, ...] = get_args(EncoderName)

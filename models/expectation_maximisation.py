@@ -2,7 +2,9 @@
 
     E-step    responsibilities h_k = g_k p_k(y) / sum_j g_j p_j(y) of the experts for each point
     M-step    each expert is a logistic regression of the labels, its points weighted by h_k;
-              the gate is one of the responsibilities on the points
+              the gate is one of the responsibilities on the points; of a hierarchical gate, each
+              inner node is one of its branches' shares of the responsibility of the leaves below
+              it, its points weighted by that responsibility
 
 after M. Jordan, R. Jacobs, "Hierarchical mixtures of experts and the EM algorithm", 1994. A
 regression takes one Newton step (iteratively reweighted least squares) in each M-step, which is
@@ -12,8 +14,9 @@ EM takes ever smaller steps near the optimum. They are stretched ever more, as l
 likelihood rises more for it: R. Salakhutdinov, S. Roweis, "Adaptive overrelaxed bound optimization
 methods", 2003.
 
-Letters: S the stack of mixtures, N points, D features, K experts, C classes, F free logits of a
-regression: 1 of two classes, otherwise one for each.
+Letters: S the stack of mixtures, N points, D features, K experts, G logits of the gate: K, or K - 1
+of a hierarchical one; C classes, F free logits of a regression: 1 of two classes, otherwise one for
+each.
 """
 
 from typing import NamedTuple
@@ -22,6 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from models.hierarchical import branch_sums, leaf_log_probabilities
 from models.moe import MixtureOfExperts, StackedLinear
 
 STRETCH = 1.5
@@ -29,6 +33,8 @@ STRETCH = 1.5
 DAMPING = 1e-8
 """Added to the curvature, per point: that of a regression which separates its points is zero."""
 MAX_HALVINGS = 20
+TINY = 1e-30
+"""Responsibility below which a point has no say in how a node divides what reaches it."""
 ROUNDING = 1e-12
 """Of a likelihood, by which it may differ where nothing has changed."""
 
@@ -39,7 +45,12 @@ class Coefficients(NamedTuple):
     experts: Tensor
     """(*S, K, F, D + 1)."""
     gate: Tensor
-    """(*S, K, D + 1)."""
+    """(*S, G, D + 1)."""
+
+    @property
+    def is_hierarchical(self) -> bool:
+        """Whether the gate is a tree, which has one node fewer than leaves."""
+        return self.gate.shape[-2] < self.experts.shape[-3]
 
     @classmethod
     def of(cls, model: MixtureOfExperts) -> "Coefficients":
@@ -127,15 +138,21 @@ def iterate(
 ) -> tuple[Coefficients, Tensor]:
     """Take one E-step and one M-step; return the coefficients, and the overrelaxation (*S,)."""
     design, products, targets = samples
-    responsibility = responsibilities(start, samples)  # (*S, K, N)
+    joint = log_joint(start, samples)
+    before, responsibility = joint.logsumexp(-2).mean(-1), joint.softmax(-2)  # (*S,), (*S, K, N)
     experts = newton_step(start.experts, design, products, targets, responsibility)
     gate = start.gate
-    if gate.shape[-2] > 1:
+    if start.is_hierarchical:
+        branches = branch_sums(responsibility)  # (*S, G, 2, N)
+        reach = branches.sum(-2)
+        right = branches[..., 1:, :] / reach.unsqueeze(-2).clamp(min=TINY)
+        gate = newton_step(gate.unsqueeze(-2), design, products, right, reach).squeeze(-2)
+    elif gate.shape[-2] > 1:
         gate = newton_step(gate, design, products, responsibility, torch.ones_like(design[:, 0]))
     plain = Coefficients(experts, gate)
     stretched = start.stretched(plain, overrelaxation)
     # What is no number is not greater than anything.
-    better = log_likelihood(stretched, samples) >= log_likelihood(plain, samples)
+    better = log_likelihood(stretched, samples) >= before
     grown = torch.where(better, STRETCH * overrelaxation, torch.ones_like(overrelaxation))
     return stretched.where(better, plain), grown
 
@@ -143,7 +160,9 @@ def iterate(
 def log_joint(coefficients: Coefficients, samples: Samples) -> Tensor:
     """Return log g_k + log p_k(y), (*S, K, N)."""
     columns = samples.design.T
-    log_gate = (coefficients.gate @ columns).log_softmax(-2)
+    logits = coefficients.gate @ columns
+    is_tree = coefficients.is_hierarchical
+    log_gate = leaf_log_probabilities(logits) if is_tree else logits.log_softmax(-2)
     return log_gate + log_probability(coefficients.experts @ columns, samples.targets)
 
 
@@ -202,7 +221,7 @@ def log_probability(logits: Tensor, targets: Tensor) -> Tensor:
     """Return sum_c t_c log p_c, (..., N), from free logits and targets, (..., F, N)."""
     chosen = (targets * logits).sum(-2)
     if logits.shape[-2] == 1:
-        return chosen + F.logsigmoid(-logits).squeeze(-2)
+        return chosen - F.softplus(logits, threshold=40).squeeze(-2)
     return chosen - logits.logsumexp(-2)
 
 

@@ -22,7 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.choices import Mixing, Routing
+from models.choices import BalanceLoss, GateName, Mixing, Routing
+from models.hierarchical import leaf_log_probabilities
 from models.size import num_parameters
 from models.sparse_experts import evaluate_chosen
 
@@ -73,6 +74,8 @@ class GatingNetwork(nn.Module):
 
     Args:
         in_features, num_experts: D and K.
+        kind: `softmax` of K logits, or `hierarchical`: a binary tree of gates, whose K leaves are
+            the experts (models/hierarchical.py). The logits are then log-probabilities.
         hidden_units: units of the gate's hidden layer (0: a linear gate, so that the regions of
             the experts meet in straight lines).
         top_k: number of experts that each point is routed to (0: all of them).
@@ -103,6 +106,7 @@ class GatingNetwork(nn.Module):
         self,
         in_features: int,
         num_experts: int,
+        kind: GateName,
         hidden_units: int,
         top_k: int,
         routing: Routing,
@@ -114,28 +118,37 @@ class GatingNetwork(nn.Module):
         super().__init__()
         if not 0 <= top_k <= num_experts:
             raise ValueError(f"top_k={top_k} is not between 0 and num_experts={num_experts}")
-        self.scores = MLP(in_features, hidden_units, num_experts, stack)
+        if kind == "hierarchical" and num_experts.bit_count() != 1:
+            raise ValueError(f"num_experts={num_experts} is no power of two")
+        self.kind = kind
+        num_scores = num_experts - 1 if kind == "hierarchical" else num_experts
+        self.scores = MLP(in_features, hidden_units, num_scores, stack)
         self.top_k, self.routing, self.temperature = top_k, routing, temperature
         if routing == "noisy_top_k":
             self.noise_scores = MLP(in_features, 0, num_experts, stack)
         self.routing_noise, self.bias_update_rate = routing_noise, bias_update_rate
         self.register_buffer("selection_bias", torch.zeros(*stack, num_experts))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return the gate's logits, and whether a point is routed to an expert; both (*S, K, B).
 
         With `top_k`, exactly that many experts are chosen for each point, otherwise all; by
         `expert_choice`, so many on average. A logit of minus infinity is an expert without weight.
+        The third is `Mixture.selection_probability`.
         """
-        logits = self.scores(x)
+        selection_probability = None
+        logits = self.scores(x) / self.temperature
+        if self.kind == "hierarchical":
+            logits = leaf_log_probabilities(logits)
         if self.top_k in (0, logits.shape[-2]):
-            logits = logits / self.temperature
-            return logits, torch.ones_like(logits, dtype=torch.bool)
+            return logits, torch.ones_like(logits, dtype=torch.bool), None
         if self.routing == "noisy_top_k" and self.training:
-            logits = logits + torch.randn_like(logits) * F.softplus(self.noise_scores(x))
-        logits = logits / self.temperature
+            std = F.softplus(self.noise_scores(x)) / self.temperature
+            noisy = logits + torch.randn_like(logits) * std
+            selection_probability = self._selection_probability(logits, std, noisy)
+            logits = noisy
         if self.routing == "expert_choice" and self.training:
-            return logits, self._points_of_experts(logits.softmax(-2))
+            return logits, self._points_of_experts(logits.softmax(-2)), None
         if self.training and self.routing_noise > 0:
             logits = logits + self.routing_noise * torch.randn_like(logits)
         chosen = self._experts_of_points(logits + self.selection_bias.unsqueeze(-1))
@@ -145,7 +158,18 @@ class GatingNetwork(nn.Module):
             self.selection_bias += self.bias_update_rate * too_low
         if self.routing == "noisy_top_k":
             logits = logits.where(chosen, -math.inf)
-        return logits, chosen
+        return logits, chosen, selection_probability
+
+    def _selection_probability(self, logits: Tensor, std: Tensor, noisy: Tensor) -> Tensor:
+        """Return with what probability an expert is chosen if its own noise is drawn anew.
+
+        Shazeer et al. 2017, eq. 8 and 9. To be chosen, it must exceed the k-th largest of the
+        others' noisy logits.
+        """
+        last_chosen, next_one = noisy.topk(self.top_k + 1, dim=-2).values[..., -2:, :].split(1, -2)
+        threshold = torch.where(noisy >= last_chosen, next_one, last_chosen)
+        probability: Tensor = torch.special.ndtr((logits - threshold) / std.clamp(min=1e-6))
+        return probability
 
     def _experts_of_points(self, scores: Tensor) -> Tensor:
         best = scores.topk(self.top_k, dim=-2).indices  # (*S, top_k, B)
@@ -170,6 +194,8 @@ class Mixture(NamedTuple):
     """(*S, K, B), each expert's logit of class 1 of two; of C > 2 classes (*S, C, K, B).
 
     Where an expert is not chosen they have no meaning: in training they may be missing (0)."""
+    selection_probability: Tensor | None = None
+    """(*S, K, B), of the noise of `noisy_top_k` in training; otherwise None."""
 
     @property
     def is_multiclass(self) -> bool:
@@ -278,10 +304,12 @@ class MixtureOfExperts(nn.Module):
             T = 1 that region lies at tiny gate weights and huge expert weights, which Adam does
             not reach.
         stack: shape of a stack of independent copies, trained and evaluated side by side.
-        gate_hidden, top_k, routing, routing_noise, bias_update_rate: see `GatingNetwork`.
+        gate, gate_hidden: kind and hidden units of the gate, see `GatingNetwork`.
+        top_k, routing, routing_noise, bias_update_rate: likewise.
 
     Raises:
-        ValueError: `num_experts` below 1, or `top_k` above it.
+        ValueError: `num_experts` below 1, or no power of two under a hierarchical gate; `top_k`
+            above it.
 
     """
 
@@ -293,6 +321,7 @@ class MixtureOfExperts(nn.Module):
         num_classes: int,
         mixing: Mixing,
         expert_hidden: int,
+        gate: GateName,
         gate_hidden: int,
         top_k: int,
         routing: Routing,
@@ -313,12 +342,14 @@ class MixtureOfExperts(nn.Module):
             if expert_hidden
             else StackedLinear(in_features, num_logits * num_experts, stack)
         )
-        gate_options = (gate_hidden, top_k, routing, routing_noise, bias_update_rate, temperature)
-        self.gate = GatingNetwork(in_features, num_experts, *gate_options, stack)
+        routing_options = (top_k, routing, routing_noise, bias_update_rate, temperature)
+        self.gate = GatingNetwork(
+            in_features, num_experts, gate, gate_hidden, *routing_options, stack
+        )
 
     def mix(self, x: Tensor) -> Mixture:
         """Evaluate gate and experts at points x, (B, D) float."""
-        gate_logits, chosen = self.gate(x)
+        gate_logits, chosen, selection_probability = self.gate(x)
         is_sparse = self.training and self.expert_hidden and 0 < self.gate.top_k < self.num_experts
         if is_sparse:
             logits = evaluate_chosen(self._experts_apart, x, chosen).transpose(-3, -2)
@@ -328,7 +359,8 @@ class MixtureOfExperts(nn.Module):
             logits = self.temperature * self.experts(x.mT).unflatten(-2, (-1, self.num_experts))
         if self.num_classes == 2:  # from (*S, L, K, B)
             logits = logits.squeeze(-3)
-        return (SparseMixture if is_sparse else Mixture)(gate_logits, chosen, logits)
+        kind = SparseMixture if is_sparse else Mixture
+        return kind(gate_logits, chosen, logits, selection_probability)
 
     def _experts_apart(self, x: Tensor) -> Tensor:
         """Map points (B, D), or (*S, K, B, D) of each expert, to (*S, K, L, B)."""
@@ -404,7 +436,35 @@ def expert_load(mixture: Mixture, top_k: int) -> Tensor:
     return torch.zeros_like(gate).scatter(-2, gate.argmax(-2, keepdim=True), 1).mean(-1)
 
 
-def balance_loss(mixture: Mixture, top_k: int) -> Tensor:
+def balance_loss(mixture: Mixture, top_k: int, kind: BalanceLoss) -> Tensor:
+    """Return what is the larger, the less evenly the points are spread over the experts, (*S,)."""
+    if kind == "importance_and_load":
+        return importance_loss(mixture) + load_loss(mixture)
+    return switch_loss(mixture, top_k)
+
+
+def importance_loss(mixture: Mixture) -> Tensor:
+    """Squared coefficient of variation of the experts' importance, (*S,), the sum of their weights.
+
+    Shazeer et al. 2017, eq. 6 and 7.
+    """
+    return coefficient_of_variation(mixture.weights.sum(-1)).square()
+
+
+def load_loss(mixture: Mixture) -> Tensor:
+    """Squared coefficient of variation of the experts' expected load, (*S,).
+
+    The expected load is the sum of the probabilities with which the noise chooses an expert: in
+    contrast to the number of points, it has a gradient. Without noise it is that number.
+    Shazeer et al. 2017, eq. 10 and 11.
+    """
+    selected = mixture.selection_probability
+    if selected is None:
+        selected = mixture.chosen.to(mixture.gate_logits.dtype)
+    return coefficient_of_variation(selected.sum(-1)).square()
+
+
+def switch_loss(mixture: Mixture, top_k: int) -> Tensor:
     """K sum_k f_k P_k, (*S,): load times mean probability; Fedus et al. 2021 (Switch), eq. 4 to 6.
 
     It is 1 where points and probabilities are spread evenly over the experts, and K where one

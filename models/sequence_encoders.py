@@ -1,4 +1,4 @@
-"""Encoders of sequences: recurrent, convolutional (TCN, FCN) and attention (Transformer).
+"""Encoders of sequences: recurrent, convolutional (TCN, FCN, Inception), attention (Transformer).
 
 Each maps channels (B, T, C) and lengths (B,) int64 to features (B, T, F). What lies beyond the end
 of a sequence does not affect the features before it.
@@ -22,6 +22,11 @@ from models.recurrent import apply_recurrence, build_recurrence
 
 TCN_KERNEL_SIZE = 3
 FCN_KERNEL_SIZE = 5  # the three convolutions of the paper have 8, 5 and 3
+INCEPTION_KERNEL_SIZES = (
+    39,
+    19,
+    9,
+)  # those of the paper, 40, 20 and 10, have no step in the middle
 
 
 class EncoderOptions(NamedTuple):
@@ -30,9 +35,9 @@ class EncoderOptions(NamedTuple):
     num_channels: int
     """C."""
     width: int
-    """F; of a transformer a multiple of 4, the number of heads."""
+    """F; a multiple of 4 of a transformer, which has 4 heads, and of Inception, of 4 branches."""
     num_layers: int
-    """Convolutions of an FCN, otherwise layers or blocks."""
+    """Convolutions of an FCN, modules of Inception, otherwise layers or blocks."""
     dropout_rate: float
     """Probability of dropout: between recurrent layers, after each convolution of a TCN, on the
     outputs of a transformer's attention and MLP."""
@@ -42,6 +47,8 @@ class EncoderOptions(NamedTuple):
     """Longest memory of the chrono initialisation, in steps."""
     max_length: int
     """Number of positions of a transformer, in steps."""
+    bidirectional: bool = False
+    """Whether recurrent layers also read backwards, with half of the features, F even."""
 
 
 class RecurrentEncoder(nn.Module):
@@ -62,6 +69,47 @@ class RecurrentEncoder(nn.Module):
     def forward(self, channels: Tensor, lengths: Tensor) -> Tensor:
         """Map (B, T, C) to (B, T, F)."""
         return apply_recurrence(self.layers, channels)
+
+
+class BidirectionalEncoder(nn.Module):
+    """Recurrent layers that read each sequence from both ends (Schuster & Paliwal 1997).
+
+    A layer has F / 2 features of the steps up to each step, and F / 2 of those from it on. It reads
+    backwards from the last step of each sequence, and so padding does not change its features.
+    """
+
+    def __init__(self, cell: CellName, options: EncoderOptions):
+        super().__init__()
+        halves = options._replace(width=options.width // 2, num_layers=1)
+        inputs = [options.num_channels] + [options.width] * (options.num_layers - 1)
+        self.forwards, self.backwards = (
+            nn.ModuleList(RecurrentEncoder(cell, halves._replace(num_channels=n)) for n in inputs)
+            for _ in range(2)
+        )
+        self.dropout = nn.Dropout(options.dropout_rate)
+
+    def forward(self, channels: Tensor, lengths: Tensor) -> Tensor:
+        """Map (B, T, C) and lengths (B,) to (B, T, F)."""
+        steps = torch.arange(channels.shape[1], device=channels.device)
+        mirrored = lengths.unsqueeze(1) - 1 - steps  # (B, T), of padding below 0
+        mirrored = torch.where(mirrored < 0, steps, mirrored).unsqueeze(-1)
+
+        def reverse(features: Tensor) -> Tensor:
+            return features.gather(1, mirrored.expand(-1, -1, features.shape[-1]))
+
+        features = channels
+        layers = zip(self.forwards, self.backwards, strict=True)
+        for number, (forwards, backwards) in enumerate(layers):
+            inputs = self.dropout(features) if number else features
+            after = reverse(backwards(reverse(inputs), lengths))
+            features = torch.cat([forwards(inputs, lengths), after], dim=-1)
+        return features
+
+
+def recurrent_encoder(cell: CellName, options: EncoderOptions) -> nn.Module:
+    """Return recurrent layers that read forwards, or from both ends."""
+    encoder = BidirectionalEncoder if options.bidirectional else RecurrentEncoder
+    return encoder(cell, options)
 
 
 class TCN(nn.Module):
@@ -138,6 +186,66 @@ class FCN(nn.Module):
         return features
 
 
+class Inception(nn.Module):
+    """The network of which InceptionTime is an ensemble of five (Ismail Fawaz et al. 2020).
+
+    Every third module is followed by a residual connection. Layer norm is over the channels of each
+    step, and padding is set to 0 before each convolution, as in the FCN.
+    """
+
+    def __init__(self, options: EncoderOptions):
+        super().__init__()
+        width, count = options.width, options.num_layers
+        sizes = [options.num_channels] + [width] * count
+        self.inception_modules = nn.ModuleList(
+            InceptionModule(*in_and_out) for in_and_out in pairwise(sizes)
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(count))
+        self.shortcuts = nn.ModuleList(
+            nn.Sequential(nn.Linear(size, width), nn.LayerNorm(width))
+            for size in sizes[: count - count % 3 : 3]
+        )
+
+    def forward(self, channels: Tensor, lengths: Tensor) -> Tensor:
+        """Map (B, T, C) and lengths (B,) to (B, T, F)."""
+        padding = padding_mask(channels, lengths).unsqueeze(-1)  # (B, T, 1)
+        features = before = channels
+        layers = zip(self.inception_modules, self.norms, strict=True)
+        for number, (module, norm) in enumerate(layers, start=1):
+            features = torch.relu(norm(module(features, padding)))
+            if number % 3 == 0:
+                shortcut = self.shortcuts[number // 3 - 1]
+                features = before = torch.relu(features + shortcut(before))
+        return features
+
+
+class InceptionModule(nn.Module):
+    """Convolutions of three lengths behind a bottleneck, beside maximum pooling over three steps.
+
+    Each of the four branches has a quarter of the features.
+    """
+
+    def __init__(self, num_inputs: int, width: int):
+        super().__init__()
+        branch = width // 4
+        self.bottleneck = nn.Linear(num_inputs, branch) if num_inputs > 1 else nn.Identity()
+        self.convolutions = nn.ModuleList(
+            nn.Conv1d(branch if num_inputs > 1 else 1, branch, size, padding="same")
+            for size in INCEPTION_KERNEL_SIZES
+        )
+        self.pooled = nn.Linear(num_inputs, branch)
+
+    def forward(self, features: Tensor, padding: Tensor) -> Tensor:
+        """Map (B, T, C) and the mask of padding (B, T, 1) to (B, T, F)."""
+        narrow = self.bottleneck(features).masked_fill(padding, 0).transpose(1, 2)
+        branches = [convolution(narrow).transpose(1, 2) for convolution in self.convolutions]
+        # Not F.max_pool1d, of which torch.export would fix the number of steps.
+        steps = F.pad(features.masked_fill(padding, -math.inf), (0, 0, 1, 1), value=-math.inf)
+        highest = torch.stack([steps[:, :-2], steps[:, 1:-1], steps[:, 2:]]).amax(0)
+        branches.append(self.pooled(highest.masked_fill(padding, 0)))
+        return torch.cat(branches, dim=-1)
+
+
 class Transformer(nn.Module):
     """Self-attention over all steps, with sinusoidal positions (Vaswani et al. 2017)."""
 
@@ -206,9 +314,10 @@ def sinusoids(count: int, width: int) -> Tensor:
 
 
 ENCODER_CONSTRUCTORS: dict[EncoderName, Callable[[EncoderOptions], nn.Module]] = {
-    **{cell: partial(RecurrentEncoder, cell) for cell in CELLS},
+    **{cell: partial(recurrent_encoder, cell) for cell in CELLS},
     "tcn": TCN,
     "fcn": FCN,
+    "inception": Inception,
     "transformer": Transformer,
 }
 """What builds each encoder."""

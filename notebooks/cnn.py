@@ -84,10 +84,10 @@ config = CNNConfig(
     num_epochs=20,
     seed=0,
     # So short a training needs less regularisation than the default of 50 epochs.
-    ema_decay=0.95,
-    crop_min_area=0.6,
-    mixup_alpha=0.0,
-    erasing_probability=0.0,
+    ema_decay=0.95,  # a moving average of the weights is evaluated: how slowly it follows
+    crop_min_area=0.6,  # a random crop keeps at least so much of a photograph
+    mixup_alpha=0.0,  # no pairs of photographs are mixed
+    erasing_probability=0.0,  # no rectangles are erased
 )
 
 # %% [markdown]
@@ -300,7 +300,7 @@ display(runs[columns].round(4))
 # 5. **Find the mislabelled photographs.** Give 20 training photographs the wrong label, train, and
 #    sort them by their loss. How many of the 20 are among the first 20? *Teaches what a loss says
 #    about data.*
-# 6. **Without augmentation.** Turn all of it off. What happens to training and validation accuracy?
-#    *Teaches overfitting.*
+# 6. **Without augmentation.** Turn all of it off. What happens to training and validation accuracy,
+#    in a short training and in a long one? *Teaches overfitting.*
 # 7. **Open.** Reach 0.98 on validation with no more than 20 epochs. Which change helped most, and
 #    how sure are you, given the standard error? *Teaches to compare experiments.*

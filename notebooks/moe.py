@@ -61,6 +61,7 @@ import torch
 from IPython.display import display
 from PIL import Image
 
+from datasets.toy_datasets import toy_dataset
 from experiments.moe import MixtureOfLinearExperts, MoEConfig
 from harness.figures.style import CLASSES
 from harness.run_experiment import run_experiment
@@ -79,9 +80,9 @@ config = MoEConfig(num_experts=2, mixing="probabilities", seed=0)
 # %% [markdown]
 # ## 1 Data
 #
-# Points in the plane, from two Gaussians. A point is of class 1 if it lies outside a circle: the
-# classes are known exactly, so a perfect classifier has an accuracy of 1. There are three
-# independent splits; the test split is drawn only when it is first read.
+# Points in the plane, from two Gaussians. A point is of class 1 if it lies outside a circle, dashed
+# below: the classes are known exactly, so a perfect classifier has an accuracy of 1. There are
+# three independent splits; the test split is drawn only when it is first read.
 
 # %%
 data = experiment.load_data(config)
@@ -91,6 +92,9 @@ figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
 for label, marker in ((0, "o"), (1, "s")):
     x, y = points[:1000][labels[:1000] == label].T
     axes.scatter(x, y, s=9, marker=marker, color=CLASSES[label], label=f"class {label}")
+x, y = np.meshgrid(*np.linspace(points.amin(0), points.amax(0), 300).T)
+truth = toy_dataset(config.data).label(torch.from_numpy(np.stack([x, y], axis=-1)))
+axes.contour(x, y, truth, [0.5], colors="black", linestyles="--")
 axes.set(title="1,000 training points", xlabel="$x_1$", ylabel="$x_2$", aspect="equal")
 axes.legend(loc="upper center", ncols=2, frameon=False)
 plt.show()

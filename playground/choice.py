@@ -11,6 +11,7 @@ from mlflow.exceptions import MlflowException
 
 import experiments
 from harness.config import describe
+from harness.errors import UserError
 from harness.experiment import AnyExperiment
 from harness.inference.inference import Row, predict_rows
 from harness.tracking import models
@@ -55,6 +56,7 @@ def choose(
     options: Mapping[str, Sequence[Any]],
     seconds: int,
     fits: Callable[[Mapping[str, str]], bool] = lambda parameters: True,
+    comes_first: Callable[[Mapping[str, str]], bool] = lambda parameters: True,
 ) -> ChosenModel:
     """Let the user choose a model in the sidebar, or train one; without any, the page ends here.
 
@@ -64,11 +66,14 @@ def choose(
         options: the parameters of it that the user can choose, each with its values.
         seconds: how long that takes, roughly, on one core.
         fits: whether the page can show a model, by its parameters as texts.
+        comes_first: whether it is listed before others, likewise.
 
     """
     experiment, key = experiments.find(name), f"model of {name}"
     here = {title: model for (of, title), model in _trained_here().items() if of == name}
-    known = {model.title: model for model in _known_models(name) if fits(model.parameters)}
+    fitting = [model for model in _known_models(name) if fits(model.parameters)]
+    fitting.sort(key=lambda model: not comes_first(model.parameters))  # else as they were
+    known = {model.title: model for model in fitting}
     titles = [*here, *known]
     if not titles:
         st.info(
@@ -96,8 +101,12 @@ def choose(
         if st.session_state.get(key) not in titles:
             st.session_state[key] = titles[0]
         title = selection.selectbox("Model", titles, key=key)
-        model = here.get(title) or _load(known[title].uri, known[title].run_id)
-        selection.caption("Trained by")
+        try:
+            model = here.get(title) or _load(known[title].uri, known[title].run_id)
+        except UserError as error:
+            raise UserError(f"{error}. Choose another model on the left, or train one.") from None
+        where = " here" if model.trained_here else ""
+        selection.caption(f"{title}, trained{where} by")  # above, a long title is cut
         selection.code(model.config.as_command(), language="bash", wrap_lines=True)
     return model
 
@@ -146,7 +155,7 @@ def _train(experiment: AnyExperiment, config: Any, values: Mapping[str, Any]) ->
 
     trained = train(experiment, config, callbacks=[show])
     served = served_model(experiment.export(config, trained), config)
-    title = ", ".join(["trained here", *(f"{name}={value}" for name, value in values.items())])
+    title = ", ".join(f"{name}={value}" for name, value in values.items())
     _trained_here()[experiment.name, title] = ChosenModel(
         served, config, trained_here=trained.history
     )

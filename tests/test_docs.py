@@ -11,6 +11,8 @@ import pytest
 
 import experiments
 from experiments.doctor.config import DoctorConfig
+from experiments.ensemble.config import EnsembleConfig
+from experiments.mislabelled.config import MislabelledConfig
 from experiments.ui.config import UiConfig
 from harness import parameters
 from harness.command_line import parse
@@ -39,6 +41,8 @@ REQUESTS = {
 }
 CONFIGURATIONS: dict[str, list[type[Configuration]]] = {
     "experiments.doctor": [DoctorConfig],
+    "experiments.ensemble": [EnsembleConfig],
+    "experiments.mislabelled": [MislabelledConfig],
     "experiments.ui": [UiConfig],
     "tuning.registry": [RegistryConfig],
     "experiments.predict": list(dict.fromkeys(REQUESTS.values())),

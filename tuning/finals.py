@@ -14,6 +14,8 @@ from harness.config import TrainingConfig
 from harness.errors import UserError
 from harness.execution.run_all import Pool
 from harness.fingerprints import DataSet
+from harness.plural import plural
+from harness.tracking.models import ENSEMBLE
 from tuning import figures
 from tuning.config import StudyConfig
 from tuning.finalists import Finalist, FinalistTraining, winner
@@ -50,10 +52,11 @@ def run_finals(
     if len(best.by_seed) > 1:
         final["final/std"] = best.std
     mlflow.log_metrics(final, run_id=runs.parent_id)
+    num_trials = len(counted(study.get_trials(deepcopy=False)))
     origin = {
         "study_name": study.study_name,
         "parent_id": runs.parent_id,
-        "search": f"{len(counted(study.get_trials(deepcopy=False)))} trials, {config.sampler}",
+        "search": f"{plural(num_trials, 'trial')}, {config.sampler}",
     }
     name, maximise = config.registered_model_name, space.maximise
     version = versions.register(best, origin, space.metric, maximise=maximise, name=name)
@@ -102,11 +105,9 @@ def compare_with_champion(
         return Decision(True, f"champion, with {cards.score(version.tags)}")
     number = champion.version
     ours, theirs = data_of_both(best, champion, space)
-    other = f"not comparable: it was trained on {ours}, the champion, version {number}, on {theirs}"
-    if ours.differs(theirs):
+    if difference := difference_in_kind(champion, ours, theirs):
         by_hand = f"`python -m tuning.registry promote {version.name} --version {version.version}`"
-        apart = "registered_model_name=NAME keeps a champion of its own for these data"
-        return Decision(False, f"{other}; {apart}, {by_hand} replaces it")
+        return Decision(False, f"not comparable: {difference}, {by_hand} replaces it")
     unknown = "" if theirs.fingerprint else f"; the data of version {number} were not recorded"
     try:
         config = versions.configuration(champion, space.experiment)
@@ -136,6 +137,20 @@ def compare_with_champion(
     )
     reason = paired_test.reason(differences, f"the champion, version {number},")
     return Decision(outcome == "better", reason + unknown)
+
+
+def difference_in_kind(champion: ModelVersion, ours: DataSet, theirs: DataSet) -> str:
+    """Return why a study's winner cannot take the place of a champion by itself; empty if it can.
+
+    It is of other data, or an ensemble, where the winner is a single network.
+    """
+    number, apart = champion.version, "registered_model_name=NAME keeps a champion of its own"
+    if ours.differs(theirs):
+        other = f"it was trained on {ours}, the champion, version {number}, on {theirs}"
+        return f"{other}; {apart} for these data"
+    if ENSEMBLE in champion.tags:
+        return f"the champion, version {number}, is an ensemble; {apart} for single networks"
+    return ""
 
 
 def first_new_seed(best: Finalist, champion: ModelVersion) -> int:

@@ -19,6 +19,7 @@ from harness.config import maximises
 from harness.errors import UserError
 from harness.figures import style
 from harness.figures.comparison import label_ticks
+from harness.plural import plural
 from harness.training.history import best_name
 from harness.training.metrics import decimal
 
@@ -113,7 +114,8 @@ def front_figure(study: optuna.Study, objectives: Sequence[Objective]) -> Figure
             f"{other.name} ({arrows[other.maximise]})",
             f"{first.name} ({arrows[first.maximise]})",
         )
-    figure.suptitle(f"{len(trials)} complete trials: what each objective costs in the others")
+    count = plural(len(trials), "complete trial")
+    figure.suptitle(f"{count}: what each objective costs in the others")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     return figure

@@ -11,6 +11,7 @@ from optuna.trial import TrialState
 
 from harness import signals
 from harness.config import as_words, code_block
+from harness.plural import plural
 from harness.training.history import best_name
 from tuning import figures
 from tuning.importance import MIN_TRIALS, Importance, importance
@@ -58,12 +59,12 @@ def write(study: optuna.Study, space: Space, seed: int, parent_id: str) -> None:
     which = f"trial {best.number}" if space.others else figures.best_trial_name(study)
     ended = {"pruned": states[TrialState.PRUNED], "failed": states[TrialState.FAIL]}
     others = ", ".join(f"{count} {state}" for state, count in ended.items() if count)
-    trials_of = f"{num_complete} complete trial{'s' * (num_complete > 1)}"
+    trials_of = plural(num_complete, "complete trial")
     best_of = "Nearest to the ideal point of" if space.others else "Best of"
     lines = [f"{best_of} {trials_of}{f' ({others})' * bool(others)}: **{which}, {numbers}**", ""]
     lines[0] += " on validation, one seed."
     if space.others:
-        lines.append(f"- {len(study.best_trials)} trials are on the Pareto front.")
+        lines.append(f"- {plural(len(study.best_trials), 'trial')} on the Pareto front.")
     lines += [f"- **Warning:** {w}; a wider range may do better." for w in at_edge.values()]
     if space.low_fidelity:
         cheap = ", ".join(as_words(space.low_fidelity))

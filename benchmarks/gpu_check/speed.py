@@ -86,7 +86,7 @@ def photographs(
     data = load_many(experiment, config)
     speed = Speed(experiment, config, data)
     seconds = f"{what}: seconds per epoch of {NUM_TRAIN:,} photographs"
-    if has_aims and config.image_size == 128:
+    if has_aims and config.pixels == 128:
         reached = speed.epoch_seconds < MAX_EPOCH_SECONDS
         aim = f"below {MAX_EPOCH_SECONDS}"
         yield Result(seconds, f"{speed.epoch_seconds:.3f}", aim, reached, is_check=False)

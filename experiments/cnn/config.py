@@ -7,24 +7,30 @@ from annotated_types import Ge, Gt, Le
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 from pydantic.dataclasses import dataclass
 
-from datasets.choices import ClassWeights
+from datasets.choices import ClassWeights, Resize
 from experiments.data.config import PhotographsConfig
 from harness.config import (
     STRICT,
     Configuration,
     Depth,
+    DistillationConfig,
     DropoutConfig,
     Fraction,
+    OnlyIf,
     OptimizerConfig,
     OptimizerName,
     Rate,
     TrainingConfig,
     only_if,
 )
-from models.choices import Backbone
+from models.choices import IMAGE_SIZES, Backbone
 
 FROM_SCRATCH = only_if(architecture=("plain", "residual", "separable"))
 PRETRAINED = only_if(architecture="pretrained")
+TRAINS_CONVOLUTIONS = OnlyIf(
+    "architecture=plain, residual or separable, or frozen=False",
+    lambda config: not config.is_frozen,
+)
 NonZeroFraction = Annotated[float, Gt(0), Le(1)]
 
 
@@ -45,7 +51,12 @@ class NetworkConfig(Configuration):
     backbone: Annotated[Backbone, PRETRAINED] = "efficientnet_lite0"
     """Which network pretrained on ImageNet (only for pretrained)."""
     frozen: Annotated[bool, PRETRAINED] = True
-    """Train the classifier alone, on the features of the backbone (only for pretrained)."""
+    """Train the classifier alone, on features that are computed once (only for pretrained)."""
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether no convolution is trained."""
+        return self.architecture == "pretrained" and self.frozen
 
     @property
     def min_image_size(self) -> int:
@@ -58,17 +69,26 @@ class NetworkConfig(Configuration):
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class AugmentationConfig(Configuration):
+class FlipConfig(Configuration):
+    """Mirror images, which a frozen backbone computes features of, too."""
+
+    group: ClassVar[str] = "augmentation"
+
+    flip_probability: Fraction = 0.5
+    """Probability of a horizontal flip."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class AugmentationConfig(FlipConfig):
     """How training photographs are changed at random; the changed ones are called views."""
 
     group: ClassVar[str] = "augmentation"
+    condition: ClassVar[OnlyIf] = TRAINS_CONVOLUTIONS
 
     initial_resolution: NonZeroFraction = 0.5
     """Side of the views that training starts with, as a fraction of image_size."""
     final_resolution: NonZeroFraction = 0.88
     """Side of the views that training ends with, as a fraction of image_size."""
-    flip_probability: Fraction = 0.5
-    """Probability of a horizontal flip."""
     crop_min_area: NonZeroFraction = 0.3
     """Smallest fraction of a photograph's area that a random crop keeps (1: no cropping)."""
     crop_max_aspect_ratio: Annotated[float, Ge(1)] = 1.17
@@ -94,6 +114,7 @@ class CNNConfig(
     NetworkConfig,
     AugmentationConfig,
     OptimizerConfig,
+    DistillationConfig,
     TrainingConfig,
 ):
     """Train a convolutional network to classify photographs: cats and dogs, or one's own."""
@@ -104,7 +125,7 @@ class CNNConfig(
     examples: ClassVar[tuple[str, ...]] = (
         "--data synthetic",
         "--data flowers.zip --class-weights balanced",
-        "--architecture pretrained --num-epochs 5",
+        "--architecture pretrained",
     )
     tiny: ClassVar[Mapping[str, Any]] = {
         "data": "synthetic",
@@ -126,10 +147,25 @@ class CNNConfig(
     """Optimiser; SGD has a Nesterov momentum of 0.9; Muon got further with the settings here."""
     label_smoothing: Rate = 0.05
     """Fraction of each training label that is spread over all classes."""
+    teacher: Annotated[str, TRAINS_CONVOLUTIONS] = ""
     class_weights: ClassWeights = "none"
     """Weights of the classes in the loss; balanced: inversely proportional to their frequency."""
     flip_test_time_augmentation: bool = True
     """Also evaluate the mean of the probabilities for a photograph and its mirror image."""
+
+    @property
+    def pixels(self) -> int:
+        """Width and height, in pixels, that each photograph is resized to."""
+        if self.architecture == "pretrained" and self.image_size == "auto":
+            return IMAGE_SIZES[self.backbone]
+        return super().pixels
+
+    @property
+    def resizing(self) -> Resize:
+        """How photographs become squares: a backbone has seen none that were squeezed."""
+        if self.architecture == "pretrained" and self.resize == "auto":
+            return "crop"
+        return super().resizing
 
     @model_validator(mode="after")
     def _views_grow(self) -> "CNNConfig":
@@ -142,9 +178,9 @@ class CNNConfig(
 
     @model_validator(mode="after")
     def _image_size_suffices(self) -> "CNNConfig":
-        if self.image_size < self.min_image_size:
+        if self.pixels < self.min_image_size:
             raise ValueError(
-                f"image_size={self.image_size}: too small for a {self.architecture} network "
+                f"image_size={self.pixels}: too small for a {self.architecture} network "
                 f"(allowed: {self.min_image_size} or more)"
             )
         return self

@@ -5,7 +5,7 @@ them; K is the number of classes. A heatmap, (H, W) in [0, 1], is a class activa
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -15,9 +15,12 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.decomposition import PCA
+from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 
 from datasets.augmentation import to_float
+from datasets.photographs import Photographs
+from experiments.cnn.attributions import explanations
 from harness.evaluation import Predictions
 from harness.figures import classification, style
 from harness.figures.classification import note
@@ -27,7 +30,10 @@ from models.cnn import ImageClassifier
 from models.inspection import convolutional
 
 WIDTH = 7.4  # inches of every figure here
+MAX_HEIGHT = 7.2  # inches that the pane of the MLflow UI has room for
 CAPTION = 9  # points
+MAX_SEARCHED = 4000
+"""Training photographs among which the nearest are searched."""
 LINE = 15
 """Letters that find room in a line of a caption below a photograph."""
 HEAT = mpl.colormaps["inferno"]
@@ -112,9 +118,9 @@ def least_confident(photos: np.ndarray, predictions: Predictions, count: int = 1
 
 
 def inspect(
-    model: ImageClassifier, images: Tensor, predictions: Predictions
+    model: ImageClassifier, images: Tensor, predictions: Predictions, training: Photographs
 ) -> Iterator[tuple[str, Figure]]:
-    """Draw activations, class activation maps, filters and features of a network."""
+    """Draw activations, attributions, filters and features of a network, and what is near them."""
     photos = to_hwc(images)
     correct = predictions.most_confident_by_class(count=6)
     incorrect = predictions.most_confident(correct=False, count=6)
@@ -125,13 +131,32 @@ def inspect(
             layers = [(stage, output[0].numpy()) for stage, output in outputs.items()]
             yield f"activations_{name}", activations(photos[indices[0]], layers)
     chosen = np.concatenate([correct, incorrect])
+    of_chosen = predictions.select(chosen)
     heatmaps = convolutional.class_activation_maps(
         model, to_float(images[chosen]), model.stages[-1], len(predictions.classes)
     )
-    yield "gradcam", gradcam(photos[chosen], predictions.select(chosen), heatmaps.numpy())
+    yield "gradcam", gradcam(photos[chosen], of_chosen, heatmaps.numpy())
+    maps, correlations = explanations(model, to_float(images[chosen]), of_chosen.predicted)
+    yield "attributions", attributions(photos[chosen], of_chosen, maps, correlations)
     first = next(m for m in model.stages.modules() if isinstance(m, nn.Conv2d))
     yield "filters", filters(first.weight.detach().numpy())
-    yield "features", features(model, images, predictions)
+    of_test = features_of(model, images)
+    yield "features", features(of_test, predictions)
+    if len(incorrect):
+        every = math.ceil(len(training.labels) / MAX_SEARCHED)
+        training = training.every(every)
+        nearest = NearestNeighbors(n_neighbors=min(5, len(training.labels)), metric="cosine")
+        known = training.features  # of a frozen backbone
+        nearest.fit(features_of(model, training.images) if known is None else known[:, 0].numpy())
+        yield (
+            "nearest_training_photographs",
+            nearest_training_photographs(
+                photos[incorrect],
+                predictions.select(incorrect),
+                training,
+                nearest.kneighbors(of_test[incorrect], return_distance=False),
+            ),
+        )
 
 
 def activations(
@@ -174,15 +199,9 @@ def gradcam(photos: np.ndarray, predictions: Predictions, heatmaps: np.ndarray) 
     if not count:
         return note("No photographs to draw class activation maps of")
     per_row, width, size = (2, WIDTH, CAPTION) if count <= 6 else (3, 8.1, 7)
-    rows = math.ceil(count / per_row)
-    height = 1.2 + rows * (width / (3.2 * per_row) + 0.4)
-    figure, axes = style.canvas(rows, 4 * per_row - 1, width=width, height=height)
-    axes[0, 0].get_gridspec().set_width_ratios([*[1, 1, 1, 0.2] * per_row][:-1])
-    for place in axes[:, 3::4].flat:
-        place.set_axis_off()
+    figure, triples = _groups(count, 3, per_row, width)
     second = np.argsort(-predictions.probabilities, axis=1, kind="stable")[:, 1]
     others = np.where(predictions.correct, second, predictions.labels)
-    triples = np.delete(axes, np.s_[3::4], axis=1).reshape(-1, 3)  # one for each photograph
     captions, correct = captions_of(predictions), predictions.correct
     pairs = np.stack([predictions.predicted, others], axis=1)
     for index, photo in enumerate(photos):
@@ -192,10 +211,41 @@ def gradcam(photos: np.ndarray, predictions: Predictions, heatmaps: np.ndarray) 
             overlay = overlaid(photo, heatmaps[index, label])
             name = short(predictions.classes[label], LINE - 1)
             _draw_photo(place, overlay, _in_lines("for", name), size=size)
-    for place in triples[count:].flat:
-        place.set_axis_off()
     figure.suptitle("Class activation maps (Grad-CAM; framed: misclassified)", fontsize=12)
-    _draw_heat_scale(figure, axes)
+    _draw_heat_scale(figure, "class activation")
+    return figure
+
+
+def attributions(
+    photos: np.ndarray,
+    predictions: Predictions,
+    maps: Mapping[str, np.ndarray],
+    correlations: Mapping[str, float],
+) -> Figure:
+    """Draw beside each photograph what speaks for its predicted class, by several methods.
+
+    Maps, (N, H, W) by the method's name, may be negative, which is not drawn. The correlations are
+    those with the maps of random weights.
+    """
+    count = len(photos)
+    if not count:
+        return note("No photographs to draw attributions of")
+    per_row, size = (1, CAPTION) if count <= 3 else (2, 7)
+    figure, groups = _groups(count, 1 + len(maps), per_row, WIDTH)
+    captions, correct = captions_of(predictions), predictions.correct
+    for index, (first, *rest) in enumerate(groups):
+        _draw_photo(first, photos[index], captions[index], framed=not correct[index], size=size)
+        for place, (name, of_method) in zip(rest, maps.items(), strict=True):
+            heat = of_method[index].clip(0)
+            overlay = overlaid(photos[index], heat / (heat.max() or 1))
+            _draw_photo(place, overlay, name.replace(" ", "\n"), size=size)
+    figure.suptitle(
+        "What speaks for the predicted class, by three methods (framed: misclassified)\n"
+        "Rank correlation with the maps of the same network with random weights:\n"
+        + ", ".join(f"{name} {value:.2f}" for name, value in correlations.items()),
+        fontsize=10,
+    )
+    _draw_heat_scale(figure, "evidence")
     return figure
 
 
@@ -210,7 +260,7 @@ def explained(
         caption = _in_lines(f"for {name},", f"probability {probability}", longest=26)
         _draw_photo(place, overlaid(photo, heatmaps[label]), caption)
     figure.suptitle("Class activation maps (Grad-CAM)", fontsize=12)
-    _draw_heat_scale(figure, axes)
+    _draw_heat_scale(figure, "class activation")
     return figure
 
 
@@ -236,10 +286,14 @@ def filters(weights: np.ndarray) -> Figure:
 
 
 @torch.inference_mode()
-def features(model: ImageClassifier, images: Tensor, predictions: Predictions) -> Figure:
-    """Draw the inputs of the last layer along two principal components."""
+def features_of(model: ImageClassifier, images: Tensor) -> np.ndarray:
+    """Return what the last layer is given for images (N, 3, S, S) uint8, (N, F) float32."""
     batches = TensorBatches(images, batch_size=100)
-    features = torch.cat([model.features(to_float(batch)) for (batch,) in batches]).numpy()
+    return torch.cat([model.features(to_float(batch)) for (batch,) in batches]).numpy()
+
+
+def features(features: np.ndarray, predictions: Predictions) -> Figure:
+    """Draw the inputs of the last layer, (N, F), along two principal components."""
     pca = PCA(n_components=2).fit(features)
     first, second = (
         f"{which} principal component ({share:.0%} of the variance)"
@@ -251,6 +305,29 @@ def features(model: ImageClassifier, images: Tensor, predictions: Predictions) -
     return classification.feature_map(points, labels, predicted, classes, title, (first, second))
 
 
+def nearest_training_photographs(
+    photos: np.ndarray, predictions: Predictions, training: Photographs, nearest: np.ndarray
+) -> Figure:
+    """Draw beside each misclassified photograph those for training that are nearest to it.
+
+    Those are (N, M) int, indices into `training`, the nearest first.
+    """
+    figure, rows = _groups(len(photos), 1 + nearest.shape[1], 1, WIDTH)
+    captions = captions_of(predictions)
+    for index, (first, *rest) in enumerate(rows):
+        _draw_photo(first, photos[index], captions[index], framed=True, size=8)
+        beside, labels = to_hwc(training.images[nearest[index]]), training.labels[nearest[index]]
+        for place, photo, label in zip(rest, beside, labels.tolist(), strict=True):
+            _draw_photo(place, photo, short(predictions.classes[label], LINE), size=8)
+    count, total = nearest.shape[1], len(training.labels)
+    figure.suptitle(
+        f"Misclassified photographs (framed), and the nearest {count} of {total:,} for training\n"
+        "by the cosine distance of their features, the input of the last layer",
+        fontsize=11,
+    )
+    return figure
+
+
 def overlaid(photo: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
     """Return a photograph in grey under the colours of a heatmap, (S, S, 3) uint8."""
     small = Image.fromarray(heatmap.astype(np.float32))
@@ -259,9 +336,23 @@ def overlaid(photo: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
     return np.asarray(0.4 * grey + 0.6 * 255 * HEAT(heat)[..., :3], dtype=np.uint8)
 
 
-def _draw_heat_scale(figure: Figure, axes: np.ndarray) -> None:
-    label = "class activation, relative to the photograph's largest"
-    figure.colorbar(ScalarMappable(cmap=HEAT), ax=axes, label=label, location="bottom", aspect=50)
+def _groups(count: int, length: int, per_row: int, width: float) -> tuple[Figure, np.ndarray]:
+    """Return a figure, and axes for `count` groups of `length` photographs, (count, length)."""
+    rows, gap = math.ceil(count / per_row), 0.2
+    height = min(MAX_HEIGHT, 1.2 + rows * (width / ((length + gap) * per_row) + 0.4))
+    figure, axes = style.canvas(rows, (length + 1) * per_row - 1, width=width, height=height)
+    axes[0, 0].get_gridspec().set_width_ratios(([*[1.0] * length, gap] * per_row)[:-1])
+    gaps = np.s_[length :: length + 1]
+    groups = np.delete(axes, gaps, axis=1).reshape(-1, length)
+    for place in (*axes[:, gaps].flat, *groups[count:].flat):
+        place.set_axis_off()
+    return figure, groups[:count]
+
+
+def _draw_heat_scale(figure: Figure, quantity: str) -> None:
+    label = f"{quantity}, relative to the photograph's largest"
+    scale = ScalarMappable(cmap=HEAT)
+    figure.colorbar(scale, ax=figure.axes, label=label, location="bottom", aspect=50)
 
 
 def _draw_photo(

@@ -15,11 +15,10 @@ from PIL import Image
 from pydantic.dataclasses import dataclass
 
 from datasets.augmentation import to_float
-from datasets.pixels import read_pixels
 from experiments.cnn import figures
 from experiments.cnn.config import CNNConfig
 from experiments.cnn.lesson import EXPERIMENT
-from experiments.cnn.serving import ServedClassifier
+from experiments.cnn.serving import ServedClassifier, read_photograph
 from harness.config import STRICT, only_if
 from harness.errors import UserError
 from harness.experiment import ModelExport, Trained
@@ -38,7 +37,11 @@ from models.inspection.convolutional import class_activation_maps
 def export(config: CNNConfig, trained: Trained) -> ModelExport:
     """Return the network: images (B, 3, S, S) in [0, 1] to logits (B, K)."""
     example_input = to_float(trained.data.validation.images[:2]).contiguous().numpy()
-    metadata = {"classes": trained.data.classes, "image_size": config.image_size}
+    metadata = {
+        "classes": trained.data.classes,
+        "image_size": config.pixels,
+        "resize": config.resizing,
+    }
     return ModelExport(
         module=trained.model,
         example_input=example_input,
@@ -102,7 +105,10 @@ def files_of(text: str) -> list[Path]:
 
 
 def restore_network(model: LoadedModel | ServedModel[Any]) -> ImageClassifier:
-    """Return the network as it was before it was exported."""
+    """Return the network as it was before it was exported; a UserError for an ensemble."""
+    if members := model.metadata.get("members"):
+        single = f"runs:/{members[0]['run_id']}/model"
+        raise UserError(f"explain=True: explains single networks; ask a member, such as {single}")
     config = CNNConfig(**model.metadata["configuration"])
     network = EXPERIMENT.network(config, len(model.metadata["classes"])).eval()
     network.load_state_dict(model.weights)
@@ -121,7 +127,7 @@ class Explainer:
 
     def __init__(self, model: LoadedModel, folder: Path):
         self.classes, self.folder = model.metadata["classes"], folder
-        self.image_size = model.metadata["image_size"]
+        self.metadata = model.metadata
         self.network = restore_network(model)
         self.used: set[Path] = set()
         try:
@@ -138,7 +144,7 @@ class Explainer:
             number += 1
             path = self.folder / f"{stem}-{number}.png"
         self.used.add(path)
-        photo = read_pixels(Path(file).read_bytes(), self.image_size)
+        photo = read_photograph(Path(file).read_bytes(), self.metadata)
         maps = explain(self.network, photo, len(self.classes))
         figures.explained(photo, maps, probabilities, self.classes).savefig(path)
         return str(path)

@@ -18,15 +18,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from datasets.augmentation import Augmentation, Mixing, to_float
+from datasets.augmentation import Augmentation, Mixing
 from datasets.choices import Split
 from datasets.photographs import Photographs
-from experiments.cnn import figures
+from experiments.cnn import features, figures
 from experiments.cnn.config import CNNConfig
 from experiments.data import load_photographs
+from experiments.ensemble.teacher import TaughtExperiment
 from harness.errors import UserError
 from harness.evaluation import ClassifierEvaluation, Predictions
-from harness.experiment import Experiment, ImagesByEpoch, NamedFigure, Splits, Trained
+from harness.experiment import ImagesByEpoch, NamedFigure, Splits, Trained
 from harness.figures import classification, training
 from harness.training.batches import MappedBatches, TensorBatches
 from harness.training.metrics import StepOutput, confusion_matrix, fraction
@@ -42,7 +43,7 @@ class PhotographSplits(Splits[Photographs]):
     """Names of the K classes."""
 
 
-class CatsAndDogs(Experiment[CNNConfig]):
+class CatsAndDogs(TaughtExperiment[CNNConfig]):
     """Tell photographs of cats from photographs of dogs, of which there are only 2,000.
 
     A residual network trained from scratch classifies 0.90 of the test photographs correctly, and
@@ -66,6 +67,9 @@ class CatsAndDogs(Experiment[CNNConfig]):
         if config.batch_size > count:
             exceeds = f"exceeds the {count} training photographs"
             raise UserError(f"batch_size={config.batch_size}: {exceeds}")
+        if config.is_frozen:  # what it computes of a photograph is the same in every epoch
+            network = self.network(config, len(photographs.classes))
+            photographs = features.with_features(config, network, photographs)
         # Of the files: the same photographs are the same data at any size.
         fingerprint = photographs.fingerprint[:20]
         return PhotographSplits(
@@ -111,13 +115,14 @@ class CatsAndDogs(Experiment[CNNConfig]):
         progress = (epoch - 1) / max(1, config.num_epochs - 1)
         initial, final = config.initial_resolution, config.final_resolution
         resolution = initial + progress * (final - initial)
-        return max(config.min_image_size, 8 * round(resolution * config.image_size / 8))
+        return max(config.min_image_size, 8 * round(resolution * config.pixels / 8))
 
     def training_batches(
         self, config: CNNConfig, data: PhotographSplits, epoch: int
     ) -> MappedBatches:
         """Return shuffled batches: views (B, 3, V, V), and probabilities of the classes (B, K).
 
+        Of a frozen backbone, features of whole photographs (B, F) take the place of views.
         With balanced class weights also the weights of the samples (B,): N / (K N_k) for class k,
         which N_k of the N photographs show, so that rare classes count as much as frequent ones.
         """
@@ -132,30 +137,37 @@ class CatsAndDogs(Experiment[CNNConfig]):
             erasing_probability=config.erasing_probability,
         )
         mix = Mixing(config.mixup_alpha, config.cutmix_alpha, len(data.classes))
-        shuffled = TensorBatches(*data.train, batch_size=config.batch_size, shuffle=True)
+        inputs, labels = data.train.inputs, data.train.labels
+        shuffled = TensorBatches(inputs, labels, batch_size=config.batch_size, shuffle=True)
+
+        def views(inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+            if config.is_frozen:
+                inputs = features.flip_at_random(inputs, config.flip_probability)
+                return inputs, F.one_hot(labels, len(data.classes)).float()
+            return mix(augment(inputs), labels)
+
         if config.class_weights == "none":
-            return MappedBatches(shuffled, lambda images, labels: mix(augment(images), labels))
-        labels = data.train.labels
+            return MappedBatches(shuffled, views)
         counts = F.one_hot(labels, len(data.classes)).sum(0)  # (K,)
         weights = len(labels) / (len(data.classes) * counts.float())
 
-        def weighted(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            views, targets = mix(augment(images), labels)
-            return views, targets, targets @ weights
+        def weighted(inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            inputs, targets = views(inputs, labels)
+            return inputs, targets, targets @ weights
 
         return MappedBatches(shuffled, weighted)
 
     def validation_batches(self, config: CNNConfig, data: PhotographSplits) -> MappedBatches:
         """Return whole photographs in order: images (B, 3, S, S) in [0, 1], and labels (B,)."""
-        in_order = TensorBatches(*data.validation, batch_size=100)
-        return MappedBatches(in_order, lambda images, labels: (to_float(images), labels))
+        in_order = TensorBatches(data.validation.inputs, data.validation.labels, batch_size=100)
+        return MappedBatches(in_order, lambda inputs, labels: (features.select(inputs), labels))
 
     def loss(
         self, config: CNNConfig, model: ImageClassifier, batch: tuple[Tensor, ...]
     ) -> StepOutput:
         """Return cross-entropy and accuracy; labels are smoothed in training only."""
-        images, targets, *weights = batch
-        logits = model(images)
+        inputs, targets, *weights = batch
+        logits = model(inputs)
         if model.training:
             smoothing = config.label_smoothing
             if weights:
@@ -182,9 +194,8 @@ class CatsAndDogs(Experiment[CNNConfig]):
     ) -> np.ndarray:
         """Return the probabilities of the classes, (N, K), for photographs or mirror images."""
         probabilities = []
-        for (batch,) in TensorBatches(photographs.images, batch_size=100):
-            images = to_float(batch)
-            probabilities.append(model(images.flip(-1) if flip else images).softmax(-1))
+        for (batch,) in TensorBatches(photographs.inputs, batch_size=100):
+            probabilities.append(model(features.select(batch, flip=flip)).softmax(-1))
         return torch.cat(probabilities).numpy()
 
     def predictions(self, trained: Trained, split: Photographs) -> Predictions:
@@ -203,7 +214,7 @@ class CatsAndDogs(Experiment[CNNConfig]):
         num_parameters = sum(parameter.numel() for parameter in model.parameters())
         headline = (
             f"{config.architecture} network, {num_parameters:,} parameters, "
-            f"{config.image_size} pixels: test accuracy {metrics['test/accuracy']:.4f}, "
+            f"{config.pixels} pixels: test accuracy {metrics['test/accuracy']:.4f}, "
             f"ROC area {metrics['test/roc_area']:.4f}"
         )
         if config.flip_test_time_augmentation:
@@ -231,23 +242,21 @@ class CatsAndDogs(Experiment[CNNConfig]):
         """Draw what is true of any classifier, then photographs with their predictions."""
         test, predictions = trained.data.test, evaluation.predictions
         photos = figures.to_hwc(test.images)
-        views, targets, *_ = next(
-            iter(self.training_batches(config, trained.data, config.num_epochs))
-        )
-        augmented = figures.to_hwc((255 * views[:18]).round().byte())
-        yield (
-            "augmented",
-            figures.augmented_batch(augmented, targets[:18].numpy(), trained.data.classes),
-        )
+        if not config.is_frozen:
+            batches = self.training_batches(config, trained.data, config.num_epochs)
+            views, targets, *_ = next(iter(batches))
+            augmented = figures.to_hwc((255 * views[:18]).round().byte())
+            drawn = figures.augmented_batch(augmented, targets[:18].numpy(), trained.data.classes)
+            yield "augmented", drawn
         curves, unit = trained.history.as_curves(), "nats per photograph"
-        note = "training: measured on augmented photographs, which are harder"
+        note = "" if config.is_frozen else "training: on augmented photographs, which are harder"
         yield "curves", training.curves(**curves, loss_unit=unit, note=note)
         yield "confusion", classification.confusion(predictions.confusion, predictions.classes)
         yield "roc", classification.roc_curves(*predictions)
         yield "reliability", classification.reliability(*predictions.reliability)
         yield "misclassified", figures.misclassified(photos, predictions)
         yield "least_confident", figures.least_confident(photos, predictions)
-        yield from figures.inspect(trained.model, test.images, predictions)
+        yield from figures.inspect(trained.model, test.images, predictions, trained.data.train)
 
     def images(self, config: CNNConfig, trained: Trained) -> ImagesByEpoch:
         """Draw the confusion matrix on the validation split as training goes on."""

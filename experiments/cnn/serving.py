@@ -16,10 +16,15 @@ from harness.serving.served_model import (
 )
 
 
+def read_photograph(content: bytes, metadata: Mapping[str, Any]) -> np.ndarray:
+    """Return a photograph as (S, S, 3) uint8, as those were that a model was trained on."""
+    return read_pixels(content, metadata["image_size"], metadata.get("resize", "squish"))
+
+
 class ServedClassifier(ServedModel[np.ndarray]):
     """The content of image files in; class and probability of each class out.
 
-    Its metadata has `classes` and `image_size`. A sample is (S, S, 3) uint8.
+    Its metadata has `classes`, `image_size` and `resize`. A sample is (S, S, 3) uint8.
     """
 
     params = CLASSIFIER_PARAMS
@@ -35,7 +40,7 @@ class ServedClassifier(ServedModel[np.ndarray]):
             kind = type(content).__name__
             raise InvalidInputError(f"image: {kind}; the content of an image file is needed")
         try:
-            return read_pixels(content, self.metadata["image_size"])
+            return read_photograph(content, self.metadata)
         except UnreadableImage as error:
             raise InvalidInputError(f"image: {error} ({len(content):,} bytes)") from None
 

@@ -20,6 +20,7 @@ from experiments.compare.groups import Groups, Member, grouped, select
 from experiments.compare.table import as_text, caveats, cells, headline, row_of
 from harness.config import code_block
 from harness.figures import comparison
+from harness.plural import plural
 from harness.report import Column, Picture, Report
 from harness.tracking.lifecycle import track_command
 from harness.tracking.store import store_errors, store_lock
@@ -119,5 +120,5 @@ def column_of(config: CompareConfig, group: str, best: Member) -> Column:
         run_id=info.run_id,
         command=command[1] if command else "",
         pictures=pictures,
-        note=f"{left_out} more figures are in the run itself." if left_out else "",
+        note=f"{plural(left_out, 'more figure')} in the run itself." if left_out else "",
     )

@@ -12,6 +12,7 @@ from experiments.compare.config import CompareConfig
 from experiments.compare.groups import Groups, Member, differing, failures
 from harness.evaluation import pooled_standard_error
 from harness.fingerprints import DataSet
+from harness.plural import plural
 from harness.tracking.run import data_set_of
 from harness.training.metrics import decimal
 
@@ -114,7 +115,7 @@ def headline(config: CompareConfig, rows: Sequence[Row]) -> str:
     reached = f"{config.metric} {decimal(first['mean'])}{plus_minus} (n={first['n']})"
     ties = [row["group"] or "(empty)" for row in rows if row["mean"] == first["mean"]]
     place = "comes first" if len(ties) == 1 else "share the first place"
-    by_group = f"{count} run{'s' * (count > 1)} by {config.group_by}"
+    by_group = f"{plural(count, 'run')} by {config.group_by}"
     return f"{by_group}: {' and '.join(ties)} {place}, {reached}.{_gap(rows, len(ties))}"
 
 
@@ -148,8 +149,8 @@ def caveats(config: CompareConfig, runs: Sequence[Run], groups: Groups, drawn: i
         lines.append(f"Runs that failed are not in the means: {names}.")
     if repeated := sum(map(num_repeated, groups.values())):
         lines.append(
-            f"{repeated} of the runs repeat another with the same parameters and seed: n counts "
-            "them, though they are not independent."
+            f"{plural(repeated, 'run')} of the same parameters and seed as another: n counts them, "
+            "though they are not independent."
         )
     if len(groups) == 1:
         lines.append("All runs are of one group: there is nothing to compare it with.")

@@ -1,11 +1,12 @@
 """What the command `data` can be told, and which photographs experiments can ask for."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Le
 from pydantic.dataclasses import dataclass
 
+from datasets.choices import Resize
 from harness.config import STRICT, Configuration
 
 
@@ -19,8 +20,20 @@ class PhotographsConfig(Configuration):
     """Photographs: download (cats and dogs), synthetic (a substitute), or the path of one's own."""
     data_dir: str = ""
     """Folder for what is downloaded and decoded (empty: the user's cache folder)."""
-    image_size: Annotated[int, Ge(16), Le(1024)] = 128
-    """Width and height, in pixels, that each photograph is resized to."""
+    image_size: Annotated[int, Ge(16), Le(1024)] | Literal["auto"] = "auto"
+    """Width and height in pixels (auto: 128; pretrained: those that the backbone was made for)."""
+    resize: Resize | Literal["auto"] = "auto"
+    """squish: the whole; crop: the middle, in proportion (auto: squish; pretrained: crop)."""
+
+    @property
+    def pixels(self) -> int:
+        """Width and height, in pixels, that each photograph is resized to."""
+        return 128 if self.image_size == "auto" else self.image_size
+
+    @property
+    def resizing(self) -> Resize:
+        """How photographs become squares."""
+        return "squish" if self.resize == "auto" else self.resize
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

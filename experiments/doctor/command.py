@@ -6,6 +6,7 @@ from platformdirs import user_cache_path
 
 from datasets.photographs import CACHE_NAME
 from experiments.doctor.config import DoctorConfig
+from harness.plural import plural
 from harness.tracking import abandoned
 from harness.tracking.store import store_errors, store_lock
 
@@ -28,7 +29,7 @@ def main(config: DoctorConfig) -> None:
             if config.fix:
                 finding.fix()
     print(f"{finished / 1e6:,.0f} MB of checkpoints are of finished runs: left alone")
-    print(f"{others} runs are in progress, or another machine's: left alone")
+    print(f"{plural(others, 'run')} in progress, or another machine's: left alone")
     cache = user_cache_path(CACHE_NAME)
     print(f"{size_of(cache) / 1e6:,.0f} MB of photographs are kept in {cache}")
     if not findings:

@@ -10,6 +10,7 @@ from experiments.moe.config import MoEConfig
 from experiments.moe.data import PointSplits
 from experiments.moe.restarts import StackedExperiment, accuracy, objective
 from harness.experiment import Trained
+from harness.plural import plural
 from harness.training.metrics import StepOutput
 from harness.training.train import train
 from models.moe import MLP, cross_entropy
@@ -25,7 +26,7 @@ class Baseline(StackedExperiment):
     def title(self, config: MoEConfig) -> str:
         """Return what the progress bar says."""
         units = self.hidden_units
-        return f"MLP, {units} hidden units" if units else "logistic regression"
+        return f"MLP, {plural(units, 'hidden unit')}" if units else "logistic regression"
 
     def build_stack(
         self, config: MoEConfig, data: PointSplits, stack: tuple[int, ...]

@@ -26,7 +26,7 @@ from harness.config import (
     TrainingConfig,
     nearest,
 )
-from models.choices import Mixing, Routing
+from models.choices import BalanceLoss, GateName, Mixing, Routing
 
 SPARSE = OnlyIf(
     "a top_k from 1 to num_experts - 1", lambda config: 0 < config.top_k < config.num_experts
@@ -51,6 +51,11 @@ SEVERAL = OnlyIf("num_experts=2 or more", lambda config: config.num_experts > 1)
 GRADIENT = OnlyIf("training=gradient or em_then_gradient", lambda config: config.training != "em")
 GRADIENT_ALONE = OnlyIf("training=gradient", lambda config: config.training == "gradient")
 EM_START = OnlyIf("training=em_then_gradient", lambda config: config.training == "em_then_gradient")
+SOFTMAX = OnlyIf("gate=softmax", lambda config: config.gate == "softmax")
+NOISY_TOP_K = OnlyIf(
+    "routing=noisy_top_k and a balance_loss_weight above 0",
+    lambda config: config.routing == "noisy_top_k" and config.balance_loss_weight > 0,
+)
 LOGITS = OnlyIf("mixing=logits", lambda config: config.mixing == "logits")
 
 
@@ -97,6 +102,9 @@ class MixtureConfig(Configuration):
     """Units of each expert's hidden layer (0: linear experts)."""
     mixing: Annotated[Mixing, SEVERAL, GRADIENT_ALONE] = "probabilities"
     """What the gate averages: the experts' probabilities, or their logits before the sigmoid."""
+    gate: Annotated[GateName, SEVERAL] = "softmax"
+    """A softmax over all experts; or a binary tree of gates, whose leaves are the experts (Jordan &
+    Jacobs 1994): a hierarchical mixture. num_experts is then a power of two."""
     gate_hidden: Annotated[NonNegativeInt, SEVERAL, GRADIENT_ALONE] = 0
     """Units of the gate's hidden layer (0: a linear gate)."""
     gate_temperature: PositiveFloat | Literal["auto"] = "auto"
@@ -158,8 +166,11 @@ class MoEConfig(PointsConfig, MixtureConfig, TrainingConfig):
     loss: Annotated[Literal["cross_entropy", "competitive"], LOGITS] = "cross_entropy"
     """Cross-entropy of the mixture, or Jacobs' likelihood, which is that of mixed probabilities."""
     balance_loss_weight: Annotated[NonNegativeFloat, SEVERAL, GRADIENT] = 0.0
-    """Weight of the Switch balance loss."""
-    z_loss_weight: Annotated[NonNegativeFloat, SEVERAL, GRADIENT] = 0.0
+    """Weight of the balance loss."""
+    balance_loss: Annotated[BalanceLoss, NOISY_TOP_K] = "switch"
+    """The balance loss: that of Switch (Fedus et al. 2021), or the sum of the importance and the
+    load loss of noisy top-k (Shazeer et al. 2017)."""
+    z_loss_weight: Annotated[NonNegativeFloat, SEVERAL, SOFTMAX, GRADIENT] = 0.0
     """Weight of the z-loss on the gate's logits."""
     restarts: PositiveInt = 16
     """Initialisations trained at once; the best is kept, by what the last epochs lower on the
@@ -204,6 +215,15 @@ class MoEConfig(PointsConfig, MixtureConfig, TrainingConfig):
             raise ValueError(
                 f"num_experts={self.num_experts}: exceeds num_train={self.num_train}; "
                 "at most as many experts as points"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_binary_tree_has_so_many_leaves(self) -> "MoEConfig":
+        if self.gate == "hierarchical" and self.num_experts.bit_count() != 1:
+            raise ValueError(
+                f"num_experts={self.num_experts}: with gate=hierarchical, the leaves of a binary "
+                "tree; 2, 4, 8 or another power of two"
             )
         return self
 

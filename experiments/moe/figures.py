@@ -216,6 +216,7 @@ def gate(scene: Scene, gate: np.ndarray) -> Figure:
         surface = scene.plane.draw(place, probability, "cividis")
         scene.draw_boundary(place, colour="white")
         style.titled(place, f"expert {k}", "$x_1$", "$x_2$")
+        place.locator_params(nbins=4)  # of more, those at the edges of two panels would touch
         place.label_outer()
     for place in axes.flat[num_experts:]:
         place.set_axis_off()
@@ -272,7 +273,8 @@ def training_curves(history: History, restart: int) -> Figure:
     draw_curves(loads, "Load of each expert", "share of points", by_expert, colours=style.EXPERTS)
     loads.set_ylim(0, 1)
     if num_experts <= 4:  # the colours of more are those of the picture of the experts
-        loads.legend(frameon=False, fontsize=9, ncols=2, loc="best")
+        narrow = {"ncols": 2, "handlelength": 1.2, "handletextpad": 0.5, "columnspacing": 1}
+        loads.legend(frameon=False, fontsize=9, **narrow)
     variation = {"all experts": load.std(1) / load.mean(1)}
     draw_curves(imbalance, "Imbalance of the load", "coefficient of variation", variation)
     share_legend(figure, loss)

@@ -19,6 +19,7 @@ from harness.errors import UserError
 from harness.experiment import ModelExport, Trained
 from harness.inference.files import abridged, attempt, lines_of, parse_lines
 from harness.inference.inference import ClassifyRequest, Inference, Row, predict_rows
+from harness.plural import plural
 from harness.tracking.models import LoadedModel
 from models.standardised import StandardisedInput
 
@@ -51,7 +52,7 @@ def predict(request: ClassifyRequest, model: LoadedModel) -> Iterator[Row]:
     for row in predict_rows(points, model.served, request.as_params()):
         if "error" not in row:
             del row["probabilities"]
-            row |= row.pop("expert_weights")
+            row |= row.pop("expert_weights", {})
         yield row
 
 
@@ -101,7 +102,7 @@ def parse_point(
     values = [fields[column] for column in columns] if is_whole else fields
     name = ",".join(values)
     if not is_whole or not all(map(is_number, values)):
-        needed = f"give {len(features)} numbers: {abridged_list(features)}"
+        needed = f"give {plural(len(features), 'number')}: {abridged_list(features)}"
         raise UserError(f"{abridged(name)} is no point; {needed}")
     return {"input": name}, dict(zip(features, map(float, values), strict=True))
 

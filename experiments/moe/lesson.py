@@ -28,7 +28,7 @@ from torch import Tensor
 
 from datasets.points import Points
 from datasets.toy_datasets import toy_dataset
-from experiments.moe import figures, responsibilities, routing_figures, table_figures
+from experiments.moe import figures, responsibilities, routing_figures, table_figures, tree_figure
 from experiments.moe.baselines import same_size, train_baseline
 from experiments.moe.config import MoEConfig
 from experiments.moe.data import (
@@ -41,6 +41,7 @@ from experiments.moe.restarts import StackedExperiment, accuracy, best_restart, 
 from harness.evaluation import ClassifierEvaluation, Predictions
 from harness.experiment import Animation, NamedFigure, Trained
 from harness.figures import classification
+from harness.plural import plural
 from harness.training.batches import Batches, TensorBatches
 from harness.training.history import History
 from harness.training.metrics import StepOutput, scalars
@@ -114,6 +115,7 @@ class MixtureOfLinearExperts(StackedExperiment):
             "num_experts": config.num_experts,
             "mixing": config.mixing,
             "expert_hidden": config.expert_hidden,
+            "gate": config.gate,
             "gate_hidden": config.gate_hidden,
             "top_k": config.top_k,
             "routing": config.routing,
@@ -146,7 +148,8 @@ class MixtureOfLinearExperts(StackedExperiment):
             loss = smoothed_zero_one_loss(logits, labels, *sharpness)
         # Penalties that even out the load and keep the gate's logits small; not in the logged loss.
         if config.balance_loss_weight > 0:
-            loss = loss + config.balance_loss_weight * moe.balance_loss(mixture, config.top_k)
+            balance = moe.balance_loss(mixture, config.top_k, config.balance_loss)
+            loss = loss + config.balance_loss_weight * balance
         if config.z_loss_weight > 0:
             loss = loss + config.z_loss_weight * moe.z_loss(mixture.gate_logits)
         # The restarts share no parameter: the gradient of the sum is the gradient of each.
@@ -222,11 +225,12 @@ class MixtureOfLinearExperts(StackedExperiment):
             / math.log(2),
         }
         headline = (
-            f"{config.num_experts} experts on {data.name}, mixing {config.mixing}: "
+            f"{plural(config.num_experts, 'expert')} on {data.name}, mixing {config.mixing}: "
             f"test accuracy {metrics['test/accuracy']:.4f}, "
             f"with hard (top-1) routing {metrics['test/hard_routing_accuracy']:.4f}; "
             f"logistic regression {metrics['test/logistic_regression_accuracy']:.4f}, "
-            f"MLP with {hidden_units} hidden units {metrics['test/perceptron_accuracy']:.4f}"
+            f"MLP with {plural(hidden_units, 'hidden unit')} "
+            f"{metrics['test/perceptron_accuracy']:.4f}"
         )
         num_active = trained.model.num_active_parameters()
         if num_active < num_parameters and (config.top_k or not config.is_generated):
@@ -262,7 +266,8 @@ class MixtureOfLinearExperts(StackedExperiment):
         probability = mixture.combine(config.mixing).sigmoid().numpy()
         gate, expert_logits = mixture.weights.T.numpy(), mixture.expert_logits.T.numpy()
         metrics = evaluation.metrics
-        title = f"{config.num_experts} experts: test accuracy {metrics['test/accuracy']:.3f}"
+        count = plural(config.num_experts, "expert")
+        title = f"{count}: test accuracy {metrics['test/accuracy']:.3f}"
 
         yield "data", figures.data(scene)
         yield "decision_surface", figures.decision_surface(scene, probability, title)
@@ -273,6 +278,9 @@ class MixtureOfLinearExperts(StackedExperiment):
         yield "expert_usage_by_class", figures.expert_usage_by_class(test_gate, labels)
         entropy = torch.special.entr(mixture.gate).sum(0).numpy()
         yield "gate_entropy", routing_figures.gate_entropy(scene, entropy, config.num_experts)
+        if config.gate == "hierarchical":
+            share = moe.expert_load(evaluation.mixture, config.top_k).tolist()
+            yield "gating_tree", tree_figure.gating_tree(scene, mixture.gate.T.numpy(), share)
         yield "reliability", classification.reliability(*evaluation.predictions.reliability)
         yield from self.training_figures(trained.history)
         if config.training == "em":
@@ -301,10 +309,8 @@ class MixtureOfLinearExperts(StackedExperiment):
         logits = mixture.combine(trained.config.mixing)
         probabilities = moe.class_probabilities(logits, data.test.labels).numpy()
         gate, test_gate = mixture.weights.T.numpy(), evaluation.mixture.weights.T.numpy()
-        yield (
-            "decision_surface",
-            table_figures.decision_surface(view, probabilities, points, predictions),
-        )
+        surface = table_figures.decision_surface(view, probabilities, points, predictions)
+        yield "decision_surface", surface
         experts = table_figures.expert_regions(view, gate, points, labels, data.classes)
         yield "experts", experts
         yield "gate", table_figures.gate_probabilities(view, gate)
@@ -312,16 +318,12 @@ class MixtureOfLinearExperts(StackedExperiment):
             weights = trained.model.expert_weights().numpy()
             picture = table_figures.expert_weights(weights, data.features, data.classes)
             yield "expert_weights", picture
-        yield (
-            "expert_usage_by_class",
-            table_figures.expert_usage_by_class(test_gate, labels, data.classes),
-        )
+        usage = table_figures.expert_usage_by_class(test_gate, labels, data.classes)
+        yield "expert_usage_by_class", usage
         assigned, num_experts = test_gate.argmax(1), test_gate.shape[1]
         bits = evaluation.metrics["test/mutual_information_bits"]
-        yield (
-            "class_to_expert",
-            routing_figures.class_to_expert(assigned, labels, data.classes, num_experts, bits),
-        )
+        flow = routing_figures.class_to_expert(assigned, labels, data.classes, num_experts, bits)
+        yield "class_to_expert", flow
         if trained.config.data == "digits":
             images = (data.test.points * data.std + data.mean).view(-1, 8, 8).numpy()
             picture = routing_figures.mean_images(images, assigned, labels, num_experts)

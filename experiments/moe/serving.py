@@ -24,13 +24,16 @@ class ServedMixture(ServedModel[Point]):
     """Features in; class, probability of each class and weight of each expert out.
 
     Its metadata has `features`, the names of the columns, `classes`, and `network`, the arguments
-    of `MixtureOfExperts`.
+    of `MixtureOfExperts`. An ensemble, which has `members`, has no experts in common to weigh.
     """
 
     params = CLASSIFIER_PARAMS
 
     def __init__(self, module: torch.nn.Module, metadata: Mapping[str, Any]):
         super().__init__(module, metadata)
+        self.mixture = None
+        if "members" in metadata:
+            return
         # The exported network returns logits alone; this one, the weights of its experts too.
         self.mixture = MixtureOfExperts(**metadata["network"])
         self.mixture.load_state_dict(self.weights)
@@ -60,6 +63,9 @@ class ServedMixture(ServedModel[Point]):
         if logits.dim() == 1:  # of two classes
             logits = torch.stack([torch.zeros_like(logits), logits], dim=1)
         rows = classified(self.metadata, logits, params)
+        if self.mixture is None:
+            yield from rows
+            return
         standardised = (points.float() - self.mean) / self.std
         weights = self.mixture.mix(standardised).weights.T  # (B, K)
         for row, gate in zip(rows, weights.tolist(), strict=True):

@@ -18,6 +18,7 @@ class MoEExtendedConfig(MoEConfig):
     examples: ClassVar[tuple[str, ...]] = ("", "--num-experts 4 --data spirals")
 
     num_experts: PositiveInt = 8
+    gate: Literal["softmax"] = "softmax"  # of any number of experts
     gate_hidden: PositiveInt = 16
     training: Literal["gradient"] = "gradient"  # the gate has a hidden layer
     balance_loss_weight: NonNegativeFloat = 0.01

@@ -15,6 +15,7 @@ from harness.command_line import errors_as_typed, parse
 from harness.errors import UserError
 from harness.inference.inference import Inference, Row, predict_each
 from harness.inference.output import as_text
+from harness.plural import plural
 from harness.tracking import models
 from harness.tracking.models import LoadedModel
 
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str]) -> None:
     for line in failed:
         print(f"error: {line}", file=sys.stderr)
     if failed:
-        raise UserError(f"{len(failed)} of {len(rows)} inputs failed")
+        raise UserError(f"{len(failed)} of {plural(len(rows), 'input')} failed")
 
 
 def inference_of(model: LoadedModel) -> Inference[Any]:

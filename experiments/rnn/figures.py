@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from harness.figures import style
 from harness.figures.letters import literal
 from harness.figures.units import alike, draw_units
+from harness.plural import plural
 
 BLANK = "\N{MIDDLE DOT}"
 """Stands for blanks, which would not be seen."""
@@ -48,7 +49,7 @@ def accuracy_by_position(correct: np.ndarray, scored: np.ndarray, *, epoch: int 
     axes.plot(steps + 1, correct[steps] / scored[steps], "o-", color=style.BLUE, clip_on=False)
     axes.set(**FRACTIONS)
     style.count(axes)
-    title = f"Accuracy by position: {correct.sum():,} of {scored.sum():,} symbols correct"
+    title = f"Accuracy by position: {correct.sum():,} of {plural(scored.sum(), 'symbol')} correct"
     title = f"Validation after epoch {epoch}. {title}" if epoch else title
     style.titled(axes, title, "step (only those at which symbols are scored)", "accuracy")
     return figure
@@ -92,17 +93,29 @@ def reach(norms: Mapping[str, np.ndarray], delay: int | None = None) -> Figure:
     return figure
 
 
-def memory(hidden: np.ndarray, inputs: Sequence[str], predicted: Sequence[str]) -> Figure:
-    """Draw the hidden units (T, H) over time, beside T input and T predicted characters."""
+def memory(
+    hidden: np.ndarray,
+    inputs: Sequence[str],
+    predicted: Sequence[str],
+    scored: Sequence[bool] | None = None,
+) -> Figure:
+    """Draw the hidden units (T, H) over time, beside T input and T predicted characters.
+
+    A prediction that is not `scored` means nothing: a dot stands for it.
+    """
     steps, units = hidden.shape
     figure, ((axes,),) = style.canvas(width=WIDTH, height=5.4)
     image = draw_units(axes, hidden, alike(hidden))
     figure.colorbar(image, label="activation", pad=0.02)
-    x, y = "step", f"{units} hidden units, similar ones together"
+    x, y = "step", f"{plural(units, 'hidden unit')}, similar ones together"
+    note = ""
+    if scored is not None:
+        predicted = [a if counts else BLANK for a, counts in zip(predicted, scored, strict=True)]
+        note = f"; {BLANK} where it is not scored"
     if steps <= MAX_STEPS:
         pairs = [(literal(a), literal(b)) for a, b in zip(inputs, predicted, strict=True)]
         if all(len(name) == 1 for pair in pairs for name in pair):
-            x = "input (above) and prediction (below; not scored before the first echo)"
+            x = f"input (above) and prediction (below{note})"
             axes.set_xticks(range(steps), ["\n".join(pair) for pair in pairs])
         else:  # such as bytes
             x = "input and, after the arrow, prediction at each step"
@@ -136,7 +149,7 @@ def predictions(rows: Sequence[tuple[str, str, str]]) -> Figure:
     axes.set_axis_off()
     errors = sum(a != b for _, *pair in rows for a, b in zip(*pair, strict=True))
     note = ", blanks left out" if any(len(row[0]) > MAX_STEPS for row in rows) else ""
-    count = f"{errors} error{'s' * (errors > 1)}, marked in red" if errors else "no errors"
+    count = f"{plural(errors, 'error')}, marked in red" if errors else "no errors"
     figure.suptitle(f"Predictions: {count}{note}", fontsize=12)
     return figure
 

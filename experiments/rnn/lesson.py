@@ -32,6 +32,7 @@ from experiments.rnn.network import (
 )
 from harness.experiment import Evaluation, Experiment, ImagesByEpoch, NamedFigure, Splits, Trained
 from harness.figures import style, training
+from harness.plural import plural
 from harness.training.batches import GeneratedSamples
 from harness.training.metrics import StepOutput, fraction, wide_dtype
 from models.recurrent import RecurrentNetwork
@@ -191,8 +192,9 @@ class MemoryTasks(Experiment[RNNConfig]):
         for factor in FACTORS[1:]:
             metrics[f"test/accuracy_{factor}x_length"] = by_factor[factor].accuracy
         headline = (
-            f"{config.cell} with {config.hidden_size} units, {config.task}: test accuracy "
-            f"{predictions.accuracy:.5f}, {predictions.sequence_accuracy:.4f} of whole sequences; "
+            f"{config.cell} with {plural(config.hidden_size, 'unit')}, {config.task}: test "
+            f"accuracy {predictions.accuracy:.5f}, "
+            f"{predictions.sequence_accuracy:.4f} of whole sequences; "
             f"{by_factor[FACTORS[-1]].accuracy:.5f} at {FACTORS[-1]} times the length."
         )
         table = {"delay": test.delays.tolist(), **as_texts(predictions)}
@@ -239,7 +241,7 @@ class MemoryTasks(Experiment[RNNConfig]):
 
         first = test.inputs[:1], test.delays[:1]
         hidden = hidden_units(trained.model, *first, names=VISIBLE.symbols)
-        yield "memory", figures.memory(*hidden)
+        yield "memory", figures.memory(*hidden, scored=test.mask[0].tolist())
         rows = zip(*as_texts(evaluation.predictions).values(), strict=True)
         yield "predictions", figures.predictions(list(rows)[:8])
         curves = training.curves(**trained.history.as_curves(), loss_unit="nats per symbol")

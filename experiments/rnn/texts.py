@@ -8,6 +8,7 @@ from torch import Tensor
 
 from datasets.characters import Vocabulary
 from datasets.errors import DataError
+from harness.plural import plural
 from harness.serving.served_model import InvalidInputError, Row, ServedModel
 
 MAX_CHARACTERS = 100_000
@@ -23,8 +24,8 @@ class ServedTexts(ServedModel[S]):
         """Return the prediction of every row; see `ServedModel`."""
         count = sum(len(text) for text in data["text"] if isinstance(text, str))
         if count > MAX_CHARACTERS:
-            allowed = f"a request has at most {MAX_CHARACTERS:,}"
-            raise InvalidInputError(f"text: {count:,} characters in {len(data):,} rows; {allowed}")
+            found = f"{count:,} characters in {plural(len(data), 'row')}"
+            raise InvalidInputError(f"text: {found}; a request has at most {MAX_CHARACTERS:,}")
         return super().predict(data, params)
 
     def encode(self, row: Row) -> Tensor:

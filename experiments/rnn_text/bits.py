@@ -10,10 +10,12 @@ from experiments.rnn_text.streams import TextSplits
 LABELS = {
     "ngram_": f"{baselines.NGRAM_ORDER}-gram",
     "dynamic_ngram_": f"{baselines.NGRAM_ORDER}-gram, dynamic",
-    "xz_": "xz",
-    "xz_after_training_": "xz after training third",
+    "xz_after_training_": "xz",
+    "bz2_after_training_": "bz2",
+    "ppmd_after_training_": "PPMd",
+    "context_mixture_": "mixture of contexts",
 }
-"""Names of the baselines in figures, by what the names of their metrics begin with."""
+"""Baselines that have read the training third, by what the names of their metrics begin with."""
 
 
 def unit_of(config: RNNTextConfig) -> str:
@@ -41,28 +43,42 @@ def metrics_of(bits: Mapping[str, float], config: RNNTextConfig, test: Text) -> 
     }
 
 
+def baselines_of(metrics: Mapping[str, float], unit: str) -> dict[str, float]:
+    """Return the bits of the baselines that there are, by label."""
+    names = {label: f"test/{name}bits_per_{unit}" for name, label in LABELS.items()}
+    return {label: metrics[name] for label, name in names.items() if name in metrics}
+
+
+def tested_of(metrics: Mapping[str, float], unit: str) -> dict[str, float]:
+    """Return the bits of the network on the test third, by how it is evaluated."""
+    labels = {"": "test", "dynamic_": "test, dynamic", "mixture_": "test, in a mixture"}
+    names = {label: f"test/{name}bits_per_{unit}" for name, label in labels.items()}
+    return {label: metrics[name] for label, name in names.items() if name in metrics}
+
+
 def headline(
     config: RNNTextConfig, data: TextSplits, test: Text, metrics: Mapping[str, float]
 ) -> str:
     """Return in a few sentences what the network reached, and of what."""
     unit = unit_of(config)
-    of = {
-        name: f"{metrics[f'test/{name}bits_per_{unit}']:.3f}" for name in ("", "dynamic_", *LABELS)
-    }
+    static, dynamic, *mixed = tested_of(metrics, unit).values()
+    mixture = "".join(f", {bits:.3f} in a mixture with other predictors" for bits in mixed)
+    others = ", ".join(f"{name} {bits:.3f}" for name, bits in baselines_of(metrics, unit).items())
     per_byte = ""
     if config.alphabet == "characters":
         per_byte = f" ({metrics['test/bits_per_byte']:.3f} per byte)"
     what_counts = {
         "letters": f"Of the text's characters {100 * data.dropped_share:.1f} % were dropped; "
-        "xz compressed what was left.",
-        "characters": f"All characters count, for xz as well; there are {len(data.vocabulary):,} "
-        f"symbols, and to name rare characters takes {test.naming_bits:.3f} bits of these.",
-        "bytes": "All bytes count, for xz as well.",
+        "compressors were given what was left.",
+        "characters": "All characters count, for compressors as well; there are "
+        f"{len(data.vocabulary):,} symbols, and to name rare characters takes "
+        f"{test.naming_bits:.3f} bits of these.",
+        "bytes": "All bytes count, for compressors as well.",
     }
     return (
         f"{config.cell} with {config.num_layers} x {config.hidden_size} units: "
-        f"{of['']} bits per {unit}{per_byte} on the test third, "
-        f"{of['dynamic_']} with dynamic evaluation; "
-        f"{baselines.NGRAM_ORDER}-gram {of['ngram_']} and {of['dynamic_ngram_']}, xz {of['xz_']}. "
+        f"{static:.3f} bits per {unit}{per_byte} on the test third, "
+        f"{dynamic:.3f} with dynamic evaluation{mixture}. "
+        f"Without a network, after the training third: {others}. "
         f"{what_counts[config.alphabet]}"
     )

@@ -4,6 +4,7 @@ Letter: N characters.
 """
 
 import copy
+from collections.abc import Callable
 from typing import NamedTuple, Self
 
 import torch
@@ -57,13 +58,18 @@ def online_evaluation(network: RecurrentNetwork, symbols: Tensor, length: int = 
     return Reading.join(parts)
 
 
-def dynamic_evaluation(network: RecurrentNetwork, symbols: Tensor) -> Reading:
+def dynamic_evaluation(
+    network: RecurrentNetwork,
+    symbols: Tensor,
+    also: Callable[[Tensor, Tensor], None] = lambda symbols, logits: None,
+) -> Reading:
     """Predict each character of a text (N,), from weights that adapt to those before it.
 
     Dynamic evaluation (Mikolov et al. 2010; Krause et al. 2018): a few characters are predicted,
     then one step of gradient descent is taken on their loss, before the next are predicted. No
     character is trained on before it was predicted, so the result is a fair one, as that of a
-    compressor. The network, in evaluation mode, stays as it is: a copy adapts.
+    compressor. The network, in evaluation mode, stays as it is: a copy adapts. `also` is given each
+    chunk of symbols (T,) with the logits (T, S) that were predicted for it.
     """
     network = copy.deepcopy(network)
     optimizer = torch.optim.SGD(network.parameters(), lr=LEARNING_RATE)
@@ -73,6 +79,7 @@ def dynamic_evaluation(network: RecurrentNetwork, symbols: Tensor) -> Reading:
         logits, state = network(chunk.inputs, state=chunk.carry.state)
         chunk.carry.keep(state)
         reading = Reading.of(logits, chunk.targets)
+        also(chunk.targets.squeeze(0), logits.detach().squeeze(0))
         optimizer.zero_grad()
         reading.losses.mean().backward()
         nn.utils.clip_grad_norm_(network.parameters(), max_norm=1.0)

@@ -1,8 +1,10 @@
 """Pictures of a network that predicts text: bits per character, confusions, generated text."""
 
+import itertools
 import textwrap
 import unicodedata
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -13,10 +15,12 @@ from experiments.rnn.figures import BLANK
 from harness.evaluation import confusion_matrix
 from harness.figures import style
 from harness.figures.letters import literal, short
+from models.context_mixture import ORDERS, PREDICTORS
 
 WIDTH = 7.4  # inches
 MAX_SYMBOLS = 30
 """Symbols of which a confusion matrix is drawn."""
+BASELINE_DASHES: tuple[Any, ...] = ("-.", ":", (0, (9, 3)), (0, (6, 2, 1, 2, 1, 2)))
 VISIBLE = {
     " ": BLANK,
     "\n": "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}",
@@ -52,13 +56,14 @@ def bits(
         dashes = "--" if name == "training" else "-"
         axes.plot(steps, values, dashes, color=colour, label=name)
     kept = steps_per_epoch * best_epoch
-    for (name, value), marker in zip(tested.items(), "*D", strict=False):
+    for (name, value), marker in zip(tested.items(), "*DP", strict=False):
         label = f"{name} {value:.3f}"
         axes.plot(kept, value, marker, color=style.BLACK, markersize=10, label=label)
-    colours = (style.VERMILION, style.ORANGE, style.GREEN, style.PURPLE)
-    for (name, value), colour in zip(baselines.items(), colours, strict=False):
+    colours = (style.VERMILION, style.ORANGE, style.GREEN, style.PURPLE, style.GREY, style.BLACK)
+    looks = zip(colours, itertools.cycle(BASELINE_DASHES), strict=False)
+    for (name, value), (colour, dashes) in zip(baselines.items(), looks, strict=False):
         label = f"{name} {value:.3f}"
-        axes.axhline(value, color=colour, linestyle="-.", linewidth=1.4, label=label)
+        axes.axhline(value, color=colour, linestyle=dashes, linewidth=1.6, label=label)
     reached = [*tested.values(), *baselines.values()]
     shown = [*reached, *np.concatenate(list(curves.values()))]
     # The first epochs may lie above; what was reached, and the baselines, never do.
@@ -68,6 +73,47 @@ def bits(
     style.titled(axes, title, "optimiser steps", f"bits per {unit}")
     style.count(axes)
     # Below the axes: inside, it could hide a line.
+    figure.legend(loc="outside lower center", frameon=False, fontsize=10, ncols=3)
+    return figure
+
+
+GROUPS = {
+    "network": ["network"],
+    "repetition": ["repetition"],
+    "orders 10 to 32": [f"order {n}" for n in ORDERS if n >= 10],
+    "orders 5 to 9": [f"order {n}" for n in ORDERS if 5 <= n <= 9],
+    "orders 0 to 4": [f"order {n}" for n in ORDERS if n <= 4],
+}
+"""Predictors that are drawn together; all others are words."""
+
+
+def trust(shares: np.ndarray, num_symbols: int, unit: str) -> Figure:
+    """Draw which predictors move the mixture's logit, over a text.
+
+    Args:
+        shares: (W, P) of all predictors in each window, in the order of `PREDICTORS`.
+        num_symbols: length of the text.
+        unit: character or byte.
+
+    """
+    grouped = {
+        name: shares[:, [PREDICTORS.index(each) for each in members]].sum(1)
+        for name, members in GROUPS.items()
+    }
+    grouped["words, and skipping"] = shares.sum(1) - sum(grouped.values())
+    grouped = {name: share for name, share in grouped.items() if share.any()}
+    width = min(9, len(shares))
+    kernel = np.ones(width)
+    weight = np.convolve(np.ones(len(shares)), kernel, "same")
+    smooth = [np.convolve(share, kernel, "same") / weight for share in grouped.values()]
+    figure, ((axes,),) = style.canvas(width=WIDTH, height=4.6)
+    places = (np.arange(len(shares)) + 0.5) * num_symbols / len(shares)
+    colours = (style.GREY, style.VERMILION, style.BLUE, style.SKY, style.YELLOW, style.GREEN)
+    axes.stackplot(places, smooth, labels=list(grouped), colors=colours[-len(grouped) :])
+    axes.set(xlim=(0, num_symbols), ylim=(0, 1))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    style.titled(axes, "Which predictor the mixture trusts", f"{unit}s read", "share of the logits")
+    style.count(axes)
     figure.legend(loc="outside lower center", frameon=False, fontsize=10, ncols=3)
     return figure
 

@@ -12,6 +12,7 @@ from harness.config import (
     STRICT,
     Configuration,
     Depth,
+    DistillationConfig,
     DropoutConfig,
     GeneratedDataConfig,
     OnlyIf,
@@ -21,7 +22,7 @@ from harness.config import (
 )
 from models.choices import EncoderName, Initialisation, PoolingName, is_recurrent, suits
 
-TaskName = Literal["temporal_order", "adding", "digits", "japanese_vowels"]
+TaskName = Literal["temporal_order", "adding", "digits", "japanese_vowels", "archive"]
 
 
 def only_for(*tasks: TaskName | Literal["file"]) -> OnlyIf:
@@ -31,7 +32,9 @@ def only_for(*tasks: TaskName | Literal["file"]) -> OnlyIf:
 
 
 GENERATED = only_for("temporal_order", "adding")
-REAL_CHANNELS = only_for("adding", "digits", "japanese_vowels", "file")
+REAL_CHANNELS = only_for("adding", "digits", "japanese_vowels", "archive", "file")
+COLLECTED = only_for("digits", "japanese_vowels", "archive", "file")
+SERIES = only_for("japanese_vowels", "archive", "file")
 RECURRENT = OnlyIf("a recurrent encoder", lambda config: is_recurrent(config.encoder))
 
 
@@ -58,6 +61,11 @@ class TaskConfig(Configuration):
     shuffled: Annotated[bool, only_for("digits")] = False
     """digits: put digits of every writer into every split, which is easier."""
 
+    data_set: Annotated[str, only_for("archive")] = "GunPoint"
+    """archive: set of the UCR and UEA archives that aeon contains, such as OSULeaf."""
+    baselines: Annotated[bool, SERIES] = False
+    """Also train and test MultiRocketHydra and 1-NN with dynamic time warping, both of aeon."""
+
     @property
     def source(self) -> str:
         """The task, or `file` where the sequences are those of a file."""
@@ -72,6 +80,8 @@ class SequenceModelConfig(Configuration):
 
     encoder: EncoderName = "gru"
     """Network that computes the features of every step."""
+    bidirectional: Annotated[bool, RECURRENT] = False
+    """Read from both ends, with half of the width each: best with a pooling other than last."""
     pooling: PoolingName = "last"
     """How the features of all steps become one vector."""
     width: Annotated[PositiveInt, only_if(match_parameters=0)] = 16
@@ -106,6 +116,7 @@ class SequenceConfig(
     SequenceModelConfig,
     GeneratedDataConfig,
     TaskConfig,
+    DistillationConfig,
     TrainingConfig,
 ):
     """Train a network to classify whole sequences."""
@@ -116,6 +127,7 @@ class SequenceConfig(
     examples: ClassVar[tuple[str, ...]] = (
         "--num-marks 3 --encoder lstm",
         "--data recordings.ts --encoder fcn --pooling mean",
+        "--task archive --data-set OSULeaf --encoder fcn --pooling mean --baselines",
     )
     tiny: ClassVar[Mapping[str, Any]] = {
         "level": "easy",
@@ -133,6 +145,8 @@ class SequenceConfig(
     """temporal_order, adding: sequences that the epoch is chosen by."""
     num_test: Annotated[PositiveInt, GENERATED] = 1000
     """temporal_order, adding: sequences that the chosen model is evaluated on, once."""
+    refit: Annotated[bool, COLLECTED] = False
+    """Train on training and validation split together, once all is chosen; keep the last epoch."""
     num_epochs: PositiveInt = 16
     batch_size: PositiveInt = 20
     learning_rate: PositiveFloat = 1e-2
@@ -149,6 +163,14 @@ class SequenceConfig(
             raise ValueError(
                 f"initialisation={self.initialisation}: not defined for encoder={self.encoder}"
             )
-        if self.encoder == "transformer" and self.width % 4 and not self.match_parameters:
-            raise ValueError(f"width={self.width}: a transformer needs a multiple of 4")
+        no_validation = "refit=True: leaves no validation split, which"
+        if self.refit and (patience := self.early_stopping_epochs):
+            raise ValueError(f"{no_validation} early_stopping_epochs={patience} needs")
+        if self.refit and self.lr_schedule == "plateau":
+            raise ValueError(f"{no_validation} lr_schedule=plateau needs")
+        if not self.match_parameters:
+            if self.encoder in ("transformer", "inception") and self.width % 4:
+                raise ValueError(f"width={self.width}: a multiple of 4 for encoder={self.encoder}")
+            if self.bidirectional and self.width % 2:
+                raise ValueError(f"width={self.width}: an even number with bidirectional=True")
         return self

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from harness.figures import style
 from harness.figures.letters import literal, short
 from harness.figures.units import alike, draw_units
+from harness.plural import plural
 
 WIDTH = 7.4  # inches
 MAX_LABELLED_STEPS = 40
@@ -59,7 +60,7 @@ def accuracy_by_length(lengths: np.ndarray, correct: np.ndarray, bins: int = 8) 
     ends = [sorted({lengths[group].min(), lengths[group].max()}) for group in groups]
     axes.set_xticks(range(len(groups)), ["-".join(f"{end:,}" for end in pair) for pair in ends])
     axes.set(ylim=(0, 1.2), yticks=np.linspace(0, 1, 6))
-    title = f"Accuracy {correct.mean():.4f} on {len(correct):,} test sequences"
+    title = f"Accuracy {correct.mean():.4f} on {plural(len(correct), 'test sequence')}"
     style.titled(axes, title, "length of the sequence (steps)", "accuracy")
     return figure
 
@@ -124,14 +125,15 @@ def states(inspections: Sequence[Inspection]) -> Figure:
     columns = panels if len(inspections) <= 4 else 2
     figure, axes = _grid(panels * len(inspections), columns)
     order = alike(np.concatenate([each.features for each in inspections]))
-    for row, each in zip(axes.reshape(-1, panels), inspections, strict=False):
-        kinds = {"features": each.features}
-        if each.cells is not None:
-            kinds = {"hidden state": each.features, "cell state": each.cells}
-        for place, (name, values) in zip(row, kinds.items(), strict=True):
-            image = draw_units(place, values, order)
-            figure.colorbar(image, ax=place, pad=0.02)
-            _label(place, each, f"{short(each.title)}: {name}")
+    kinds = {"features": [each.features for each in inspections]}
+    if cells := [each.cells for each in inspections if each.cells is not None]:
+        kinds = {"hidden state": kinds["features"], "cell state": cells}
+    for places, (name, states) in zip(axes.reshape(-1, panels).T, kinds.items(), strict=True):
+        limit = max(np.abs(values).max() for values in states)  # one scale: panels can be compared
+        for place, each, values in zip(places, inspections, states, strict=False):
+            image = draw_units(place, values, order, limit)
+            _label(place, each, f"{short(each.title, 20 if panels == 2 else 28)}: {name}")
+        figure.colorbar(image, ax=list(places), pad=0.02)
     num_features = inspections[0].features.shape[1]
     title = f"The {num_features} features of the encoder at each step (colour: activation)"
     figure.suptitle(title, fontsize=12)
@@ -152,9 +154,11 @@ def prediction_by_step(
     figure, axes = _grid(len(inspections), min(2, len(inspections)), legend)
     for place, each in zip(axes.flat, inspections, strict=False):
         for k, name in enumerate(names or [""]):
-            colour, dashes = COLOURS[k % len(COLOURS)], "-" if k < len(COLOURS) else "--"
-            values = each.predictions[:, k]
-            place.plot(each.steps - 1, values, dashes, color=colour, linewidth=1.6, label=name)
+            around, index = divmod(k, len(COLOURS))
+            dashes = style.DASHES[(index + around) % len(style.DASHES)]
+            look: dict[str, Any] = {"color": COLOURS[index], "linestyle": dashes, "linewidth": 1.6}
+            look["marker"] = "o" if len(each.steps) == 1 else None  # a line of one point is none
+            place.plot(each.steps - 1, each.predictions[:, k], label=name, **look)
         if classes:
             place.set(ylim=(-0.03, 1.03), yticks=[0, 0.5, 1])
         _label(place, each, f"{kind} {short(each.title)}")

@@ -24,6 +24,7 @@ from harness.errors import UserError
 from harness.experiment import ModelExport, Trained
 from harness.inference.files import attempt, lines_of, parse_lines
 from harness.inference.inference import ClassifyRequest, Inference, Row, predict_rows
+from harness.plural import plural
 from harness.tracking.models import LoadedModel
 from models.sequence_classifier import ExportableSequenceClassifier
 
@@ -131,7 +132,7 @@ def one_series(text: str, channels: int) -> tuple[Row, Row]:
     for number, line in enumerate(lines_of(text), start=1):
         fields = line.split(",")
         if len(fields) != channels or not all(map(is_number, fields)):
-            raise UserError(f"line {number}: {channels} finite numbers are needed")
+            raise UserError(f"line {number}: needed: {plural(channels, 'finite number')}")
         steps.append([float(field) for field in fields])
     return {"input": text}, {"series": steps}
 

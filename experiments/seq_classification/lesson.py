@@ -21,14 +21,16 @@ from torch import Tensor, nn
 
 from datasets.sequence_datasets import random_affine
 from datasets.sequence_tasks import LabelledSequences
-from experiments.seq_classification import figures
+from experiments.ensemble.teacher import TaughtExperiment
+from experiments.seq_classification import baselines, figures
 from experiments.seq_classification.config import SequenceConfig
 from experiments.seq_classification.inspection import inspect
 from experiments.seq_classification.tasks import TASKS, SequenceData
 from harness.errors import UserError
 from harness.evaluation import Predictions
-from harness.experiment import Evaluation, Experiment, ImagesByEpoch, NamedFigure, Trained
+from harness.experiment import Evaluation, ImagesByEpoch, NamedFigure, Trained
 from harness.figures import classification, training
+from harness.plural import plural
 from harness.training.batches import Batches, MappedBatches, TensorBatches
 from harness.training.history import History
 from harness.training.metrics import StepOutput, confusion_matrix, fraction
@@ -58,18 +60,19 @@ def predict(model: nn.Module, sequences: LabelledSequences) -> Tensor:
 
 def sequences_to_solve(config: SequenceConfig, history: History) -> float:
     """Return how many sequences were trained on when validation accuracy first was 1, or inf."""
+    if not (count := TASKS[config.source].new_sequences_per_epoch(config)):
+        return math.inf
     solved = np.flatnonzero(history.column("val/accuracy") == 1)
-    count = TASKS[config.source].new_sequences_per_epoch(config)
-    return float(solved[0] + 1) * count if count and len(solved) else math.inf
+    return float(solved[0] + 1) * count if len(solved) else math.inf
 
 
-class SequenceClassification(Experiment[SequenceConfig]):
+class SequenceClassification(TaughtExperiment[SequenceConfig]):
     """Predict from whole sequences, in which the steps that matter lie far apart.
 
-    There are four tasks: the temporal order of marks, the adding problem, scikit-learn's digits
-    read as sequences, and Japanese vowels; and files of one's own. Each is one object (tasks.py)
-    that loads its sequences and measures outputs: classes by cross-entropy, the sums of the adding
-    problem by squared error (correct within 0.04).
+    The tasks are the temporal order of marks, the adding problem, scikit-learn's digits read as
+    sequences, Japanese vowels, sets of the UCR and UEA archives, and files of one's own. Each is
+    one object (tasks.py) that loads its sequences and measures outputs: classes by cross-entropy,
+    the sums of the adding problem by squared error (correct within 0.04).
     """
 
     config_class = SequenceConfig
@@ -80,6 +83,8 @@ class SequenceClassification(Experiment[SequenceConfig]):
         """Return symbols (N, T) or channels (N, T, C), lengths (N,) and labels (N,) by split."""
         data = TASKS[config.source].load(config)
         self.check_size(config, data)
+        if config.baselines:
+            baselines.check(config, data)
         return data
 
     def data_bytes(self, config: SequenceConfig) -> int:
@@ -96,8 +101,8 @@ class SequenceClassification(Experiment[SequenceConfig]):
             width = matching_width(build, config.match_parameters, multiple_of=WIDTH_STEP)
         model = build(width)
         if isinstance(data.train, LabelledSequences) and not data.symbols:
-            # Pixels, like coefficients of speech, have one unit; those of a file have their own.
-            same_unit = config.source != "file"
+            # Pixels, like coefficients of speech, have one unit; other channels have their own.
+            same_unit = config.source in ("digits", "japanese_vowels")
             model.standardize.fit(data.train.inputs, data.train.lengths, same_unit=same_unit)
         return model
 
@@ -112,6 +117,7 @@ class SequenceClassification(Experiment[SequenceConfig]):
             num_symbols=len(data.symbols),
             num_channels=data.num_channels,
             encoder=config.encoder,
+            bidirectional=config.bidirectional,
             pooling=config.pooling,
             width=width,
             num_layers=config.num_layers,
@@ -159,6 +165,10 @@ class SequenceClassification(Experiment[SequenceConfig]):
         batches = super().training_batches(config, data, epoch)
         return MappedBatches(batches, distort) if config.distortion else batches
 
+    def has_validation(self, config: SequenceConfig) -> bool:
+        """Return whether the validation split is no part of that for training."""
+        return not config.refit
+
     def validation_batches(self, config: SequenceConfig, data: SequenceData) -> TensorBatches:
         """Return the validation split, 100 sequences at a time."""
         return TensorBatches(*data.validation, batch_size=100)
@@ -183,12 +193,19 @@ class SequenceClassification(Experiment[SequenceConfig]):
         }
         headline = (
             f"{config.encoder}, {num_parameters(trained.model):,} parameters, {trained.data.name}: "
-            f"test accuracy {metrics['test/accuracy']:.4f} on {len(test.labels):,} sequences"
+            f"test accuracy {metrics['test/accuracy']:.4f} "
+            f"on {plural(len(test.labels), 'sequence')}"
         )
         solved = sequences_to_solve(config, trained.history)
         if solved < math.inf:
             metrics["best/sequences_to_solve"] = solved
             headline += f", solved after {solved:,.0f} training sequences"
+        if config.refit:
+            headline += ", trained on the validation split, too: there is no validation"
+        if config.baselines:
+            of_baselines = baselines.accuracies(config, trained.data, test)
+            metrics |= of_baselines
+            headline += baselines.as_words(of_baselines)
         headline += "."
         return SequenceEvaluation(metrics=metrics, headline=headline, test=test, outputs=outputs)
 

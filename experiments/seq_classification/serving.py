@@ -10,6 +10,7 @@ from mlflow.types.schema import AnyType, Array
 from torch import Tensor
 
 from datasets.gaps import fill_gaps
+from harness.plural import plural
 from harness.serving.served_model import (
     CLASSIFIER_PARAMS,
     InvalidInputError,
@@ -71,10 +72,8 @@ class ServedSequenceClassifier(ServedModel[Tensor]):
         for place, step in enumerate(series, start=1):
             numbers = list(step) if isinstance(step, (list, tuple, np.ndarray)) else [step]
             if len(numbers) != channels:
-                wanted = f"{channels} channels are needed"
-                raise InvalidInputError(
-                    f"series: step {place} has {len(numbers)} numbers; {wanted}"
-                )
+                has = f"step {place} has {plural(len(numbers), 'number')}"
+                raise InvalidInputError(f"series: {has}; needed: one for each channel, {channels}")
             values.append([self.number(value, place) for value in numbers])
         if not values:
             raise InvalidInputError("series: no step")

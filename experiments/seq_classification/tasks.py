@@ -66,21 +66,26 @@ class Task:
         try:
             dataset = self.dataset(config)
         except DataError as error:
-            given = f"data={config.data}" if config.data else f"task={config.task}"
+            parameter = {"file": "data", "archive": "data_set"}.get(config.source, "task")
+            given = f"{parameter}={getattr(config, parameter)}"
             raise UserError(f"{given}: {error}") from None
         meaning: dict[str, Any] = {
-            "name": dataset.name if config.data else config.task,
+            "name": dataset.name if config.source in ("archive", "file") else config.task,
             "classes": dataset.classes,
             "symbols": dataset.symbols,
             "num_positions": max(MIN_POSITIONS, dataset.max_length),
         }
         if not self.is_generated:
+            counts = dataset.counts
+            if config.refit:
+                dataset = dataset.refit()
+                counts = {"train": dataset.counts["train"], "test": counts["test"]}
             return SequenceData(
                 train=dataset.train,
                 validation=dataset.validation,
                 load_test=lambda: dataset.test,
                 horizon=int(dataset.validation.lengths.max()),
-                counts=dataset.counts,
+                counts=counts,
                 skipped=dataset.skipped,
                 fingerprints=dataset.fingerprints,
                 **meaning,
@@ -178,6 +183,7 @@ TASKS: dict[str, Task] = {
         )
     ),
     "japanese_vowels": Task(lambda _: sequence_datasets.japanese_vowels()),
+    "archive": Task(lambda config: sequence_datasets.archive(config.data_set, config.seed)),
     "file": Task(
         lambda config: sequence_datasets.from_file(config.data, config.format, config.seed)
     ),

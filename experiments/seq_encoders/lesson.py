@@ -55,7 +55,7 @@ def recipe(config: EncodersConfig, encoder: EncoderName, data: SequenceData) -> 
         changes["num_layers"] = max(1, math.ceil(math.log2(data.horizon + 3)) - 2)
     elif encoder == "mingru":  # the gates of the first layer depend on the current input alone
         changes["num_layers"] = max(2, config.num_layers)
-    elif encoder == "fcn":
+    elif encoder in ("fcn", "inception"):
         changes["num_layers"] = 3
     elif encoder == "transformer":
         changes["num_layers"] = 2
@@ -63,8 +63,10 @@ def recipe(config: EncodersConfig, encoder: EncoderName, data: SequenceData) -> 
         changes["learning_rate"] = config.learning_rate / 3
     return config.replace(
         encoder=encoder,
+        bidirectional=config.bidirectional and is_recurrent(encoder),
         initialisation="auto",
         early_stopping_epochs=0,  # curves of one length
+        refit=False,  # they are compared on validation
         seeds_of_each=1,
         **changes,
     )

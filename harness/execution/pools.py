@@ -13,6 +13,7 @@ from harness.errors import UserError
 from harness.execution import cluster, messages
 from harness.execution.local import LocalPool
 from harness.execution.run_all import Pool
+from harness.plural import plural
 from harness.tracking.store import connect_worker
 from harness.training.device import num_cores
 
@@ -106,7 +107,7 @@ def _open_cluster(execution: ExecutionConfig, num_tasks: int, threads: int, on_g
         places = min(places, int(gpus // gpus_each))
     wanted = places if execution.workers == "auto" else execution.workers
     if not 0 < wanted <= places:
-        needed = f"{threads} cores and {gpus_each:g} GPUs each"
+        needed = f"{plural(threads, 'core')} and {gpus_each:g} GPU each"
         there = f"the cluster has {cores:g} cores and {gpus:g} GPUs"
         raise UserError(f"workers={execution.workers}: at most {places}, of {needed}; {there}")
     return cluster.ClusterPool(

@@ -11,6 +11,7 @@ from sklearn import metrics
 
 from harness.figures import style
 from harness.figures.letters import short, width
+from harness.plural import plural
 from harness.training.history import History
 
 COLOURS = style.class_colours(7)
@@ -226,7 +227,7 @@ def feature_map(
         bbox_to_anchor=(1, 0.5),
         fontsize=min(10, 270 // (len(listed) + 1)),
         labelspacing=0.3,
-        title=f"and {more:,} more classes" if more else None,
+        title=f"and {plural(more, 'more class', 'more classes')}" if more else None,
     )
     return figure
 

@@ -7,7 +7,6 @@ from typing import TypeVar
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from harness.figures import style
 from harness.figures.letters import short
@@ -104,10 +103,7 @@ def label_ticks(axes: Axes, *, sparse: bool = False) -> None:
     low, high = axes.get_xlim()
     within = [1, 3] if sparse else [1, 2, 5]
     digits = [1] if high / low > 100 else within if high / low > 4 else range(1, 10)
-    subs = [float(digit) for digit in digits]
-    axes.xaxis.set_major_locator(LogLocator(subs=subs))
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.9g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    style.label_digits(axes.xaxis, [float(digit) for digit in digits])
 
 
 def _looks(groups: Mapping[str, T]) -> list[tuple[tuple[str, T], str, str]]:

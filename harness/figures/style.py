@@ -1,17 +1,19 @@
 """The style of all figures: sizes, and colours that colour-blind readers can tell apart."""
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backend_bases import RendererBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 from PIL import Image
 
 from harness.figures import letters
@@ -21,6 +23,7 @@ BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 SKY, PURPLE, YELLOW, GREY = "#56B4E9", "#CC79A7", "#F0E442", "#7F7F7F"
 BLACK = "#000000"
 SERIES = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK, YELLOW)
+DASHES: tuple[Any, ...] = ("-", "--", ":", "-.")
 CLASSES = (BLUE, ORANGE)
 # P. Tol, "Colour schemes", 2021: the qualitative scheme "muted", and a grey.
 MUTED = (
@@ -85,7 +88,14 @@ def titled(axes: Axes, title: str, x: str, y: str) -> None:
 
 def count(axes: Axes) -> None:
     """Label whole numbers only on the axis of x, such as epochs, even if there is but one."""
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+
+
+def label_digits(axis: Axis, digits: Sequence[float]) -> None:
+    """Label a logarithmic axis at these digits of every decade, without exponents."""
+    axis.set_major_locator(LogLocator(subs=digits))
+    axis.set_major_formatter(StrMethodFormatter("{x:,.9g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def legend(axes: Axes, handles: list[Line2D] | None = None, *, below: bool = False) -> None:

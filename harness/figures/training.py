@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harness.figures import style
+from harness.plural import plural
 
 
 def curves(
@@ -26,7 +27,7 @@ def curves(
         losses: (epochs,) each, by the names "training" and "validation".
         accuracies: the same.
         learning_rate: (epochs,).
-        best_epoch: the epoch whose weights are kept, counted from 1.
+        best_epoch: the epoch whose weights are kept, counted from 1 (0: none is marked).
         loss_unit: such as "nats per photograph".
         note: shown below the axes.
 
@@ -71,6 +72,9 @@ def draw_curves(
         axes.axvline(best_epoch, color=style.GREY, linewidth=1, linestyle=":", label="best epoch")
     if logarithmic:
         axes.set_yscale("log")
+        low, high = axes.get_ylim()
+        between = (1, 2, 5) if high < 100 * low else (1,)  # more labels than these would touch
+        style.label_digits(axes.yaxis, between)
     style.count(axes)
     style.titled(axes, title, "epoch", y)
 
@@ -96,8 +100,8 @@ def compared(
         axes.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
     axes.set(yticks=np.linspace(0, 1, 6), ylim=(0, 1.06))
     style.count(axes)
-    seeds = next(iter(accuracies.values())).shape[0]
-    style.titled(axes, f"Mean of {seeds} seeds, with a band from the lowest to the highest", x, y)
+    seeds = plural(next(iter(accuracies.values())).shape[0], "seed")
+    style.titled(axes, f"Mean of {seeds}, with a band from the lowest to the highest", x, y)
     # Beside the axes: inside, it could hide a curve.
     figure.legend(loc="outside right upper", fontsize=9, frameon=False, title="last epoch")
     return figure

@@ -16,9 +16,12 @@ def alike(values: np.ndarray) -> np.ndarray:
     return np.argsort(directions[0], kind="stable")
 
 
-def draw_units(axes: Axes, values: np.ndarray, order: np.ndarray) -> AxesImage:
-    """Draw values (T, F) of units in this order, from step to step; zero is white."""
-    limit = np.abs(values).max() or 1.0
+def draw_units(axes: Axes, values: np.ndarray, order: np.ndarray, limit: float = 0) -> AxesImage:
+    """Draw values (T, F) of units in this order, from step to step; zero is white.
+
+    Colours reach from -limit to limit (0: to the largest absolute value).
+    """
+    limit = limit or np.abs(values).max() or 1.0
     axes.set_yticks([])
     look: dict[str, Any] = {"aspect": "auto", "interpolation": "nearest"}
     return axes.imshow(values[:, order].T, "RdBu_r", vmin=-limit, vmax=limit, **look)

@@ -21,7 +21,7 @@ from harness.tracking.failures import failure_of
 from harness.tracking.git import DIFF, git_tags, uncommitted_changes
 from harness.tracking.processes import of_this_process, process_of, process_tags
 from harness.tracking.resume import claim, resume_command
-from harness.tracking.run import CONFIGURATION, Run, checkpoint_of
+from harness.tracking.run import CONFIGURATION, OF_EPOCHS, Run, checkpoint_of
 from harness.tracking.store import (
     last_attempt,
     mlflow_experiment_id,
@@ -119,7 +119,7 @@ def _has_results(run: ActiveRun) -> bool:
     client = MlflowClient()
     query = f"tags.mlflow.parentRunId = '{run.info.run_id}'"
     runs = [run, *client.search_runs([run.info.experiment_id], query)]
-    return any("val/loss" in client.get_run(each.info.run_id).data.metrics for each in runs)
+    return any(OF_EPOCHS in client.get_run(each.info.run_id).data.metrics for each in runs)
 
 
 def start_new_run(architecture: str, parent_id: str | None = None, **options: Any) -> ActiveRun:

@@ -24,6 +24,9 @@ from harness.tracking.failures import failure_of, first_line
 from harness.tracking.locations import redact_password
 from harness.tracking.store import local_database, require_artifacts, store_lock
 
+ENSEMBLE = "ensemble"
+"""Tag of runs and versions whose model is one of several networks: the ids of their runs."""
+
 
 @dataclasses.dataclass(frozen=True)
 class LoadedModel:
@@ -106,7 +109,10 @@ class KnownModel(NamedTuple):
 
 
 def known_models(entry_points: Collection[str], max_runs: int = 100) -> list[KnownModel]:
-    """Return the champions of the registry, then the models of the latest finished runs."""
+    """Return the champions of the registry, then the models of the latest finished runs.
+
+    Those are single networks: ensembles have no inside to be looked into.
+    """
     database = local_database()
     if database is not None and not database.exists():
         return []  # to look for models is no reason to make a store
@@ -120,11 +126,11 @@ def known_models(entry_points: Collection[str], max_runs: int = 100) -> list[Kno
             run
             for name in entry_points
             for run in client.search_runs(places, f"{finished}'{name}'", max_results=max_runs)
-            if run.outputs.model_outputs
+            if run.outputs.model_outputs and ENSEMBLE not in run.data.tags
         ]
     found = []
     for version in champions:
-        if version.tags.get("entry_point") in entry_points:
+        if version.tags.get("entry_point") in entry_points and ENSEMBLE not in version.tags:
             configuration = json.loads(version.tags["configuration"])
             parameters = {name: str(value) for name, value in configuration.items()}
             uri, title = f"models:/{version.name}@champion", f"champion {version.name}"

@@ -32,6 +32,8 @@ CHECKPOINT = "checkpoint/last.pt"
 LOCAL_COPY = "checkpoint-of-run-"
 """What the temporary folder is called that holds the checkpoint of a run on a server."""
 HISTORY = "history.pt"
+OF_EPOCHS = "train/loss"
+"""A metric that every epoch has."""
 CONFIGURATION = "config.json"
 SUMMARY = "data/summary.txt"
 MAX_IMAGES = 8
@@ -45,7 +47,7 @@ class Run:
         self.run_id = run_id
         self.checkpoint = checkpoint_of(run_id, config.checkpoint_seconds)
         self._config = config
-        logged = MlflowClient().get_metric_history(run_id, "val/loss") if config.resume else []
+        logged = MlflowClient().get_metric_history(run_id, OF_EPOCHS) if config.resume else []
         self._last_epoch = max((metric.step for metric in logged), default=0)
         self._unsent: list[Metric] = []
         self._sent = time.monotonic()

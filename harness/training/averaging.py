@@ -29,6 +29,7 @@ class MovingAverage(AveragedModel):
         averages = [*self.module.parameters(), *self.module.buffers()]
         weights = [*model.parameters(), *model.buffers()]
         pairs = list(zip(averages, weights, strict=True))
+        pairs = [(a, w) for a, w in pairs if w.requires_grad or not isinstance(w, nn.Parameter)]
         reals = [pair for pair in pairs if pair[0].is_floating_point()]
         counters = [pair for pair in pairs if not pair[0].is_floating_point()]  # of batch norms
         if reals:

@@ -21,6 +21,11 @@ class History:
     """The weights that were evaluated after some epochs, where an experiment asks for them."""
 
     @property
+    def is_validated(self) -> bool:
+        """Whether there was a validation split, so that the best epoch is known; else the last."""
+        return not self.rows or "val/loss" in self.rows[-1]
+
+    @property
     def best(self) -> dict[str, float]:
         """The scalars of the best epoch by validation."""
         return self.rows[self.best_epoch - 1]
@@ -32,6 +37,8 @@ class History:
     def by_split(self, name: str) -> dict[str, np.ndarray]:
         """Return one scalar over the epochs in training and in validation, (epochs,) each."""
         names = {"training": f"train/{name}", "validation": f"val/{name}"}
+        if not self.is_validated:
+            del names["validation"]
         return {split: self.column(column) for split, column in names.items()}
 
     def as_curves(self) -> dict[str, Any]:
@@ -40,7 +47,7 @@ class History:
             "losses": self.by_split("loss"),
             "accuracies": self.by_split("accuracy"),
             "learning_rate": self.column("learning_rate"),
-            "best_epoch": self.best_epoch,
+            "best_epoch": self.best_epoch if self.is_validated else 0,  # none is marked
         }
 
     def stacked(self, name: str) -> np.ndarray:

@@ -22,6 +22,7 @@ from harness.training.averaging import MovingAverage
 from harness.training.batches import Batches
 from harness.training.data_parallel import ALONE, Processes
 from harness.training.device import Hardware
+from harness.training.distillation import distilled
 from harness.training.history import History
 from harness.training.metrics import MetricAverager, StepOutput, check_finite, check_losses, decimal
 from harness.training.schedules import Schedule
@@ -54,6 +55,8 @@ class Progress:
     processes: Processes = ALONE
     average: AveragedModel | None = None
     """The moving average of the weights, if one is kept: it is what is evaluated."""
+    teacher: nn.Module | None = None
+    """The network whose probabilities are learnt, too, if there is one."""
     epoch: int = 0
     best_value: tuple[float, float] = (math.inf, math.inf)
     """What is to be low, and the validation loss, which decides between equals."""
@@ -69,9 +72,11 @@ class Progress:
         self.epoch += 1
         self.history.raw.append(metrics)
         self.history.rows.append(row)
-        self.schedule.end_epoch(row["val/loss"])
-        sign = -1 if self.experiment.maximise else 1
-        value = (sign * row[self.experiment.monitor], row["val/loss"])
+        value = (-float(self.epoch), 0.0)  # without validation, the last epoch counts as the best
+        if "val/loss" in row:
+            self.schedule.end_epoch(row["val/loss"])
+            sign = -1 if self.experiment.maximise else 1
+            value = (sign * row[self.experiment.monitor], row["val/loss"])
         if value < self.best_value or self.epoch == 1:
             self.best_value, self.history.best_epoch = value, self.epoch
             self.best_weights = copy.deepcopy(self.eval_model.state_dict())
@@ -119,24 +124,36 @@ def fit(
     callbacks: Sequence[Callback] = (),
     recorder: Recorder | None = None,
     processes: Processes = ALONE,
+    teacher: nn.Module | None = None,
 ) -> History:
-    """Train `model`, and leave it with its best weights by validation.
+    """Train `model`, and leave it with its best weights by validation, or without that its last.
 
-    Model and data are on the device; the experiment has equally many batches in each epoch. Of
-    several processes that train one model, the first alone has a recorder.
+    Model, teacher and data are on the device; the experiment has equally many batches in each
+    epoch. Of several processes that train one model, the first alone has a recorder.
 
     Raises:
         DivergedError: the loss is NaN or infinite.
         UserError: the run to be resumed has a damaged checkpoint.
 
     """
-    validation = experiment.validation_batches(config, data)
+    validation = (
+        experiment.validation_batches(config, data) if experiment.has_validation(config) else None
+    )
     optimizer = experiment.optimizer(config, model)
     num_steps = len(experiment.training_batches(config, data, epoch=1))
     schedule = Schedule(optimizer, config, num_steps)
     average = MovingAverage(model, config.ema_decay) if config.ema_decay else None
     progress = Progress(
-        experiment, config, hardware, model, optimizer, schedule, History(), processes, average
+        experiment,
+        config,
+        hardware,
+        model,
+        optimizer,
+        schedule,
+        History(),
+        processes,
+        average,
+        teacher,
     )
     saved = processes.from_first(recorder.checkpoint.load() if recorder else None)
     if saved:
@@ -168,24 +185,26 @@ def fit(
     return progress.history
 
 
-def _epoch(progress: Progress, data: Any, validation: Batches, bar: "tqdm[Any]") -> Row:
+def _epoch(progress: Progress, data: Any, validation: Batches | None, bar: "tqdm[Any]") -> Row:
     """Train and validate for one epoch, and return what is logged of it."""
     experiment, config = progress.experiment, progress.config
     began, rate = time.perf_counter(), progress.schedule.learning_rate
     batches = experiment.training_batches(config, data, progress.epoch + 1)
     trained = _train_epoch(progress, batches, bar)
     train_seconds = time.perf_counter() - began
-    loss = functools.partial(experiment.loss, config)
-    validated = evaluate(
-        progress.eval_model, validation, loss, progress.hardware, progress.processes
-    )
-    metrics = trained.means("train/") | validated.means("val/")
+    metrics = trained.means("train/")
+    if validation is not None:
+        loss = functools.partial(experiment.loss, config)
+        metrics |= evaluate(
+            progress.eval_model, validation, loss, progress.hardware, progress.processes
+        ).means("val/")
     row = experiment.summarise(metrics) | {
         "learning_rate": rate,
         "epoch_seconds": time.perf_counter() - began,
         "samples_per_second": int(trained.num_samples) / train_seconds,
     }
-    check_finite(row["val/loss"], progress.epoch + 1, "after its last step", rate)
+    if validation is not None:
+        check_finite(row["val/loss"], progress.epoch + 1, "after its last step", rate)
     progress.close_epoch(metrics, row)
     return row
 
@@ -215,7 +234,8 @@ def _train_epoch(progress: Progress, batches: Batches, bar: "tqdm[Any]") -> Metr
     """Zero, forward, backward, clip, step: here and nowhere else."""
     experiment, config, model = progress.experiment, progress.config, progress.model
     optimizer, schedule = progress.optimizer, progress.schedule
-    processes, loss = progress.processes, functools.partial(experiment.loss, config, model)
+    processes = progress.processes
+    loss = functools.partial(distilled(experiment.loss, progress.teacher), config, model)
     model.train()
     averager = MetricAverager()
     # To read a loss is to wait for the GPU: several are read together.

@@ -58,11 +58,12 @@ def load_data(experiment: Experiment[C], config: C, hardware: Hardware) -> Any:
 
     Raises:
         NotEnoughMemoryError: they do not.
-        UserError: the data cannot be had.
+        UserError: the data cannot be had, or the teacher.
 
     """
     _require(experiment.data_bytes(config), "the data", config, torch.device("cpu"))
     data = experiment.load_data(config)
+    experiment.find_teacher(config, data)
     needed = training_memory(experiment, config, data)
     if hardware.device.type != "cpu":  # which both splits are copied to
         copied = sum(_bytes(split) for split in (data.train, data.validation))

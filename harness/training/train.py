@@ -38,6 +38,8 @@ def train(
     """
     hardware = Hardware.choose(config)
     data = load_data(experiment, config, hardware) if data is None else data
+    load_teacher = experiment.find_teacher(config, data)
+    teacher = hardware.prepare(load_teacher()) if load_teacher else None
     seed_everything(config.seed)
     model = experiment.build_model(config, data)
     untrained = copy.deepcopy(model).eval()
@@ -51,7 +53,15 @@ def train(
         )
         with signals.deferred():  # what is compiled cannot be left halfway
             history = fit(
-                experiment, config, model, on_device, hardware, callbacks, recorder, processes
+                experiment,
+                config,
+                model,
+                on_device,
+                hardware,
+                callbacks,
+                recorder,
+                processes,
+                teacher,
             )
     # A copy, which leaves the device and whatever was compiled for it behind.
     best = copy.deepcopy(experiment.select_model(config, data, model, history)).cpu().eval()

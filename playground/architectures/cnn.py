@@ -14,10 +14,10 @@ import streamlit as st
 import torch
 
 from datasets.augmentation import to_float
-from datasets.pixels import read_pixels
 from datasets.synthetic_photographs import Animal, draw
 from experiments.cnn import figures
 from experiments.cnn.inference import explain, restore_network
+from experiments.cnn.serving import read_photograph
 from models.cnn import ImageClassifier
 from models.inspection.convolutional import activations
 from playground.choice import ChosenModel, choose
@@ -82,7 +82,7 @@ with answer_column:
     )
     st.image(content, width=240)
 
-photo = read_pixels(content, model.served.metadata["image_size"])
+photo = read_photograph(content, model.served.metadata)
 probabilities = np.array([answer["probabilities"][each] for each in classes])
 show(figures.explained(photo, explain(network, photo, len(classes)), probabilities, classes))
 st.caption(

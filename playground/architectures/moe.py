@@ -1,10 +1,11 @@
 """Mixture of experts: find out who decides where.
 
-One straight line cannot separate the inside of a ring from its outside. Several can, if a gate says
-which of them counts where. How do gate and experts divide the plane between them?
+One straight line cannot separate the inside of a circle from its outside. Several can, if a gate
+says which of them counts where. How do gate and experts divide the plane between them?
 
 **Try:** drag the epoch from the first to the last. Then switch to hard routing: the curve breaks
-into straight segments. Click where two segments meet, and see how far the experts disagree.
+into straight segments, the experts' lines and the borders of their regions. Click where two
+segments meet, and see how far the experts disagree.
 """
 
 from typing import Any, get_args
@@ -162,6 +163,7 @@ with torch.inference_mode():
         for points in (scene.plane.points, [point], scene.points)
     )
 probability = probability_of(over_plane)
+left, right, bottom, top = scene.plane.extent
 is_correct = (probability_of(at_test_points) > 0.5) == (scene.labels > 0.5)
 with plane_column:
     st.altair_chart(
@@ -180,6 +182,8 @@ with plane_column:
 gate, experts = at_point.weights[:, 0].numpy(), at_point.expert_logits[:, 0].sigmoid().numpy()
 (mixed,) = probability_of(at_point)
 with point_column:
+    if not (left <= point[0] <= right and bottom <= point[1] <= top):
+        st.info("This point lies outside the picture.")
     most = gate.argmax()
     st.markdown(
         f"The model says **class {int(mixed > 0.5)}**, with P(class 1) = **{mixed:.3f}**. "

@@ -16,6 +16,7 @@ from datasets.memory_tasks import Echo, echo
 from experiments.rnn import figures
 from experiments.rnn.lesson import EXPERIMENT, predict
 from experiments.rnn.network import VISIBLE, hidden_units
+from harness.plural import plural
 from models.recurrent import RecurrentNetwork
 from playground.choice import ChosenModel, choose
 from playground.drawing import show
@@ -49,6 +50,7 @@ model = choose(
     options={"max_delay": [12, 8, 4], "cell": ["gru", "lstm", "rnn", "mingru"]},
     seconds=12,
     fits=lambda parameters: parameters["task"] != "copy",
+    comes_first=lambda parameters: parameters["task"] == "variable_echo",
 )
 config, network = model.config, network_of(model, id(model))
 varies = config.task == "variable_echo"
@@ -68,8 +70,8 @@ with delay_column:
     else:
         delay = config.delay
         st.info(
-            f"This network was trained to echo after {delay} steps, and knows no other delay. To "
-            "lengthen the delay, open *Train a small one here* on the left."
+            f"This network was trained to echo after {plural(delay, 'step')}, and knows no other "
+            "delay. To lengthen the delay, open *Train a small one here* on the left."
         )
 if not typed:
     st.info("Type at least one letter.")
@@ -84,7 +86,7 @@ num_correct = sum(a == b for a, b in pairs)
 if pairs:
     st.markdown(f"**{num_correct} of {len(pairs)}** letters are echoed correctly.")
 else:
-    st.info(f"No echo is due yet: type more than {delay} letters.")
+    st.info(f"No echo is due yet: type more than {plural(delay, 'letter')}.")
 show(figures.predictions([(read, target, said)]))
 
 longest = config.max_delay if varies else 2 * config.delay + 2
@@ -95,4 +97,4 @@ st.caption(
     "above. A guess would be right once in 26."
 )
 hidden = hidden_units(network, symbols, delays if varies else None, names=VISIBLE.symbols)
-show(figures.memory(*hidden))
+show(figures.memory(*hidden, scored=[letter != figures.BLANK for letter in target]))

@@ -15,8 +15,12 @@ import torch
 from experiments.rnn.figures import BLANK
 from experiments.rnn_text import figures
 from experiments.rnn_text.serving import MAX_SEED
+from harness.figures.style import VERMILION
 from playground.choice import choose
 from playground.drawing import show
+
+MAX_SHOWN = 300
+"""Characters of the prompt that are shown before the continuation, the last ones."""
 
 model = choose(
     "rnn_text",
@@ -40,7 +44,8 @@ def append(text: str) -> None:
 
 write_column, next_column = st.columns([3, 2], gap="large")
 with write_column:
-    prompt = st.text_area("Prompt", "the function returns ", key="prompt", height=80)
+    st.session_state.setdefault("prompt", "the function returns ")
+    prompt = st.text_area("Prompt", key="prompt", height=80)
     if model.config.alphabet == "letters":
         prompt = prompt.lower()
     temperature = st.slider("Temperature", 0.0, 2.0, 0.8, 0.05)
@@ -60,20 +65,6 @@ following = logits[0, -len(written) - 1 :].double()
 probabilities = (following / max(temperature, 1e-6)).softmax(-1)
 chances = probabilities[:-1].gather(1, written[:, None])[:, 0]
 
-with write_column:
-    spans = [
-        f'<span title="{chance:.3f}" style="background:rgba(0,114,178,{0.65 * chance:.2f})">'
-        f"{html.escape(names[symbol].replace(BLANK, chr(32)))}</span>"
-        for symbol, chance in zip(written.tolist(), chances.tolist(), strict=True)
-    ]
-    st.html(
-        '<p style="font-family:monospace;font-size:1.05rem;line-height:1.6;white-space:pre-wrap">'
-        f"{html.escape(prompt)}{''.join(spans)}</p>"
-    )
-    st.caption(
-        "The darker a character, the higher its probability (point at it to read it). "
-        f"On average, the network spent {-chances.log2().mean():.2f} bits on a character."
-    )
 with next_column:
     place = st.slider("Which character of the continuation?", 1, len(written), 1) - 1
     taken = int(written[place])
@@ -85,4 +76,23 @@ with next_column:
         "Put it, and those before it, into the prompt",
         on_click=append,
         args=[continuation[: place + 1]],
+    )
+with write_column:
+    marks = [""] * len(written)
+    marks[place] = f";border-bottom:3px solid {VERMILION}"
+    spans = [
+        f'<span title="{chance:.3f}" style="background:rgba(0,114,178,{0.65 * chance:.2f}){mark}">'
+        f"{html.escape(names[symbol].replace(BLANK, chr(32)))}</span>"
+        for symbol, chance, mark in zip(written.tolist(), chances.tolist(), marks, strict=True)
+    ]
+    before = prompt if len(prompt) <= MAX_SHOWN else f"\N{HORIZONTAL ELLIPSIS}{prompt[-MAX_SHOWN:]}"
+    st.html(
+        '<p style="font-family:monospace;font-size:1.05rem;line-height:1.6;'
+        'white-space:break-spaces;overflow-wrap:anywhere">'
+        f"{html.escape(before)}{''.join(spans)}</p>"
+    )
+    st.caption(
+        "The darker a character, the higher its probability (point at it to read it); underlined: "
+        "the one that is chosen on the right. At this temperature, the network spent "
+        f"{(1 / chances).log2().mean():.2f} bits on a character, on average."
     )

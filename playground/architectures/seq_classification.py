@@ -17,6 +17,7 @@ from experiments.seq_classification.inference import raw_row
 from experiments.seq_classification.inspection import inspect
 from experiments.seq_classification.lesson import EXPERIMENT
 from experiments.seq_classification.tasks import TASKS, SequenceData
+from harness.plural import plural
 from models.sequence_classifier import SequenceClassifier
 from playground.choice import ChosenModel, choose
 from playground.drawing import show
@@ -59,8 +60,9 @@ example_column.selectbox(
     "An example of class", list(examples), key="example", on_change=take_example
 )
 text: str = text_column.text_input("Sequence (edit it)", key="sequence", live=True)
-st.caption(f"Symbols: {' '.join(symbols)}; {len(text)} characters.")
+st.caption(f"Symbols: {' '.join(symbols)}; {plural(len(text), 'character')}.")
 if not text:
+    st.info("Type a sequence, or choose an example.")
     st.stop()
 
 answer = model({"sequence": text})

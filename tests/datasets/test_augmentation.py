@@ -225,8 +225,9 @@ def test_one_pass_is_as_good_as_step_by_step_with_torchvision() -> None:
         views, images, maps.double(), factors.T.tolist(), rectangles.tolist(), strict=True
     ):
         grid = F.affine_grid(theta[None], [1, 3, 20, 20], align_corners=False)
-        kinds: dict[str, Any] = {"padding_mode": "reflection", "align_corners": False}
-        expected = F.grid_sample(image[None].double() / 255, grid, **kinds)[0]
+        expected = F.grid_sample(
+            image[None].double() / 255, grid, padding_mode="reflection", align_corners=False
+        )[0]
         expected = reference.adjust_brightness(expected, b)
         expected = reference.adjust_contrast(expected, c)
         expected = reference.adjust_saturation(expected, s)

@@ -175,11 +175,11 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "one name": (lambda folder: write(folder / "cat.1.jpg", 0), "one class only, cat; at least 2"),
     "a class without photographs": (
         lambda folder: (write_classes(folder, {"cats": 30, "dogs": 30}) / "owls").mkdir(),
-        "^the class owls has 0 usable photographs, and none of them in the train split ",
+        "^usable photographs of the class owls: 0, and none of them in the train split ",
     ),
     "a class with fewer photographs than splits": (
         lambda folder: write_classes(folder, {"cats": 30, "dogs": 2}),
-        "^the class dogs has 2 usable photographs, and none of them in the ",
+        "^usable photographs of the class dogs: 2, and none of them in the ",
     ),
     "other classes": (
         lambda folder: [

@@ -54,6 +54,27 @@ def test_the_whole_image_is_resized(tmp_path: Path, name: str, width: int, heigh
     assert difference.mean() < 2
 
 
+@pytest.mark.parametrize(("width", "height"), [(300, 200), (200, 300), (700, 1200), (20, 40)])
+def test_a_crop_shows_the_middle_in_proportion(tmp_path: Path, width: int, height: int) -> None:
+    """As torchvision's presets: the shorter side to 8/7 of the size, then the central square."""
+    Image.fromarray(slope(width, height)).save(tmp_path / "slope.png")
+    (pixels,) = read_all(tmp_path, ["slope.png"], 56, "crop")
+    assert isinstance(pixels, np.ndarray)
+    factor = 64 / min(width, height)
+    columns = (np.arange(56) + 0.5 - 28) / (width * factor) + 0.5  # 28: half of the square
+    rows = (np.arange(56) + 0.5 - 28) / (height * factor) + 0.5
+    expected = np.stack(np.meshgrid(250 * columns, 250 * rows), axis=-1)
+    assert np.abs(pixels[..., :2] - expected).max() <= 3
+
+
+def test_each_way_of_resizing_has_its_own_cache(tmp_path: Path) -> None:
+    Image.fromarray(slope(40, 20)).save(tmp_path / "slope.png")
+    hashes = hash_files(tmp_path, ["slope.png"], tmp_path)
+    whole = images.decode(tmp_path, hashes, 16, tmp_path).images
+    middle = images.decode(tmp_path, hashes, 16, tmp_path, "crop").images
+    assert np.ptp(middle[..., 0]) < 0.6 * np.ptp(whole[..., 0]), "half of the width, less a margin"
+
+
 def test_fine_detail_becomes_grey_and_no_other_pattern(tmp_path: Path) -> None:
     """Every pixel is the mean of a board of black and white; taking each tenth makes bars."""
     board = np.indices((330, 330)).sum(0) % 2 * 255
@@ -345,11 +366,11 @@ def test_what_was_decoded_before_a_kill_is_not_decoded_again(
 ) -> None:
     paths: list[Path] = []
 
-    def killed(path: Path, size: int) -> np.ndarray:
+    def killed(path: Path, *how: Any) -> np.ndarray:
         paths.append(path)
         if len(paths) > done:
             raise KeyboardInterrupt
-        return original(path, size)
+        return original(path, *how)
 
     original = images._read
     monkeypatch.setattr(images, "IMAGES_BETWEEN_LISTS", 3)
@@ -377,9 +398,9 @@ def test_two_at_once_decode_each_photograph_once(
 ) -> None:
     paths = []
 
-    def spy(path: Path, size: int) -> np.ndarray:
+    def spy(path: Path, *how: Any) -> np.ndarray:
         paths.append(path)
-        return original(path, size)
+        return original(path, *how)
 
     original = images._read
     monkeypatch.setattr(images, "_read", spy)

@@ -341,11 +341,11 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "no training dog": (
         lambda f: empty(f / "train" / "dogs"),
-        f"the class dogs has 7 usable photographs, and none of them in the train {NEEDED}",
+        f"usable photographs of the class dogs: 7, and none of them in the train {NEEDED}",
     ),
     "one cat to halve": (
         leave_one_cat,
-        f"the class cats has 4 usable photographs, and none of them in the test {NEEDED}",
+        f"usable photographs of the class cats: 4, and none of them in the test {NEEDED}",
     ),
     "a class elsewhere": (
         lambda f: link_elsewhere(f, "train/cats"),
@@ -357,7 +357,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "only links to nowhere": (
         leave_links,
-        f"the class cats has 0 usable photographs, and none of them in the train {NEEDED}",
+        f"usable photographs of the class cats: 0, and none of them in the train {NEEDED}",
     ),
 }
 

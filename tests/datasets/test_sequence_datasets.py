@@ -103,14 +103,14 @@ def test_an_odd_file_is_read(lines: list[str], symbols: str, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["a,xy", "", "b,xy"], "line 2: 0 fields"),
+        (["a,xy", "", "b,xy"], "line 2: the number of fields is 0"),
         (["a,xy", 'b,"x"y', "b,xy"], "line 2: ',' expected after"),
-        (["a,xy", "b"], "line 2: 1 fields"),
-        (["a,xy", "b,x,y"], "line 2: 3 fields"),
+        (["a,xy", "b"], "line 2: the number of fields is 1"),
+        (["a,xy", "b,x,y"], "line 2: the number of fields is 3"),
         (["a,xy", ",xy"], "line 2: no class"),
         (["a,xy", "b, "], "line 2: no symbols"),
-        (["a,xy"] * 10, r"1 classes \('a' only\) in 10 sequences"),
-        (["a,xy"] * 10 + ["b,x"] * 4, "class 'b' has 4 sequences"),
+        (["a,xy"] * 10, r"no class but 'a' \(sequences: 10\)"),
+        (["a,xy"] * 10 + ["b,x"] * 4, "class 'b' has too few sequences: 4"),
     ],
 )
 def test_a_bad_file_is_refused_with_its_line(
@@ -149,3 +149,67 @@ def test_every_speaker_is_in_every_split() -> None:
     for inputs, length, _ in zip(*data.test, strict=True):
         assert (inputs[int(length) :] == 0).all()
         assert (inputs[: int(length)] != 0).any(1).all()
+
+
+def published(name: str, split: str) -> tuple[list[list[float]], list[str]]:
+    """Return the series of one channel and the labels of a file of aeon."""
+    lines = sequence_datasets.archive_sets()[name].with_name(f"{name}_{split}.ts").read_text()
+    rows = [line.split(":") for line in lines.split("@data\n")[1].splitlines()]
+    return [[float(field) for field in values.split(",")] for values, _ in rows], [
+        label for _, label in rows
+    ]
+
+
+@pytest.mark.parametrize("name", ["GunPoint", "PickupGestureWiimoteZ"])
+def test_a_set_of_the_archives_has_their_test_split(name: str) -> None:
+    """And of their training split each class has a fifth in validation; lengths may differ."""
+    pytest.importorskip("aeon.datasets")
+    data, other = (sequence_datasets.archive(name, seed) for seed in (0, 1))
+    assert data.name == name
+    series, labels = published(name, "TEST")
+    assert [data.classes[label] for label in data.test.labels] == labels
+    for row, length, expected in zip(data.test.inputs, data.test.lengths, series, strict=True):
+        np.testing.assert_allclose(row[: int(length), 0].numpy(), expected, rtol=1e-6)
+    assert all(torch.equal(*each) for each in zip(data.test, other.test, strict=True))
+    series, labels = published(name, "TRAIN")
+    learned = [
+        (data.classes[label], int(length), float(row[0, 0]))
+        for split in (data.train, data.validation)
+        for row, length, label in zip(*split, strict=True)
+    ]
+    expected_rows = [(label, len(x), x[0]) for x, label in zip(series, labels, strict=True)]
+    for (*row, first), (*expected_row, value) in zip(
+        sorted(learned), sorted(expected_rows), strict=True
+    ):
+        assert row == expected_row
+        assert first == pytest.approx(value, rel=1e-6)
+    counts, of_validation = (
+        np.unique([data.classes[label] for label in each], return_counts=True)[1]
+        for each in (torch.cat([data.train.labels, data.validation.labels]), data.validation.labels)
+    )
+    assert np.abs(of_validation - counts / 5).max() <= 1
+    assert of_validation.min() >= 1
+    assert not torch.equal(data.validation.inputs, other.validation.inputs)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("gunpiont", "no such set; did you mean GunPoint.* aeon contains ACSF1, ArrowHead, "),
+        ("xyz", "no such set; aeon contains ACSF1"),
+        ("Coffee", "not installed; aeon contains .*timeseriesclassification.com, and give data="),
+        ("Covid3Month", "no such set; did you mean Covid3Month_disc"),  # has numbers as targets
+        ("../GunPoint/GunPoint", "no such set"),
+    ],
+)
+def test_a_set_that_aeon_does_not_contain_is_refused(name: str, message: str) -> None:
+    pytest.importorskip("aeon.datasets")
+    with pytest.raises(DataError, match=message) as error:
+        sequence_datasets.archive(name, 0)
+    assert "\n" not in str(error.value)
+
+
+def test_without_aeon_an_archive_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sequence_datasets, "find_spec", lambda _: None)
+    with pytest.raises(DataError, match=r"pip install '\.\[vowels\]'"):
+        sequence_datasets.archive("GunPoint", 0)

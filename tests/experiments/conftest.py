@@ -28,7 +28,7 @@ def check_resuming(experiment: AnyExperiment, config: Any) -> None:
     resumed = run_experiment(experiment, type(config)(resume=run.run_id))
     expected = undisturbed.history.best_metrics() | evaluation.metrics
     assert expected.items() <= resumed.metrics.items()
-    assert len(expected) > 3
+    assert len(expected) >= 3
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,10 @@ VARIANTS = "moe_extended", "rnn_cells", "seq_encoders"
 """They train what the others train, several times."""
 NEEDS: dict[tuple[str, str], dict[str, Any]] = {
     **{("format", f): {"data": "a.csv"} for f in get_args(SequenceFormat) if f != "auto"},
+    ("balance_loss", "importance_and_load"): {
+        **{"num_experts": 3, "top_k": 2, "routing": "noisy_top_k"},
+        "balance_loss_weight": 0.1,
+    },
     ("initialisation", "identity"): {"cell": "rnn", "encoder": "rnn"},
     ("backend", "ray"): {"seeds": 2},
     ("routing", "noisy_top_k"): {"num_experts": 3, "top_k": 2},
@@ -154,7 +158,7 @@ def test_every_choice_trains(name: str) -> None:
         try:
             trained = train(experiment, config_class.effective(**tiny))
         except UserError as error:
-            lacking = ("device=", "backbone=", "task=japanese_vowels", "image_size=")
+            lacking = ("device=", "backbone=", "task=japanese_vowels", "data_set=", "image_size=")
             assert str(error).startswith(lacking)  # noqa: PT017
             continue
         assert len(trained.history.rows) == 1

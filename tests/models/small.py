@@ -49,6 +49,7 @@ def mixture_of_experts(num_experts: int, **changes: Any) -> MixtureOfExperts:
     options: dict[str, Any] = {
         "mixing": "logits",
         "expert_hidden": 0,
+        "gate": "softmax",
         "gate_hidden": 0,
         "top_k": 0,
         "routing": "top_k",

@@ -27,13 +27,17 @@ def cross_entropy(model: Any, points: torch.Tensor, labels: torch.Tensor) -> tor
     return moe.cross_entropy(logits, labels).detach()
 
 
-@pytest.mark.parametrize("num_experts", [1, 2, 4])
+@pytest.mark.parametrize(
+    ("num_experts", "gate"),
+    [(1, "softmax"), (2, "softmax"), (4, "softmax"), (4, "hierarchical"), (8, "hierarchical")],
+)
 @pytest.mark.parametrize("num_classes", [2, 3])
-def test_the_likelihood_never_falls(num_experts: int, num_classes: int) -> None:
+def test_the_likelihood_never_falls(num_experts: int, gate: str, num_classes: int) -> None:
     points, labels = (POINTS, LABELS) if num_classes == 2 else three_classes()
     torch.manual_seed(1)
     model = mixture_of_experts(
         num_experts,
+        gate=gate,
         num_classes=num_classes,
         temperature=10.0,
         stack=(4,),
@@ -101,12 +105,13 @@ def test_one_expert_is_logistic_regression_by_newtons_method() -> None:
 
 
 @pytest.mark.parametrize("num_classes", [2, 3])
-def test_points_that_can_be_separated_do_not_lead_to_nan(num_classes: int) -> None:
+@pytest.mark.parametrize("gate", ["softmax", "hierarchical"])
+def test_points_that_can_be_separated_do_not_lead_to_nan(gate: str, num_classes: int) -> None:
     """The optimum is at infinity, and the curvature on the way there goes to zero."""
     centres = torch.tensor([[-5.0, 0], [5, 0], [0, 8]])[:num_classes]
     points, labels = centres.repeat(10, 1), torch.arange(num_classes).repeat(10)
     labels = labels.float() if num_classes == 2 else labels
-    model = mixture_of_experts(3, num_classes=num_classes, stack=(4,))
+    model = mixture_of_experts(4, gate=gate, num_classes=num_classes, stack=(4,))
     em.expectation_maximisation(model, points, labels, num_iterations=60)
     assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
     assert (cross_entropy(model, points, labels) < 1e-3).all()

@@ -94,7 +94,7 @@ def test_exactly_k_experts_have_a_weight_which_is_that_of_the_softmax_over_all(t
 LOSSES: dict[str, Callable[[MixtureOfExperts, Tensor, Tensor], Tensor]] = {
     "cross_entropy": lambda model, x, labels: moe.cross_entropy(model(x), labels),
     "competitive": lambda model, x, labels: moe.competitive_loss(model.mix(x), labels),
-    "balance": lambda model, x, labels: moe.balance_loss(model.mix(x), model.gate.top_k),
+    "balance": lambda model, x, labels: moe.switch_loss(model.mix(x), model.gate.top_k),
     "z": lambda model, x, labels: moe.z_loss(model.mix(x).gate_logits),
 }
 
@@ -171,11 +171,11 @@ def test_balance_loss_is_one_in_balance_and_highest_where_one_expert_takes_all(t
     for i in range(8):
         for j in range(width):
             balanced[(i + j) % num_experts, i] = 1
-    torch.testing.assert_close(moe.balance_loss(routed(balanced), top_k), torch.tensor(1.0))
+    torch.testing.assert_close(moe.switch_loss(routed(balanced), top_k), torch.tensor(1.0))
     collapsed = torch.zeros(num_experts, 8)
     collapsed[:width] = 1
     expected = torch.tensor(num_experts / width)
-    torch.testing.assert_close(moe.balance_loss(routed(collapsed), top_k), expected)
+    torch.testing.assert_close(moe.switch_loss(routed(collapsed), top_k), expected)
 
 
 def routed(chosen: Tensor) -> Mixture:
@@ -188,11 +188,11 @@ def test_balance_loss_is_written_out() -> None:
     gate = torch.tensor([[0.5, 0.6], [0.3, 0.1], [0.2, 0.3]])
     chosen = torch.tensor([[True, True], [False, False], [False, False]])
     mixture = Mixture(gate.log(), chosen, torch.zeros(3, 2))
-    torch.testing.assert_close(moe.balance_loss(mixture, 1), torch.tensor(3 * 0.55))
+    torch.testing.assert_close(moe.switch_loss(mixture, 1), torch.tensor(3 * 0.55))
     chosen = torch.tensor([[True, True], [True, False], [False, True]])
     mixture = Mixture(gate.log(), chosen, torch.zeros(3, 2))
     expected = 3 * (0.5 * 0.55 + 0.25 * 0.2 + 0.25 * 0.25)
-    torch.testing.assert_close(moe.balance_loss(mixture, 2), torch.tensor(expected))
+    torch.testing.assert_close(moe.switch_loss(mixture, 2), torch.tensor(expected))
 
 
 def test_routing_to_all_experts_is_weighing_all_of_them() -> None:
@@ -206,7 +206,7 @@ def test_balance_loss_pushes_the_gate_towards_the_idle_expert() -> None:
     logits = torch.tensor([[2.0, 2.0], [0.0, 0.0]], requires_grad=True)
     for top_k, chosen in ((0, torch.ones(2, 2)), (1, torch.tensor([[1, 1], [0, 0]]))):
         logits.grad = None
-        moe.balance_loss(Mixture(logits, chosen > 0, torch.zeros(2, 2)), top_k).backward()
+        moe.switch_loss(Mixture(logits, chosen > 0, torch.zeros(2, 2)), top_k).backward()
         assert logits.grad is not None
         assert (logits.grad[0] > 0).all()
         assert (logits.grad[1] < 0).all()

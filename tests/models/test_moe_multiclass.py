@@ -14,6 +14,7 @@ from models.standardised import StandardisedInput
 B, D, K, C = 5, 4, 3, 6
 OPTIONS: dict[str, Any] = {
     "expert_hidden": 0,
+    "gate": "softmax",
     "gate_hidden": 0,
     "top_k": 0,
     "routing": "top_k",

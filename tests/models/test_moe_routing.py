@@ -1,6 +1,7 @@
 """Noisy top-k, expert choice and the loss-free bias against their papers' equations by hand."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -101,9 +102,14 @@ def test_the_loss_moves_gate_and_noise(
     def loss() -> Tensor:
         torch.manual_seed(2)  # the same noise each time
         outputs = model.train().mix(points)
-        balance = moe.balance_loss(outputs, top_k)
+        balance = moe.switch_loss(outputs, top_k)
         return moe.cross_entropy(outputs.combine(mixing), target) + 0.1 * balance
 
+    check_gradients_of_the_gate(model, loss)
+
+
+def check_gradients_of_the_gate(model: MixtureOfExperts, loss: Callable[[], Tensor]) -> None:
+    """Compare the gradient of each weight with finite differences."""
     loss().backward()
     for name, parameter in model.gate.named_parameters():
         assert parameter.grad is not None
@@ -118,6 +124,71 @@ def test_the_loss_moves_gate_and_noise(
             assert parameter.grad.flatten()[index].item() == pytest.approx(
                 expected, rel=1e-4, abs=1e-8
             )
+
+
+def selection_by_hand(model: MixtureOfExperts, points: Tensor, noise: np.ndarray) -> np.ndarray:
+    """Return P(x, i) of Shazeer et al. 2017, eq. 9, (K, B)."""
+    layer: Any = model.gate.noise_scores.layers
+    raw = (layer.weight @ points.T + layer.bias[:, None]).detach().numpy()
+    clean, std = scores_by_hand(model, points), np.log1p(np.exp(raw))
+    noisy = clean + noise * std
+    found = np.zeros((K, B))
+    for i in range(K):
+        for b in range(B):
+            kth_excluding = sorted(np.delete(noisy[:, b], i))[-model.gate.top_k]
+            z = (clean[i, b] - kth_excluding) / std[i, b]
+            found[i, b] = (1 + math.erf(z / math.sqrt(2))) / 2
+    return found
+
+
+@pytest.mark.parametrize("top_k", [2, 3])
+def test_importance_and_load_are_written_out(top_k: int, points: Tensor) -> None:
+    """Shazeer et al. 2017, eq. 6 to 11; with probabilities that are those of drawn noise."""
+    model = mixture("noisy_top_k", top_k, temperature=0.5).train()
+    torch.manual_seed(7)
+    outputs = model.mix(points)
+    torch.manual_seed(7)
+    noise = torch.randn(K, B, dtype=torch.float64).numpy()
+    selected = selection_by_hand(model, points, noise)
+    assert outputs.selection_probability is not None
+    np.testing.assert_allclose(outputs.selection_probability.detach(), selected, rtol=1e-9)
+    importance = outputs.weights.detach().numpy().sum(1)
+    expected = [float(np.var(v) / np.mean(v) ** 2) for v in (importance, selected.sum(1))]
+    assert moe.importance_loss(outputs).item() == pytest.approx(expected[0])
+    assert moe.load_loss(outputs).item() == pytest.approx(expected[1])
+    both = moe.balance_loss(outputs, top_k, "importance_and_load")
+    assert both.item() == pytest.approx(sum(expected))
+    switch = moe.balance_loss(outputs, top_k, "switch")
+    assert switch.item() == moe.switch_loss(outputs, top_k).item()
+
+
+@pytest.mark.parametrize("loss", [moe.importance_loss, moe.load_loss])
+def test_importance_and_load_move_the_gate(
+    loss: Callable[[moe.Mixture], Tensor], points: Tensor
+) -> None:
+    model = mixture("noisy_top_k", 2).train()
+
+    def value() -> Tensor:
+        torch.manual_seed(2)  # the same noise each time
+        return loss(model.mix(points))
+
+    check_gradients_of_the_gate(model, value)
+
+
+def test_without_noise_the_load_is_the_number_of_points(points: Tensor) -> None:
+    outputs = mixture("noisy_top_k", 2).eval().mix(points)
+    counts = outputs.chosen.sum(-1).numpy()
+    expected = np.var(counts) / np.mean(counts) ** 2
+    assert moe.load_loss(outputs).item() == pytest.approx(expected)
+
+
+def test_noise_that_has_died_out_leaves_finite_gradients(points: Tensor) -> None:
+    model = mixture("noisy_top_k", 2).float().train()
+    bias = model.gate.noise_scores.layers.bias
+    assert isinstance(bias, Tensor)
+    torch.nn.init.constant_(bias, -200.0)
+    moe.load_loss(model.mix(points.float())).backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.gate.parameters() if p.grad is not None)
 
 
 def test_an_expert_with_a_hidden_layer_is_a_perceptron(points: Tensor) -> None:

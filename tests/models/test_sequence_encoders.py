@@ -5,14 +5,22 @@ import math
 
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.export import Dim
 
-from models.choices import ENCODERS, EncoderName
-from models.sequence_encoders import ENCODER_CONSTRUCTORS, sinusoids
+from models.choices import CELLS, ENCODERS, CellName, EncoderName
+from models.sequence_classifier import ExportableSequenceClassifier
+from models.sequence_encoders import (
+    ENCODER_CONSTRUCTORS,
+    BidirectionalEncoder,
+    Inception,
+    sinusoids,
+)
 from tests.models.small import random_symbols as symbols
 from tests.models.small import sequence_classifier
 
 # A new encoder that is not causal belongs here.
-NOT_CAUSAL = ("fcn", "transformer")
+NOT_CAUSAL = ("fcn", "inception", "transformer")
 CAUSAL = [encoder for encoder in ENCODERS if encoder not in NOT_CAUSAL]
 
 
@@ -74,6 +82,78 @@ def test_an_fcn_looks_as_far_ahead_as_back() -> None:
         changed[0, step] = (changed[0, step] + 1) % 8
         moved = (model.encode(changed, lengths)[0, 10] - here).abs().max().item()
         assert (moved > 0) == (abs(step - 10) <= 4), step
+
+
+@torch.no_grad()
+def test_inception_sees_what_its_longest_kernel_does_and_adds_what_it_began_with() -> None:
+    """One module of 39 steps: 19 either way; the shortcut of the third skips all three."""
+    model = sequence_classifier("inception", num_layers=1).double()
+    inputs, lengths = symbols(60)
+    here = model.encode(inputs, lengths)[0, 30]
+    for step in range(60):
+        changed = inputs.clone()
+        changed[0, step] = (changed[0, step] + 1) % 8
+        moved = (model.encode(changed, lengths)[0, 30] - here).abs().max().item()
+        assert (moved > 0) == (abs(step - 30) <= 19), step
+    encoder = sequence_classifier("inception", num_layers=7).encoder
+    assert isinstance(encoder, Inception)
+    assert len(encoder.shortcuts) == 2
+    for norm in encoder.norms[:3]:  # the three modules say nothing
+        nn.init.zeros_(norm.get_parameter("weight"))
+    channels, length = torch.rand(1, 5, 8), torch.tensor([5])
+    after_three = nn.Sequential(encoder.shortcuts[0], nn.ReLU())(channels)
+    later: list[Tensor] = []
+    encoder.inception_modules[3].register_forward_hook(lambda _, given, __: later.append(given[0]))
+    encoder(channels, length)
+    torch.testing.assert_close(later[0], after_three)
+
+
+@pytest.mark.parametrize("num_layers", [1, 2])
+@torch.no_grad()
+def test_a_bidirectional_encoder_is_torchs_on_packed_sequences(num_layers: int) -> None:
+    encoder = sequence_classifier("gru", bidirectional=True, num_layers=num_layers).encoder
+    assert isinstance(encoder, BidirectionalEncoder)
+    theirs = nn.GRU(8, 8, num_layers, batch_first=True, bidirectional=True)
+    for name, weights in encoder.named_parameters():  # such as backwards.1.layers.bias_hh_l0
+        direction, layer, _, parameter = name.split(".")
+        suffix = "_reverse" if direction == "backwards" else ""
+        theirs.get_parameter(parameter.replace("_l0", f"_l{layer}{suffix}")).copy_(weights)
+    channels, lengths = torch.randn(3, 9, 8), torch.tensor([9, 1, 5])
+    packed = nn.utils.rnn.pack_padded_sequence(
+        channels, lengths, batch_first=True, enforce_sorted=False
+    )
+    expected, _ = nn.utils.rnn.pad_packed_sequence(theirs(packed)[0], batch_first=True)
+    features = encoder(channels, lengths)
+    for row, length in enumerate(lengths.tolist()):
+        torch.testing.assert_close(features[row, :length], expected[row, :length])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@torch.no_grad()
+def test_padding_changes_nothing_of_what_is_read_from_both_ends(cell: CellName) -> None:
+    model = sequence_classifier(cell, "mean", bidirectional=True, num_layers=1).double()
+    inputs, lengths = symbols(3, 11, 1)
+    together = model(inputs, lengths)
+    longer = torch.cat([inputs, torch.full((3, 9), 5)], dim=1)
+    torch.testing.assert_close(model(longer, lengths), together, rtol=0, atol=1e-12)
+    alone = model(inputs[:1, :3], lengths[:1])
+    torch.testing.assert_close(alone[0], together[0], rtol=0, atol=1e-12)
+    changed = inputs.clone()
+    changed[1, 10] = (changed[1, 10] + 1) % 8
+    moved = model.encode(changed, lengths) - model.encode(inputs, lengths)
+    assert (moved[1, 0, 8:] != 0).any()  # half of the features come from the end
+    assert (moved[1, 0, :8] == 0).all()
+
+
+@pytest.mark.slow
+def test_what_is_read_from_both_ends_is_exported() -> None:
+    model = sequence_classifier("gru", "max", bidirectional=True, num_layers=1)
+    exportable = ExportableSequenceClassifier(model).eval()
+    shapes = ({0: Dim.DYNAMIC, 1: Dim.DYNAMIC},)
+    exported = torch.export.export(exportable, (symbols(9, 9)[0],), dynamic_shapes=shapes).module()
+    inputs, lengths = symbols(12, 4, 7)
+    marked = inputs.masked_fill(torch.arange(12) >= lengths.unsqueeze(1), -1)
+    torch.testing.assert_close(exported(marked), model(inputs, lengths), rtol=1e-4, atol=1e-5)
 
 
 def test_positions_are_those_of_the_paper() -> None:

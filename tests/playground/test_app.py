@@ -15,7 +15,8 @@ from experiments.moe.figures import decision
 from experiments.rnn.figures import accuracy_by_delay
 from experiments.rnn_text.figures import next_symbol
 from harness.errors import UserError
-from harness.tracking.models import known_models
+from harness.tracking.models import KnownModel, known_models
+from playground import choice
 from playground.__main__ import APP, main
 from playground.app import PAGES, entry
 
@@ -46,6 +47,29 @@ def test_to_look_for_models_makes_no_store(store: Path) -> None:
     mlflow.set_tracking_uri(f"sqlite:///{store}/other.db")
     assert known_models(["moe"]) == []
     assert not (store / "other.db").exists()
+
+
+def choose_one() -> None:
+    from playground.choice import choose
+
+    first = {"comes_first": lambda parameters: parameters["task"] == "variable_echo"}
+    choose("rnn", small={}, options={}, seconds=1, **first)
+
+
+def test_a_page_lists_what_suits_it_best_first_and_says_what_to_do_without(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def gone(uri: str, run_id: str) -> None:
+        raise UserError(f"model={uri}: cannot be loaded")
+
+    tasks = {"newest": "echo", "newer": "variable_echo", "old": "variable_echo"}
+    known = [KnownModel(f"runs:/{n}/model", n, n, {"task": task}) for n, task in tasks.items()]
+    monkeypatch.setattr(choice, "_known_models", lambda name: known)
+    monkeypatch.setattr(choice, "_load", gone)
+    app = AppTest.from_function(choose_one, default_timeout=60).run()
+    assert app.sidebar.selectbox[0].options == ["newer", "old", "newest"]
+    message = "model=runs:/newer/model: cannot be loaded. Choose another model on the left"
+    assert app.exception[0].message.startswith(message)
 
 
 def widths(axes: Axes) -> list[float]:

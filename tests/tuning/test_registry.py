@@ -23,6 +23,7 @@ from harness.fingerprints import DataSet
 from harness.run_experiment import train_and_evaluate
 from harness.tracking import models
 from harness.tracking.locations import to_path
+from harness.tracking.models import ENSEMBLE
 from tests.conftest import ROOT, collect_garbage
 from tests.harness import small
 from tests.tuning.lines import EXPERIMENT, SPACE, LineConfig, MisbehavingLine
@@ -446,3 +447,12 @@ def test_studies_promote_a_champion_and_keep_a_better_one(store: Path) -> None:
     assert again.version is not None
     assert again.version.version == first.version.version
     assert len(versions.versions("lines")) == 3
+
+
+def test_an_ensemble_is_not_replaced_by_a_single_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    comparison = Comparison(monkeypatch, finalist({1: 0.5}, DATA))
+    comparison.champion.tags[ENSEMBLE] = "a b"
+    decision = comparison.decide(finalist({1: 0.9}, DATA, learning_rate=0.2))
+    assert not decision.promoted
+    assert "version 1, is an ensemble" in decision.reason
+    assert "promote small --version 2` replaces it" in decision.reason

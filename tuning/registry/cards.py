@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from harness.config import code_block
 from harness.fingerprints import DataSet
+from harness.tracking.models import ENSEMBLE
 from harness.training.metrics import decimal
 
 
@@ -12,7 +13,7 @@ def card(tags: Mapping[str, str], name: str, data: DataSet) -> str:
     """Return the model card, in Markdown, of a version that has these tags.
 
     Args:
-        tags: as `tuning.registry.versions.register` sets them.
+        tags: as `tuning.registry.versions` and `tuning.registry.by_hand` set them.
         name: of the registered model.
         data: what the model was trained on.
 
@@ -21,10 +22,16 @@ def card(tags: Mapping[str, str], name: str, data: DataSet) -> str:
     values = json.loads(tags["configuration"])
     several = f"mean ± standard deviation over seeds {', '.join(by_seed)}"
     over = several if len(by_seed) > 1 else f"of one seed, {', '.join(by_seed)},"
+    members = tags.get(ENSEMBLE, "").split()
+    unseen = " that the search had not seen" if "study_name" in tags else ""
+    origin = f"Study `{tags.get('study_name', '')}` ({tags.get('search', 'no search')})"
     tested = {name: value for name, value in tags.items() if name.startswith("test/")}
     lines = [
         # No title: the list of versions shows the first line.
-        f"{tags['metric']} {score(tags)}, {over} that the search had not seen. "
+        f"{tags['metric']} {score(tags)} of an ensemble of {len(members)} networks, whose "
+        "probabilities are averaged."
+        if members
+        else f"{tags['metric']} {score(tags)}, {over}{unseen}. "
         f"This model is that of seed {values['seed']}.",
         "",
         "## Promotion",
@@ -34,7 +41,7 @@ def card(tags: Mapping[str, str], name: str, data: DataSet) -> str:
         "## Test split",
         "",
         *(
-            ["Read once, when the model was promoted.", "", "| metric | value |", "|---|---|"]
+            [f"Read {tags['tested']}.", "", "| metric | value |", "|---|---|"]
             + [f"| {name} | {decimal(float(value))} |" for name, value in sorted(tested.items())]
             if tested
             else ["Not read: only a champion is evaluated on it."]
@@ -42,13 +49,13 @@ def card(tags: Mapping[str, str], name: str, data: DataSet) -> str:
         "",
         "## Where it comes from",
         "",
-        f"- Study `{tags.get('study_name', '')}` ({tags.get('search', 'no search')}), "
-        f"run `{tags['run_id']}`",
+        f"- {origin if 'study_name' in tags else 'Registered by hand'}, run `{tags['run_id']}`",
+        *([f"- Members, by their runs: {', '.join(f'`{m}`' for m in members)}"] if members else []),
         f"- Commit `{tags['git_commit']}`"
         + (" with changes that were not committed" if tags["git_dirty"] == "True" else ""),
         f"- Trained on {data}, on {tags['device']}",
         f"- Fingerprints of the data, by seed: `{tags['data_fingerprint']}`",
-        "- The same training again:",
+        "- The same again, of these members:" if members else "- The same training again:",
         "",
         code_block(tags["command"]),
         "",
@@ -61,7 +68,7 @@ def card(tags: Mapping[str, str], name: str, data: DataSet) -> str:
         "The last two need torch and MLflow, and none of this project's code. The model's "
         "signature gives the shape of its input; its outputs are logits.",
         "",
-        "## Configuration",
+        "## Configuration of the first member" if members else "## Configuration",
         "",
         "| parameter | value |",
         "|---|---|",

@@ -1,4 +1,4 @@
-"""What `python -m tuning.registry` does: list versions, promote one, roll back."""
+"""What `python -m tuning.registry` does: list versions, register or promote one, roll back."""
 
 import mlflow
 from mlflow.entities.model_registry import ModelVersion
@@ -9,6 +9,7 @@ from harness.errors import UserError
 from harness.tracking.store import store_errors, store_lock
 from harness.training.metrics import decimal
 from tuning.registry import cards
+from tuning.registry.by_hand import register_run
 from tuning.registry.config import RegistryConfig
 from tuning.registry.promotion import promote, rollback
 from tuning.registry.versions import CHALLENGER, CHAMPION, by_alias, data_set, versions
@@ -23,6 +24,12 @@ def main(config: RegistryConfig) -> None:
     """
     with store_errors(), store_lock():
         known = [model.name for model in mlflow.search_registered_models()]
+    if config.action == "register":
+        version = register_run(config.run, config.name)
+        name, number = version.name, version.version
+        print(f"{name}: version {number} is challenger; `promote {name}` makes it champion.")
+        print(f"\n{table(name)}")
+        return
     if config.name and config.name not in known:
         allowed = ", ".join(known) or "none yet; a study registers its winner"
         hint = nearest(config.name, known)

@@ -1,4 +1,4 @@
-"""Versions of a registered model: registered by a study, found by alias, described by a card."""
+"""Versions of a registered model: registered, found by alias, described by a card."""
 
 import contextlib
 import io
@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 
 import mlflow
+from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
@@ -35,39 +36,55 @@ def register(
         name: of the registered model (empty: that of the architecture).
 
     """
-    client = MlflowClient()
-    config = finalist.config
     best_seed, best = finalist.best(maximise)
-    name = name or config.family
-    text = f"Winners of studies of `{config.family}`; the alias `champion` is the best."
-    try:
-        client.create_registered_model(name, description=text)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-    logged = client.get_run(best.run_id).data.tags
     tags = {
         **study,
-        "architecture": config.family,
-        "entry_point": config.entry_point,
-        "configuration": json.dumps({**config.as_parameters(), "seed": best_seed, "resume": ""}),
-        "command": config.replace(seed=best_seed).as_command(),
+        **origin(MlflowClient().get_run(best.run_id), finalist.config.replace(seed=best_seed)),
         "metric": metric,
         "metric_mean": repr(finalist.mean),
         "metric_std": repr(finalist.std),
         "metric_by_seed": json.dumps(finalist.values),
         "data": best.data.name,
         "data_fingerprint": finalist.fingerprints,
-        "run_id": best.run_id,
-        **{tag: logged.get(tag, "unknown") for tag in ("git_commit", "git_dirty", "device")},
     }
-    same = {tag: tags[tag] for tag in ("study_name", "run_id", "metric_by_seed")}.items()
-    known = next((each for each in versions(name) if same <= each.tags.items()), None)
-    if known is not None:
-        client.set_registered_model_alias(name, CHALLENGER, known.version)
-        return known
+    return create(name, best.model_id, tags)
+
+
+def origin(run: Run, config: TrainingConfig) -> dict[str, str]:
+    """Return the tags that say where a model comes from: its run, and its configuration."""
+    return {
+        "architecture": config.family,
+        "entry_point": config.entry_point,
+        "configuration": json.dumps({**config.as_parameters(), "seed": config.seed, "resume": ""}),
+        "command": config.as_command(),
+        "run_id": run.info.run_id,
+        **{tag: run.data.tags.get(tag, "unknown") for tag in ("git_commit", "git_dirty", "device")},
+    }
+
+
+def create(name: str, model_id: str, tags: dict[str, str]) -> ModelVersion:
+    """Make a version of a registered model, the challenger; the same one only once.
+
+    Args:
+        name: of the registered model (empty: that of the architecture).
+        model_id: of the model that a run has logged.
+        tags: what is known of the version; its card is written from them.
+
+    """
+    client, name = MlflowClient(), name or tags["architecture"]
+    text = f"Models of `{tags['architecture']}`; the alias `champion` is the best."
+    try:
+        client.create_registered_model(name, description=text)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    same = {tag: tags.get(tag) for tag in ("study_name", "run_id", "metric_by_seed")}
+    for known in versions(name):
+        if same == {tag: known.tags.get(tag) for tag in same}:
+            client.set_registered_model_alias(name, CHALLENGER, known.version)
+            return known
     with contextlib.redirect_stderr(io.StringIO()):  # it says what it does, twice
-        version = mlflow.register_model(f"models:/{best.model_id}", name, tags=tags)
+        version = mlflow.register_model(f"models:/{model_id}", name, tags=tags)
     client.set_registered_model_alias(name, CHALLENGER, version.version)
     return write_card(name, version.version)
 

@@ -2,13 +2,19 @@
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from scipy.stats import spearmanr
+from torch import nn
 
-from experiments.cnn import figures
+from datasets.photographs import Photographs
+from experiments.cnn import attributions, figures
+from experiments.cnn.attributions import explanations, rank_correlation
 from harness.evaluation import Predictions
 from harness.figures import style
+from models.cnn import ImageClassifier, ResidualCNN
 from tests.harness.figures.layout import NAMES, drawn
 
 CLASSES = ("cats", "dogs")
@@ -166,6 +172,116 @@ def test_maps_of_few_photographs_and_of_many(count: int) -> None:
     photos, predictions = classified([0.9] * count, [1] * count)
     figure = drawn(figures.gradcam(photos, predictions, np.zeros((count, 2, 5, 5))))
     assert len(shown(figure)) == 3 * count
+
+
+METHODS = ("Grad-CAM", "occlusion", "integrated gradients")
+METHODS_IN_LINES = ("Grad-CAM", "occlusion", "integrated\ngradients")
+
+
+@pytest.mark.parametrize("count", [0, 1, 12])
+def test_what_speaks_for_the_class_is_drawn_beside_each_photograph(count: int) -> None:
+    """Brightest where a map is largest; what speaks against the class stays as dark as nothing."""
+    photos, predictions = classified([0.9] * count, [1, 0] * (count // 2) + [1] * (count % 2))
+    maps = {name: np.zeros((count, 4, 4)) for name in METHODS}
+    for number, of_method in enumerate(maps.values()):
+        of_method[:, number, 0] = 5 + number
+        of_method[:, 3, 3] = -9
+    figure = figures.attributions(photos, predictions, maps, dict.fromkeys(METHODS, 0.123))
+    drawn(figure)
+    assert len(shown(figure)) == 4 * count
+    for index in range(count):
+        _, *overlays = [pixels(axes.images[0]) for axes in shown(figure)[4 * index : 4 * index + 4]]
+        for number, overlay in enumerate(overlays):
+            heat = overlay.sum(2, dtype=int)
+            row, column = np.unravel_index(heat.argmax(), heat.shape)
+            assert (row // 4, column // 4) == (number, 0)
+            assert heat[15, 15] == heat.min()
+    if count:
+        assert captions(figure)[:4] == ["dogs, predicted\ndogs 0.90", *METHODS_IN_LINES]
+        assert "Grad-CAM 0.12, occlusion 0.12" in figure.get_suptitle()
+        framed = [axes.spines["left"].get_visible() for axes in shown(figure)[::4]]
+        assert framed == (~predictions.correct).tolist()
+
+
+def test_rank_correlation_is_the_mean_of_spearmans() -> None:
+    first, second = RANDOM.normal(size=(2, 2, 5, 4)).round(1)  # with ties
+    expected = [
+        spearmanr(a.ravel(), b.ravel()).statistic for a, b in zip(first, second, strict=True)
+    ]
+    assert rank_correlation(first, second) == pytest.approx(np.mean(expected))
+    assert rank_correlation(first, np.exp(first)) == pytest.approx(1)
+    assert rank_correlation(first, -first) == pytest.approx(-1)
+    assert rank_correlation(first, np.zeros_like(first)) == 0
+
+
+def test_random_weights_change_every_map_of_a_network() -> None:
+    """A bright spot is what the network was made for; random weights have other preferences."""
+    torch.manual_seed(0)
+    network = ResidualCNN(width=4, depth=1, num_stages=2, dropout_rate=0.0, num_classes=2).eval()
+    images = torch.rand(4, 3, 32, 32)
+    maps, correlations = explanations(network, images, np.array([0, 1, 0, 1]))
+    assert tuple(maps) == tuple(correlations) == METHODS
+    assert {name: each.shape[0] for name, each in maps.items()} == dict.fromkeys(METHODS, 4)
+    assert maps["occlusion"].shape == (4, 32, 32)
+    assert maps["integrated gradients"].shape == (4, 16, 16)
+    assert all(abs(value) < 0.7 for value in correlations.values())
+
+
+def test_a_method_that_ignores_the_weights_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that draws edges of the photograph, say, has the same map for any network."""
+    monkeypatch.setattr(attributions, "occlusion", lambda _, images, *__, **___: images.sum(1))
+    network = ResidualCNN(width=4, depth=1, num_stages=2, dropout_rate=0.0, num_classes=2).eval()
+    _, correlations = explanations(network, torch.rand(2, 3, 16, 16), np.array([0, 1]))
+    assert correlations["occlusion"] == pytest.approx(1)
+
+
+def test_the_nearest_training_photographs_stand_beside_a_mistake_in_their_order() -> None:
+    photos, predictions = classified([0.9, 0.2], [0, 1])
+    shades = torch.arange(100, 107, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 16, 16)
+    training = Photographs(shades, torch.tensor([0, 1, 0, 1, 0, 1, 1]), ("",) * 7)
+    nearest = np.array([[3, 0, 6], [2, 1, 5]])
+    figure = figures.nearest_training_photographs(photos, predictions, training, nearest)
+    drawn(figure)
+    assert which(figure) == [0, 103, 100, 106, 1, 102, 101, 105]
+    assert captions(figure) == [
+        *("cats, predicted\ndogs 0.90", "dogs", "cats", "dogs"),
+        *("dogs, predicted\ncats 0.80", "cats", "dogs", "dogs"),
+    ]
+    framed = [axes.spines["left"].get_visible() for axes in shown(figure)]
+    assert framed == [True, False, False, False] * 2
+    assert "the nearest 3 of 7 for training" in figure.get_suptitle()
+
+
+class Colours(ImageClassifier):
+    """Its features are the mean red, green and blue."""
+
+    def __init__(self) -> None:
+        super().__init__([nn.Conv2d(3, 3, 1)], nn.Identity(), 3, 2)
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        unused: torch.Tensor = self.stages(images).mean((2, 3))
+        return unused * 0 + images.mean((2, 3))
+
+
+def test_the_nearest_are_those_of_most_similar_features() -> None:
+    """By the angle between mean colours, whatever the brightness: against a plain computation."""
+    generator = torch.Generator().manual_seed(0)
+    colours = torch.randint(1, 255, (23, 3, 1, 1), generator=generator, dtype=torch.uint8)
+    images = colours.expand(-1, 3, 16, 16)
+    names = tuple(map(str, range(23)))
+    training = Photographs(images[3:], torch.arange(20) % 2, names[3:])
+    labels = np.arange(3) % 2
+    probabilities = np.stack([labels, 1 - labels], axis=1) * 0.8 + 0.1  # all of them wrong
+    predictions = Predictions(labels, probabilities, CLASSES)
+    drawn_figures = dict(figures.inspect(Colours().eval(), images[:3], predictions, training))
+    found = which(drawn_figures["nearest_training_photographs"])
+    flat = colours.flatten(1).double()
+    unit = flat / flat.norm(dim=1, keepdim=True)
+    for row, mistake in enumerate(predictions.most_confident(correct=False, count=6)):
+        order = (unit[3:] @ unit[mistake]).argsort(descending=True)[:5]
+        reds = [int(flat[mistake, 0]), *flat[3:][order][:, 0].int().tolist()]
+        assert found[6 * row : 6 * row + 6] == reds
+    assert {"gradcam", "attributions", "features"} <= set(drawn_figures)
 
 
 def test_filters_are_scaled_around_grey_and_sorted() -> None:

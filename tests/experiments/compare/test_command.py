@@ -152,7 +152,7 @@ def test_the_report_stands_alone(
         assert base64.b64encode(Path(picture).read_bytes()).decode() in shown
     assert runs["gru"][0] not in html
     assert "python -m experiments.rnn gru" in html
-    assert html.count("1 more figures") == 3
+    assert html.count("1 more figure in") == 3
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def test_failures_and_repeated_runs_are_told(runs: dict[str, list[str]], store: 
     client.set_tag(runs["gru"][1], "seed", "0")
     text = " ".join(caveats(config, found := select(config), grouped(config, found), 8))
     assert "Runs that failed are not in the means: gru 1." in text
-    assert "1 of the runs repeat another with the same parameters and seed" in text
+    assert "1 run of the same parameters and seed as another" in text
 
 
 def test_ranking_by_the_test_split_is_pointed_out(runs: dict[str, list[str]], store: Path) -> None:

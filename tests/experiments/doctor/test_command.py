@@ -60,7 +60,7 @@ def test_runs_of_a_killed_process_are_closed_when_asked(
     doctor.main(DoctorConfig(fix=True))
     runs = [run.info.run_id for run in MlflowClient().search_runs([place])]
     assert [status(run_id) for run_id in runs] == ["RUNNING", "RUNNING"], "it lives"
-    assert "2 runs are in progress" in capsys.readouterr().out
+    assert "2 runs in progress" in capsys.readouterr().out
     process.kill()
     process.wait()
 

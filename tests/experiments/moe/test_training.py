@@ -122,6 +122,18 @@ def test_em_draws_responsibilities() -> None:
     assert losses[-1] < losses[0]
 
 
+def test_a_hierarchical_mixture_draws_its_tree() -> None:
+    config = SMALL.replace(training="em_then_gradient", gate="hierarchical", num_experts=4)
+    trained = train(EXPERIMENT, config)
+    evaluation = EXPERIMENT.evaluate(config, trained, trained.data.test)
+    assert evaluation.metrics["test/accuracy"] > 0.95
+    figure = dict(EXPERIMENT.figures(config, trained, evaluation))["gating_tree"]
+    assert isinstance(figure, Figure)
+    shares = [text.get_text() for text in figure.axes[1].texts if "%" in text.get_text()]
+    assigned = evaluation.mixture.gate.argmax(0)
+    assert shares == [f"{(assigned == k).float().mean():.0%}" for k in range(4)]
+
+
 def test_em_of_a_table() -> None:
     config = MoEConfig(data="wine", training="em", num_experts=3, num_epochs=8, restarts=2)
     trained = train(EXPERIMENT, config)
@@ -144,6 +156,34 @@ def test_em_of_a_table() -> None:
 def test_what_em_does_not_know_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         MoEConfig(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_experts": 6}, "^num_experts=6: with gate=hierarchical, .* 2, 4, 8 or another power"),
+        ({"num_experts": 1}, "^gate=hierarchical: .* it needs num_experts=2 or more$"),
+        ({"z_loss_weight": 0.1, "num_experts": 4}, "^z_loss_weight=0.1: .* it needs gate=softmax"),
+    ],
+)
+def test_what_a_tree_does_not_know_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        MoEConfig(gate="hierarchical", **changes)
+
+
+@pytest.mark.parametrize("changes", [{}, {"top_k": 2, "num_experts": 4}])
+def test_importance_and_load_need_noise(changes: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"^balance_loss=importance_and_load: .*noisy_top_k"):
+        MoEConfig(balance_loss="importance_and_load", balance_loss_weight=0.1, **changes)
+
+
+def test_importance_and_load_even_out_the_experts() -> None:
+    config = SMALL.replace(num_experts=4, top_k=2, routing="noisy_top_k", restarts=1, num_epochs=4)
+    balanced = config.replace(balance_loss_weight=1.0, balance_loss="importance_and_load")
+    variation = [
+        train(EXPERIMENT, each).history.best["val/load_variation"] for each in (config, balanced)
+    ]
+    assert variation[1] < 0.5 * variation[0]
 
 
 def test_a_default_gate_with_a_hidden_layer_is_refused_by_em() -> None:

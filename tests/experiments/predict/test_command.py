@@ -327,7 +327,7 @@ def test_channels_are_read_from_a_file(
     steps = np.array([[[0.5, 1], [0.25, 0], [0.125, 1]]], dtype=np.float32)
     assert row["value"] == pytest.approx(served(uri, steps).item(), rel=1e-4)
     file.write_text("0.5,1\n0.25\n")
-    with pytest.raises(UserError, match="line 2: 2 finite numbers are needed"):
+    with pytest.raises(UserError, match="line 2: needed: 2 finite numbers"):
         main([uri, str(file)])
     for gap in ("nan,1", "", ","):
         file.write_text(f"0.5,1\n{gap}\n0.25,0\n")

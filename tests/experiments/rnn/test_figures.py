@@ -59,6 +59,14 @@ def test_memory_shows_every_unit_at_every_step_beside_the_letters() -> None:
     drawn(figures.memory(np.zeros((300, 4)), "a" * 300, "b" * 300))  # too long for letters
 
 
+def test_a_dot_stands_for_a_prediction_that_is_not_scored() -> None:
+    scored = [False, False, True, True]
+    (axes, _) = drawn(figures.memory(np.eye(4), "abcd", "xyab", scored)).axes
+    labels = [label.get_text() for label in axes.get_xticklabels()]
+    assert labels == [f"a\n{DOT}", f"b\n{DOT}", "c\na", "d\nb"]
+    assert "not scored" in axes.get_xlabel()
+
+
 def test_errors_are_marked_and_only_they() -> None:
     figure = drawn(
         figures.predictions([("abcd", f"{DOT}{DOT}ab", f"{DOT}{DOT}ax"), ("ef", "ef", "ef")])

@@ -1,19 +1,22 @@
 """The next character: how a text is read in training, in evaluation and with adapted weights."""
 
+import bz2
 import dataclasses
 import lzma
 import math
 import random
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 from datasets.characters import Vocabulary
 from datasets.corpus import load_corpus
-from experiments.rnn_text import baselines, dynamic_evaluation
+from experiments.rnn_text import baselines, dynamic_evaluation, mixture
 from experiments.rnn_text.config import RNNTextConfig
 from experiments.rnn_text.lesson import EXPERIMENT
 from experiments.rnn_text.streams import Carry, Chunk, Streams
@@ -121,14 +124,27 @@ def test_dynamic_evaluation_predicts_before_it_adapts(network: Any) -> None:
 
 
 def test_baselines_are_given_the_same_characters(config: RNNTextConfig) -> None:
+    pytest.importorskip("pyppmd")
     data = EXPERIMENT.load_data(config)
-    bits = baselines.bits_per_symbol(data.train, data.test, len(data.vocabulary))
+    bits = baselines.bits_per_symbol(data.train, data.test, data.vocabulary)
     test = Vocabulary().decode(data.test.symbols).encode()
     archive = lzma.compress(test, preset=9 | lzma.PRESET_EXTREME)
     assert bits["xz_"] == pytest.approx(8 * len(archive) / len(test))
+    assert bits["bz2_"] == pytest.approx(8 * len(bz2.compress(test)) / len(test))
     # What repeats what was read before costs next to nothing after it.
-    assert bits["xz_after_training_"] < 0.3 * bits["xz_"]
-    assert 0 < bits["ngram_"] < 2
+    for name in ("xz", "ppmd"):
+        assert bits[f"{name}_after_training_"] < 0.3 * bits[f"{name}_"]
+    assert max(bits["ngram_"], bits["dynamic_ngram_"]) < 0.3
+
+
+def test_without_pyppmd_its_baseline_is_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(baselines.log, "warning", said.append)
+    monkeypatch.setitem(sys.modules, "pyppmd", None)
+    assert list(baselines.compressors()) == ["xz", "bz2"]
+    assert "pip install '.[text]'" in said[0]
 
 
 GERMAN = "Größere Füße stören ähnlich übermäßig, sagte die Königin öfter.\r\n"
@@ -136,12 +152,11 @@ GERMAN = "Größere Füße stören ähnlich übermäßig, sagte die Königin öf
 
 @pytest.mark.parametrize("alphabet", ["characters", "bytes"])
 def test_all_of_a_text_is_predicted_and_counted(
-    alphabet: Any, config: RNNTextConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    alphabet: Any, config: RNNTextConfig, tmp_path: Path
 ) -> None:
     """Bits per character and per byte are those of the file, and so are those of compressors."""
     path = tmp_path / "text.txt"
     path.write_bytes((26 * GERMAN).encode() + "ßΣΩ한!!".encode())
-    monkeypatch.setattr(baselines, "NGRAM_UPDATE", 100)
     config = config.replace(text=str(path), alphabet=alphabet, num_epochs=1)
     trained = train(EXPERIMENT, config)
     data, test = trained.data, trained.data.test
@@ -165,7 +180,7 @@ def test_all_of_a_text_is_predicted_and_counted(
         assert metrics["test/bits_per_character"] == pytest.approx(bits / len(last), rel=1e-4)
         assert metrics["test/xz_bits_per_character"] == pytest.approx(archive / len(last))
         ngram, symbols_only = "test/ngram_bits_per_character", test._replace(naming_bits=0.0)
-        without = baselines.bits_per_symbol(data.train, symbols_only, len(data.vocabulary))
+        without = baselines.bits_per_symbol(data.train, symbols_only, data.vocabulary)
         assert metrics[ngram] == pytest.approx(without["ngram_"] + test.naming_bits)
         # The validation third has no rare characters: what is logged is the cross-entropy.
         best = trained.history.best
@@ -174,7 +189,7 @@ def test_all_of_a_text_is_predicted_and_counted(
         assert "test/bits_per_character" not in metrics
     assert metrics["dropped_character_share"] == 0
     assert data.counts["test"] == {f"{alphabet}": len(last)}
-    assert len(dict(EXPERIMENT.figures(config, trained, evaluation))) == 6
+    assert len(dict(EXPERIMENT.figures(config, trained, evaluation))) == 7
     # Generated texts begin as the text does, with its first symbols.
     for text in evaluation.generated.values():
         assert text.startswith("Größere F")
@@ -193,6 +208,27 @@ def test_what_rare_characters_cost_is_in_the_bits_of_every_epoch(
         metrics = EXPERIMENT.loss(config, network, next(iter(chunks))).metrics
         expected = metrics["loss"].item() / math.log(2) + bits
         assert metrics["bits_per_character"].item() == pytest.approx(expected)
+
+
+def test_the_mixture_is_read_along_with_the_network_and_left_out_without_numba(
+    config: RNNTextConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = train(EXPERIMENT, config)
+    test = trained.data.test
+    evaluation = EXPERIMENT.evaluate(config, trained, test)
+    expected = mixture.TextMixture(trained.data.train, trained.data.vocabulary, len(test.symbols))
+    dynamic_evaluation.dynamic_evaluation(trained.model, test.symbols, expected.read)
+    bits = torch.cat(expected.parts)
+    assert len(bits) == len(test.symbols)
+    assert evaluation.metrics["test/mixture_bits_per_character"] == bits.mean().item()
+    alone = evaluation.metrics["test/context_mixture_bits_per_character"]
+    assert alone != bits.mean().item(), "the network has a part in it"
+    assert np.asarray(evaluation.trust).sum(1).max() == pytest.approx(1)
+
+    monkeypatch.setattr(mixture, "HAS_NUMBA", False)
+    evaluation = EXPERIMENT.evaluate(config, trained, test)
+    assert not [name for name in evaluation.metrics if "mixture" in name]
+    assert "trust" not in dict(EXPERIMENT.figures(config, trained, evaluation))
 
 
 def test_interrupted_and_resumed_it_ends_with_the_same_numbers(
@@ -216,7 +252,7 @@ def test_a_text_of_few_words_and_of_few_letters_is_trained_on(tmp_path: Path) ->
         trained = train(EXPERIMENT, config)
         evaluation = EXPERIMENT.evaluate(config, trained, trained.data.test)
         assert all(math.isfinite(value) for value in evaluation.metrics.values())
-        assert len(dict(EXPERIMENT.figures(config, trained, evaluation))) == 6
+        assert len(dict(EXPERIMENT.figures(config, trained, evaluation))) == 7
     dropped = 2 * words.count("(LSTM)")
     share = dropped / len("".join(words))
     assert evaluation.metrics["dropped_character_share"] == pytest.approx(share)

@@ -67,6 +67,21 @@ def test_cells_stand_beside_hidden_states() -> None:
     assert titles == ["class XY: hidden state", "class XY: cell state"]
 
 
+@pytest.mark.parametrize("cells", [True, False])
+def test_the_states_of_all_sequences_are_on_one_scale(cells: bool) -> None:
+    small = inspection("BaXE", cells=cells)
+    large = small._replace(features=3 * small.features)
+    figure = drawn(figures.states([small, large]))
+    limits = {
+        axes.images[0].get_clim()
+        for axes in figure.axes
+        if "features" in axes.get_title() or "hidden" in axes.get_title()
+    }
+    largest = np.abs(large.features).max()
+    assert limits == {(-largest, largest)}
+    assert len([axes for axes in figure.axes if not axes.images]) == 1 + cells  # colour bars
+
+
 def test_only_rare_symbols_of_a_long_sequence_are_labelled() -> None:
     text = "B" + "abcd" * 20 + "X" + "dcba" * 10 + "Y" + "E"
     figure = drawn(figures.states([inspection(text)]))
@@ -85,7 +100,16 @@ def test_probabilities_are_drawn_class_by_class(count: int, classes: int) -> Non
         for label, line in enumerate(axes.lines):
             assert np.array_equal(line.get_ydata(), each.predictions[:, label])
             assert np.ravel(line.get_xdata()).tolist() == list(range(6))
+        looks = {(line.get_color(), line.get_linestyle()) for line in axes.lines}
+        assert len(looks) == classes
+        assert len({line.get_linestyle() for line in axes.lines}) == min(classes, 4)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == names
+
+
+def test_a_sequence_of_one_symbol_has_a_dot_for_each_class() -> None:
+    each = inspection("B", classes=3)
+    (axes,) = drawn(figures.prediction_by_step([each], ["a", "b", "c"])).axes
+    assert [line.get_marker() for line in axes.lines] == ["o"] * 3
 
 
 @pytest.mark.parametrize("cells", [True, False])

@@ -66,4 +66,4 @@ def test_a_series_that_cannot_be_answered_has_its_reason(
     assert "channel 2 has no value" in str(bad)
     path.write_text("@classLabel false\n@data\n1,2,3\n")
     (row,) = predict(model, path)
-    assert "step 1 has 1 numbers; 2 channels are needed" in str(row)
+    assert "step 1 has 1 number; needed: one for each channel, 2" in str(row)

@@ -42,7 +42,7 @@ def small(**changes: Any) -> SequenceConfig:
     values = {**SequenceConfig.tiny, "checkpoint_seconds": 0.0, **changes}
     if values.get("data") or values.get("task", "temporal_order") != "temporal_order":
         del values["level"]
-    if values.get("data") or values.get("task") in ("digits", "japanese_vowels"):
+    if values.get("data") or values.get("task") in ("digits", "japanese_vowels", "archive"):
         values = {name: v for name, v in values.items() if name not in SPLIT_SIZES}
     if values.get("match_parameters"):
         del values["width"]
@@ -226,7 +226,10 @@ def test_a_regression_has_figures_too(store: Path) -> None:
         ),
         ({"format": "ts"}, "format=ts: has no effect here; it needs data=PATH"),
         ({"data": "a.ts", "task": "digits"}, "task=digits: has no effect here; it needs data="),
-        ({"encoder": "transformer", "width": 6}, "width=6: a transformer needs"),
+        ({"encoder": "transformer", "width": 6}, "width=6: a multiple of 4 for encoder=tr"),
+        ({"encoder": "inception", "width": 6}, "width=6: a multiple of 4 for encoder=inception"),
+        ({"bidirectional": True, "width": 5}, "width=5: an even number with bidirectional=True"),
+        ({"bidirectional": True, "encoder": "tcn"}, "bidirectional=True: .*needs a recurrent enc"),
         ({"width": 8, "match_parameters": 500}, "width=8: has no effect.*match_parameters=0"),
         ({"level": "harder"}, "level=harder"),
         ({"level": "easy", "task": "adding"}, "level=easy: has no effect"),
@@ -237,6 +240,14 @@ def test_a_regression_has_figures_too(store: Path) -> None:
         ({"distortion": 0.5}, "distortion=0.5: has no effect here; it needs task=digits"),
         ({"num_train": 10, "task": "digits"}, "num_train=10: has no effect"),
         ({"noise": 0.1}, "noise=0.1: has no effect"),
+        (
+            {"task": "digits", "refit": True, "early_stopping_epochs": 3},
+            "refit=True: leaves no validation split, which early_stopping_epochs=3 needs",
+        ),
+        ({"task": "digits", "refit": True, "lr_schedule": "plateau"}, "which lr_schedule=plateau"),
+        ({"refit": True}, "refit=True: has no effect here; it needs task=digits or"),
+        ({"data_set": "OSULeaf"}, "data_set=OSULeaf: has no effect here; it needs task=archive"),
+        ({"baselines": True}, "baselines=True: has no effect here; it needs task=japanese_vow"),
     ],
 )
 def test_invalid_values_are_refused(values: dict[str, Any], message: str) -> None:
@@ -253,7 +264,7 @@ def test_only_parameters_with_an_effect_are_logged() -> None:
 def test_an_invalid_file_ends_before_any_run(tmp_path: Path, store: Path) -> None:
     path = tmp_path / "bad.csv"
     path.write_text("up,uu\ndown\n")
-    with pytest.raises(UserError, match=r"data=.*bad\.csv: line 2: 1 fields"):
+    with pytest.raises(UserError, match=r"data=.*bad\.csv: line 2: the number of fields is 1"):
         run_experiment(EXPERIMENT, small(data=str(path)))
     assert mlflow.search_runs(search_all_experiments=True, output_format="list") == []
 
@@ -331,3 +342,50 @@ def test_the_images_show_the_confusion_on_validation(monkeypatch: pytest.MonkeyP
 def test_a_regression_has_no_images() -> None:
     config = small(task="adding", num_epochs=1)
     assert EXPERIMENT.images(config, train(EXPERIMENT, config)) == {}
+
+
+def test_refitting_trains_on_validation_too_and_keeps_the_last_epoch(
+    tmp_path: Path, store: Path
+) -> None:
+    config = small(data=write_ts(tmp_path / "recordings.ts"), num_epochs=4)
+    before, data = (EXPERIMENT.load_data(config.replace(refit=refit)) for refit in (False, True))
+    expected = [
+        (int(label), series[:length].tolist())
+        for split in (before.train, before.validation)
+        for series, length, label in zip(*split, strict=True)
+    ]
+    labels = data.train.labels.tolist()
+    rows = zip(labels, data.train.inputs, data.train.lengths, strict=True)
+    assert [(label, row[:length].tolist()) for label, row, length in rows] == expected
+    assert data.counts["train"] == {
+        name: labels.count(number) for number, name in enumerate(data.classes)
+    }
+    assert "validation" not in data.counts
+    assert all(torch.equal(*each) for each in zip(data.test, before.test, strict=True))
+    trained = train(EXPERIMENT, config.replace(refit=True))
+    assert trained.history.best_epoch == 4
+    assert trained.history.as_curves()["best_epoch"] == 0
+    assert not any(name.startswith("val/") for row in trained.history.rows for name in row)
+    weights = {}
+
+    def last(progress: Any) -> None:
+        weights.update(progress.model.state_dict())
+
+    train(EXPERIMENT, config.replace(refit=True), callbacks=[last])
+    assert all(
+        torch.equal(weights[name], each) for name, each in trained.model.state_dict().items()
+    )
+    run = run_experiment(EXPERIMENT, config.replace(refit=True))
+    assert run.metrics["best/epoch"] == 4
+    logged = mlflow.get_run(run.run_id)
+    assert not any("val" in name for name in logged.data.metrics)
+    assert "best/temperature" not in logged.data.metrics
+    assert {each.tags[0].value for each in logged.inputs.dataset_inputs} == {"train", "test"}
+    assert "there is no validation" in logged.data.tags["mlflow.note.content"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_figures")
+def test_an_interrupted_refit_ends_with_the_same_numbers(tmp_path: Path, store: Path) -> None:
+    data = write_ts(tmp_path / "recordings.ts")
+    check_resuming(EXPERIMENT, small(data=data, num_epochs=4, refit=True))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from harness.figures import training
+from harness.figures import style, training
 from tests.harness.figures.layout import drawn
 
 
@@ -20,6 +20,18 @@ def test_curves_distinguish_training_from_validation_and_mark_the_kept_epoch() -
     assert np.array_equal(rate.lines[0].get_ydata(), values)
     assert loss.get_ylabel() == "nats"
     assert figure.get_supxlabel() == "of one seed"
+
+
+@pytest.mark.parametrize("limits", [(0.61, 0.69), (0.15, 1.2), (1e-6, 1)])
+def test_a_logarithmic_axis_has_several_labels_without_powers(limits: tuple[float, float]) -> None:
+    figure, ((axes, *_),) = style.canvas(1, 4, width=8.1, height=2.7)
+    values = np.geomspace(*limits, 12)
+    training.draw_curves(axes, "Loss", "nats", {"validation": values}, logarithmic=True)
+    drawn(figure)  # no label lies on another
+    low, high = axes.get_ylim()
+    texts = [label.get_text().replace("\N{MINUS SIGN}", "-") for label in axes.get_yticklabels()]
+    assert sum(low <= float(text) <= high for text in texts if text) >= 2
+    assert not any(label.get_text() for label in axes.get_yticklabels(minor=True))
 
 
 def test_kinds_are_compared_by_mean_and_range() -> None:

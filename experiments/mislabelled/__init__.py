@@ -1,0 +1,1 @@
+"""Photographs whose label is probably wrong."""
