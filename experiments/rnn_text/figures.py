@@ -108,7 +108,7 @@ def trust(shares: np.ndarray, num_symbols: int, unit: str) -> Figure:
     smooth = [np.convolve(share, kernel, "same") / weight for share in grouped.values()]
     figure, ((axes,),) = style.canvas(width=WIDTH, height=4.6)
     places = (np.arange(len(shares)) + 0.5) * num_symbols / len(shares)
-    colours = (style.BLACK, style.VERMILION, style.BLUE, style.SKY, style.YELLOW, style.GREEN)
+    colours = (style.GREY, style.VERMILION, style.BLUE, style.SKY, style.YELLOW, style.GREEN)
     axes.stackplot(places, smooth, labels=list(grouped), colors=colours[-len(grouped) :])
     axes.set(xlim=(0, num_symbols), ylim=(0, 1))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))

@@ -27,7 +27,7 @@ def curves(
         losses: (epochs,) each, by the names "training" and "validation".
         accuracies: the same.
         learning_rate: (epochs,).
-        best_epoch: the epoch whose weights are kept, counted from 1.
+        best_epoch: the epoch whose weights are kept, counted from 1 (0: none is marked).
         loss_unit: such as "nats per photograph".
         note: shown below the axes.
 

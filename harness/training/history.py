@@ -47,7 +47,7 @@ class History:
             "losses": self.by_split("loss"),
             "accuracies": self.by_split("accuracy"),
             "learning_rate": self.column("learning_rate"),
-            "best_epoch": self.best_epoch,
+            "best_epoch": self.best_epoch if self.is_validated else 0,  # none is marked
         }
 
     def stacked(self, name: str) -> np.ndarray:

@@ -6,6 +6,7 @@ import pytest
 from datasets.characters import ByteVocabulary, Vocabulary
 from experiments.rnn_text import figures
 from harness.figures import style
+from models.context_mixture import PREDICTORS
 from tests.harness.figures.layout import drawn
 
 
@@ -39,6 +40,20 @@ def test_bits_stand_beside_those_of_the_compressors() -> None:
     assert axes.lines[-2].get_linestyle() != axes.lines[-1].get_linestyle()
     low, high = axes.get_ylim()
     assert low < 1.7 < 2.2 < high
+
+
+def test_predictors_are_drawn_in_groups_that_sum_to_one() -> None:
+    shares = np.zeros((20, len(PREDICTORS)))
+    shares[:, PREDICTORS.index("order 32")] = 0.75
+    shares[:, PREDICTORS.index("word")] = 0.25
+    figure = drawn(figures.trust(shares, 4000, "byte"))
+    labels = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    assert labels == ["orders 10 to 32", "words, and skipping"]
+    (axes,) = figure.axes
+    tops = [np.asarray(layer.get_paths()[0].vertices)[:, 1].max() for layer in axes.collections]
+    assert tops == pytest.approx([0.75, 1])
+    assert axes.get_xlim() == (0, 4000)
+    assert axes.get_xlabel() == "bytes read"
 
 
 def test_letters_are_shares_of_each_actual_one() -> None:

@@ -9,13 +9,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 from datasets.characters import Vocabulary
 from datasets.corpus import load_corpus
-from experiments.rnn_text import baselines, dynamic_evaluation
+from experiments.rnn_text import baselines, dynamic_evaluation, mixture
 from experiments.rnn_text.config import RNNTextConfig
 from experiments.rnn_text.lesson import EXPERIMENT
 from experiments.rnn_text.streams import Carry, Chunk, Streams
@@ -207,6 +208,27 @@ def test_what_rare_characters_cost_is_in_the_bits_of_every_epoch(
         metrics = EXPERIMENT.loss(config, network, next(iter(chunks))).metrics
         expected = metrics["loss"].item() / math.log(2) + bits
         assert metrics["bits_per_character"].item() == pytest.approx(expected)
+
+
+def test_the_mixture_is_read_along_with_the_network_and_left_out_without_numba(
+    config: RNNTextConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = train(EXPERIMENT, config)
+    test = trained.data.test
+    evaluation = EXPERIMENT.evaluate(config, trained, test)
+    expected = mixture.TextMixture(trained.data.train, trained.data.vocabulary, len(test.symbols))
+    dynamic_evaluation.dynamic_evaluation(trained.model, test.symbols, expected.read)
+    bits = torch.cat(expected.parts)
+    assert len(bits) == len(test.symbols)
+    assert evaluation.metrics["test/mixture_bits_per_character"] == bits.mean().item()
+    alone = evaluation.metrics["test/context_mixture_bits_per_character"]
+    assert alone != bits.mean().item(), "the network has a part in it"
+    assert np.asarray(evaluation.trust).sum(1).max() == pytest.approx(1)
+
+    monkeypatch.setattr(mixture, "HAS_NUMBA", False)
+    evaluation = EXPERIMENT.evaluate(config, trained, test)
+    assert not [name for name in evaluation.metrics if "mixture" in name]
+    assert "trust" not in dict(EXPERIMENT.figures(config, trained, evaluation))
 
 
 def test_interrupted_and_resumed_it_ends_with_the_same_numbers(

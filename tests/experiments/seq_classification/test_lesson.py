@@ -364,6 +364,7 @@ def test_refitting_trains_on_validation_too_and_keeps_the_last_epoch(
     assert all(torch.equal(*each) for each in zip(data.test, before.test, strict=True))
     trained = train(EXPERIMENT, config.replace(refit=True))
     assert trained.history.best_epoch == 4
+    assert trained.history.as_curves()["best_epoch"] == 0
     assert not any(name.startswith("val/") for row in trained.history.rows for name in row)
     weights = {}
 
