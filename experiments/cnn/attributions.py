@@ -15,7 +15,7 @@ from models.inspection.convolutional import grad_cam
 
 STEPS = 16
 """Of integrated gradients."""
-SQUARES = 5
+SQUARES = 4
 """Squares that cover a photograph's width side by side, of which one at a time is covered."""
 CELLS = 16
 """Likewise, the squares over which integrated gradients are averaged."""

@@ -136,8 +136,10 @@ def inspect(
         model, to_float(images[chosen]), model.stages[-1], len(predictions.classes)
     )
     yield "gradcam", gradcam(photos[chosen], of_chosen, heatmaps.numpy())
-    maps, correlations = explanations(model, to_float(images[chosen]), of_chosen.predicted)
-    yield "attributions", attributions(photos[chosen], of_chosen, maps, correlations)
+    few = np.concatenate([correct[:3], incorrect[:3]])  # each is classified a thousand times
+    of_few = predictions.select(few)
+    maps, correlations = explanations(model, to_float(images[few]), of_few.predicted)
+    yield "attributions", attributions(photos[few], of_few, maps, correlations)
     first = next(m for m in model.stages.modules() if isinstance(m, nn.Conv2d))
     yield "filters", filters(first.weight.detach().numpy())
     of_test = features_of(model, images)
