@@ -19,6 +19,7 @@ from datasets.choices import Split
 from datasets.photographs import PhotographDataset, Photographs
 from experiments.cnn import figures
 from experiments.cnn.config import CNNConfig
+from experiments.cnn.features import with_features
 from experiments.cnn.lesson import EXPERIMENT
 from experiments.data import load_photographs
 from experiments.mislabelled.confident_learning import ranked, suggested_labels
@@ -40,7 +41,7 @@ def main(config: MislabelledConfig) -> None:
     with errors_of(config):
         folder.mkdir(parents=True, exist_ok=True)
     with signals.interruptible():
-        dataset = load_photographs(config)
+        dataset = with_backbone(config)
         actual = torch.cat([split.labels for split in splits(dataset).values()]).numpy()
         given = flipped(actual, config.flipped_fraction, config.seed)
         probabilities = out_of_sample(config, dataset, given)
@@ -78,6 +79,16 @@ def errors_of(config: MislabelledConfig) -> Iterator[None]:
         raise UserError(f"output={config.output}: {error.strerror}") from None
 
 
+def with_backbone(config: MislabelledConfig) -> PhotographDataset:
+    """Load the photographs as the backbone takes them, with its features of each."""
+    names = ("data", "data_dir", "image_size", "resize", "backbone")
+    chosen = {name: getattr(config, name) for name in names}
+    of_backbone = CNNConfig(architecture="pretrained", **chosen)
+    dataset = load_photographs(of_backbone)
+    network = EXPERIMENT.network(of_backbone, len(dataset.classes))
+    return with_features(of_backbone, network, dataset)
+
+
 def splits(dataset: PhotographDataset) -> dict[str, Photographs]:
     """Return the splits by name: a wrong label misleads in training, and miscounts elsewhere."""
     return {split: getattr(dataset, split) for split in get_args(Split)}
@@ -104,9 +115,7 @@ def out_of_sample(
         if count < config.folds:
             too_few = f"exceeds the {count} photographs of the class {dataset.classes[label]}"
             raise UserError(f"folds={config.folds}: {too_few}")
-    of_backbone = CNNConfig(architecture="pretrained", backbone=config.backbone)
-    network = EXPERIMENT.network(of_backbone, len(dataset.classes)).eval()
-    features = [figures.features_of(network, each.images) for each in splits(dataset).values()]
+    features = [each.inputs[:, 0].numpy() for each in splits(dataset).values()]
     # Chosen on cats and dogs by the loss under flipped labels; a weaker penalty learns them, too.
     classifier = make_pipeline(StandardScaler(), LogisticRegression(C=3e-3, max_iter=1000))
     folds = StratifiedKFold(config.folds, shuffle=True, random_state=config.seed)

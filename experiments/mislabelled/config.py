@@ -21,7 +21,6 @@ class MislabelledConfig(PhotographsConfig):
         "--flipped-fraction 0.05",
     )
 
-    image_size: Annotated[int, Ge(32), Le(1024)] = 224
     backbone: Backbone = "efficientnet_lite0"
     """Network pretrained on ImageNet whose features the photographs are classified by."""
     folds: Annotated[int, Ge(2), Le(100)] = 5

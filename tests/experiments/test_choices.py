@@ -26,6 +26,10 @@ VARIANTS = "moe_extended", "rnn_cells", "seq_encoders"
 """They train what the others train, several times."""
 NEEDS: dict[tuple[str, str], dict[str, Any]] = {
     **{("format", f): {"data": "a.csv"} for f in get_args(SequenceFormat) if f != "auto"},
+    ("balance_loss", "importance_and_load"): {
+        **{"num_experts": 3, "top_k": 2, "routing": "noisy_top_k"},
+        "balance_loss_weight": 0.1,
+    },
     ("initialisation", "identity"): {"cell": "rnn", "encoder": "rnn"},
     ("backend", "ray"): {"seeds": 2},
     ("routing", "noisy_top_k"): {"num_experts": 3, "top_k": 2},

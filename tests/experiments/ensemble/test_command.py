@@ -11,6 +11,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from mlflow.tracking import MlflowClient
 from PIL import Image
 
@@ -20,9 +21,10 @@ from experiments.ensemble.command import main
 from experiments.ensemble.config import EnsembleConfig
 from experiments.predict.command import main as predict
 from harness.errors import UserError
-from harness.run_experiment import train_and_evaluate
+from harness.run_experiment import run_experiment, train_and_evaluate
 from harness.tracking.lifecycle import track
-from harness.tracking.models import known_models
+from harness.tracking.models import known_models, load
+from harness.training.train import train
 from tests.conftest import network_of
 from tests.experiments.calibrated import temperature_of
 from tuning.registry.command import main as registry
@@ -75,8 +77,7 @@ def test_seeds_become_one_model_that_predicts_the_mean_and_is_registered(
     assert note.count("Ensemble of 2 networks") == 1
     assert parent not in {model.run_id for model in known_models(["moe"])}
 
-    for _ in range(2):
-        registry(RegistryConfig(action="register", run=parent))
+    registry(RegistryConfig(action="register", run=parent))
     version = MlflowClient().get_model_version("moe", "1")
     assert "of an ensemble of 2 networks" in version.description
     assert all(f"`{child}`" in version.description for child in children)
@@ -87,12 +88,55 @@ def test_seeds_become_one_model_that_predicts_the_mean_and_is_registered(
     pd.testing.assert_frame_equal(again.predict(pd.DataFrame(points, columns=["x", "y"])), rows)
 
 
+@pytest.fixture(scope="module")
+def photographs(module_store: Path) -> tuple[str, list[str]]:
+    """Make an ensemble of two convolutional networks; return the ids of its run and of theirs."""
+    parent, children = train_seeds("cnn")
+    for _ in range(2):  # once more changes nothing
+        main(EnsembleConfig(runs=(parent,)))
+    return parent, children
+
+
+@pytest.mark.slow
+def test_a_teacher_is_the_logged_model_again_and_one_of_other_inputs_is_refused(
+    photographs: tuple[str, list[str]],
+) -> None:
+    parent, _ = photographs
+    experiment = experiments.find("cnn")
+    config_class = experiment.config_class
+    config = config_class(**config_class.tiny, teacher=parent)
+    data = experiment.load_data(config)
+    load_teacher = experiment.find_teacher(config, data)
+    assert load_teacher is not None
+    images = torch.rand(3, 3, 32, 32)
+    with torch.no_grad():
+        answers = load_teacher()(images)
+        load_teacher()(torch.rand(3, 3, 16, 16))  # views of any size
+    torch.testing.assert_close(answers, load(f"runs:/{parent}/model")(images))
+
+    alone = train(experiment, config.replace(teacher=""), data=data)
+    taught = train(experiment, config, data=data)
+    differences = [
+        (ours - theirs).abs().max().item()
+        for ours, theirs in zip(alone.model.parameters(), taught.model.parameters(), strict=True)
+    ]
+    assert max(differences) > 1e-6
+
+    count = len(MlflowClient().search_runs(["1", "2"]))
+    for changes, reason in (
+        ({"image_size": 64}, f"teacher={parent}: has image_size 32, and this network 64"),
+        ({"teacher": "0" * 32}, "teacher=0+: cannot be loaded"),
+    ):
+        with pytest.raises(UserError, match=reason):
+            run_experiment(experiment, config.replace(**changes))
+    assert len(MlflowClient().search_runs(["1", "2"])) == count, "no run was opened"
+
+
 @pytest.mark.slow
 def test_photographs_and_sequences_have_ensembles_that_load_elsewhere(
-    module_store: Path, trained: Callable[..., str]
+    module_store: Path, photographs: tuple[str, list[str]], trained: Callable[..., str]
 ) -> None:
-    parent, children = train_seeds("cnn")
-    main(EnsembleConfig(runs=(parent,)))
+    parent, children = photographs
     images = np.random.default_rng(0).random((3, 3, 32, 32))
     uris = [f"runs:/{each}/model" for each in (*children, parent)]
     networks = [mlflow.pyfunc.load_model(network_of(uri)) for uri in uris]

@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
+from datasets.photographs import PhotographDataset, Photographs
 from experiments.cnn import lesson
-from experiments.data import load_photographs
 from experiments.mislabelled import command
 from experiments.mislabelled.confident_learning import ranked, suggested_labels
 from experiments.mislabelled.config import MislabelledConfig
@@ -63,11 +64,16 @@ def test_flipped_labels_are_as_many_as_asked_for_and_all_others() -> None:
     assert (command.flipped(labels, 0.0, seed=1) == labels).all()
 
 
-class Backbone(nn.Module):
-    """In the place of a pretrained network: its features are the colours of four quarters."""
+def with_colours(_: object, __: object, dataset: PhotographDataset) -> PhotographDataset:
+    """In the place of a pretrained network: the features are the colours of four quarters."""
 
-    def features(self, images: Tensor) -> Tensor:
-        return nn.functional.adaptive_avg_pool2d(images, 2).flatten(1)
+    def of(split: Photographs) -> Photographs:
+        colours = nn.functional.adaptive_avg_pool2d(split.images.float() / 255, 2).flatten(1)
+        return split._replace(features=torch.stack([colours, colours], dim=1))
+
+    return dataset._replace(
+        train=of(dataset.train), validation=of(dataset.validation), test=of(dataset.test)
+    )
 
 
 @pytest.fixture
@@ -82,7 +88,8 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MislabelledConfig
                 pixels = generator.integers(0, 140, (32, 32, 3), dtype=np.uint8)
                 pixels[..., 0 if WRONG.get(name, animal) == "cats" else 2] += 60
                 Image.fromarray(pixels).save(tmp_path / "photographs" / name, quality=95)
-    monkeypatch.setattr(lesson.CatsAndDogs, "network", lambda *_: Backbone())
+    monkeypatch.setattr(lesson.CatsAndDogs, "network", lambda *_: None)
+    monkeypatch.setattr(command, "with_features", with_colours)
     return MislabelledConfig(
         data=str(tmp_path / "photographs"),
         data_dir=str(tmp_path / "cache"),
@@ -129,7 +136,7 @@ def test_labels_that_were_changed_are_counted(
 
 
 def test_a_photograph_is_captioned_by_file_label_and_prediction(config: MislabelledConfig) -> None:
-    dataset = load_photographs(config)
+    dataset = command.with_backbone(config)
     labels = np.arange(100) % 2
     probabilities = np.stack([np.full(100, 0.3), np.full(100, 0.7)], axis=1)
     predictions = Predictions(labels, probabilities, dataset.classes)
@@ -145,7 +152,7 @@ def test_a_photograph_is_captioned_by_file_label_and_prediction(config: Mislabel
 
 def test_predictions_are_out_of_sample(config: MislabelledConfig) -> None:
     """Labels that have nothing to do with the photographs are predicted as by chance."""
-    dataset = load_photographs(config)
+    dataset = command.with_backbone(config)
     labels = np.random.default_rng(0).permutation(np.arange(100) % 2)
     probabilities = command.out_of_sample(config, dataset, labels)
     assert probabilities.shape == (100, 2)
