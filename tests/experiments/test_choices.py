@@ -35,6 +35,8 @@ NEEDS: dict[tuple[str, str], dict[str, Any]] = {
     ("routing", "noisy_top_k"): {"num_experts": 3, "top_k": 2},
     ("routing", "expert_choice"): {"top_k": 1},
     ("split", "ordered"): {"data": "digits"},
+    ("baselines", True): {"task": "archive"},
+    ("refit", True): {"task": "digits"},
 }
 """Choices that need another value beside them, which a message has to name."""
 
