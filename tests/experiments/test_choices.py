@@ -24,7 +24,7 @@ CONFIGURATIONS = project.configurations()
 EXPERIMENTS = {name: experiments.find(name) for name in experiments.names()}
 VARIANTS = "moe_extended", "rnn_cells", "seq_encoders"
 """They train what the others train, several times."""
-NEEDS: dict[tuple[str, str], dict[str, Any]] = {
+NEEDS: dict[tuple[str, Any], dict[str, Any]] = {
     **{("format", f): {"data": "a.csv"} for f in get_args(SequenceFormat) if f != "auto"},
     ("balance_loss", "importance_and_load"): {
         **{"num_experts": 3, "top_k": 2, "routing": "noisy_top_k"},
