@@ -386,7 +386,9 @@ def test_what_was_decoded_before_a_kill_is_not_decoded_again(
 
 
 def test_no_image_among_them_or_a_file_gone_are_errors(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"^no photograph can be read, of 2 \('3.png': not an image\)$"):
+    with pytest.raises(
+        DataError, match=r"^no photograph can be read, of 2 \('3.png': not an image\)$"
+    ):
         decode(root, ["3.png", "70.png"], 8, tmp_path / "cache")
     with pytest.raises(DataError, match=r"root/gone.png: No such file or directory$"):
         decode(root, ["1.png", "gone.png"], 8, tmp_path / "cache")
