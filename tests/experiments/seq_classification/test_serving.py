@@ -140,7 +140,7 @@ MALFORMED_SERIES: dict[str, tuple[str, str]] = {
     "one channel": (records("series", [[1.0], [2.0]]), "step 1 has 1 number;"),
     "three channels": (records("series", [[1.0, 2.0, 3.0]]), "step 1 has 3 numbers"),
     "uneven steps": (records("series", [[1.0, 2.0], [3.0]]), "step 2 has 1 number;"),
-    "a flat list": (records("series", [1.0, 2.0]), "step 1 has 1 number; needed: one for each channel, 2"),
+    "a flat list": (records("series", [1.0, 2.0]), "has 1 number; needed: one for each channel, 2"),
     "no step": (records("series", []), "row 1: series: no step"),
     "a step of no channels": (records("series", [[]]), "step 1 has 0 numbers"),
     "text in a step": (records("series", [[1.0, "a"]]), "step 1 has 'a', which is no"),
