@@ -132,7 +132,8 @@ class Space(SearchSpace):
         """Return this space with some parameters set and no longer searched.
 
         Raises:
-            UserError: an unknown parameter, or a value that the configuration refuses.
+            UserError: an unknown parameter, a value that the configuration refuses, or one that
+                leaves no validation split to choose by.
 
         """
         fixed = {**self.fixed, **{name: self._typed(name, v) for name, v in values.items()}}
@@ -142,7 +143,9 @@ class Space(SearchSpace):
             fixed=fixed,
             low_fidelity={n: v for n, v in self.low_fidelity.items() if n not in fixed},
         )
-        changed.configuration({})
+        if not self.experiment.has_validation(changed.configuration({})):
+            given = ", ".join(f"{name}={value}" for name, value in fixed.items())
+            raise UserError(f"{given}: leaves no validation split, by which a study chooses")
         return changed
 
     def check(self) -> None:

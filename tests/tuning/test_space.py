@@ -13,7 +13,7 @@ from harness.search_space import Choice, Parameter, Range, choice, learning_rate
 from tests.tuning.lines import SPACE
 from tuning import space as spaces
 from tuning.config import tunable
-from tuning.space import Space
+from tuning.space import Space, find
 from tuning.space_file import changed_by_file
 
 NAMES = tunable()
@@ -250,3 +250,8 @@ def test_decay_that_stretches_has_no_parameter_in_epochs() -> None:
         in_epochs = {"step", "plateau"} <= set(kinds.values)
         assert in_epochs == ("lr_decay_epochs" in parameters) == ("lr_decay_factor" in parameters)
         assert {"one_cycle", "cosine", "exponential", "constant"} <= set(kinds.values)
+
+
+def test_a_study_needs_a_validation_split() -> None:
+    with pytest.raises(UserError, match=r"^task=digits, refit=True: leaves no validation split"):
+        find("seq_classification").fix({"task": "digits", "refit": "true"})
