@@ -35,7 +35,7 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium here (apt-get install chromium)"),
 ]
 
-TIMEOUT_MILLISECONDS = 60_000
+TIMEOUT_MILLISECONDS = 120_000
 """Other tests may have the cores."""
 
 TRAINED: dict[str, dict[str, Any]] = {
