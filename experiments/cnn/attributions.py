@@ -6,7 +6,6 @@ Letters: N images, S pixels of width and height, H x W those of a map.
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.stats import rankdata
 from torch import Tensor
 
 from models.cnn import ImageClassifier
@@ -40,6 +39,8 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
 
     That of a constant map with any other is 0.
     """
+    from scipy.stats import rankdata  # training needs no scipy
+
     ranks = [rankdata(maps.reshape(len(maps), -1), axis=1) for maps in (first, second)]
     one, two = (each - each.mean(1, keepdims=True) for each in ranks)
     scale = np.sqrt(np.square(one).sum(1) * np.square(two).sum(1))
