@@ -389,7 +389,7 @@ class DistillationConfig(Configuration):
     group: ClassVar[str] = "distillation"
 
     teacher: str = ""
-    """Run id or URI of a trained model whose probabilities are learnt, too (empty: none)."""
+    """Run id or URI of a trained model whose probabilities are learned, too (empty: none)."""
     distillation_weight: Annotated[Fraction, TAUGHT] = 0.5
     """Weight of the teacher's probabilities in the loss; that of the labels is the rest."""
     distillation_temperature: Annotated[PositiveFloat, TAUGHT] = 2.0

@@ -176,7 +176,7 @@ class Experiment(ABC, Generic[C]):
         """Return loss and metrics of a batch, in training and in evaluation mode."""
 
     def find_teacher(self, config: C, data: Any) -> Callable[[], nn.Module] | None:
-        """Return what loads the network whose probabilities are learnt, too; None without one."""
+        """Return what loads the network whose probabilities are learned, too; None without one."""
         return None
 
     # 4 Evaluation

@@ -29,7 +29,7 @@ MAX_SCORES = 1_000
 
 
 class Calibration(NamedTuple):
-    """What is learnt on the validation split about a classifier's probabilities."""
+    """What is learned on the validation split about a classifier's probabilities."""
 
     temperature: float
     """By which logits are divided: above 1, the network was too confident."""
@@ -109,7 +109,7 @@ def selective_accuracy(predictions: Predictions) -> np.ndarray:
 
 
 class Uncertainty(NamedTuple):
-    """A classifier's predictions of the test split, and what it learnt on the validation split."""
+    """A classifier's predictions of the test split, and what it learned on the validation split."""
 
     predictions: Predictions
     calibration: Calibration

@@ -22,11 +22,8 @@ from models.recurrent import apply_recurrence, build_recurrence
 
 TCN_KERNEL_SIZE = 3
 FCN_KERNEL_SIZE = 5  # the three convolutions of the paper have 8, 5 and 3
-INCEPTION_KERNEL_SIZES = (
-    39,
-    19,
-    9,
-)  # those of the paper, 40, 20 and 10, have no step in the middle
+# Those of the paper, 40, 20 and 10, have no step in the middle.
+INCEPTION_KERNEL_SIZES = 39, 19, 9
 
 
 class EncoderOptions(NamedTuple):

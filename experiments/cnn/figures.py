@@ -118,10 +118,10 @@ def least_confident(photos: np.ndarray, predictions: Predictions, count: int = 1
 
 
 def inspect(
-    model: ImageClassifier, images: Tensor, predictions: Predictions, training: Photographs
+    model: ImageClassifier, test: Photographs, predictions: Predictions, training: Photographs
 ) -> Iterator[tuple[str, Figure]]:
     """Draw activations, attributions, filters and features of a network, and what is near them."""
-    photos = to_hwc(images)
+    images, photos = test.images, to_hwc(test.images)
     correct = predictions.most_confident_by_class(count=6)
     incorrect = predictions.most_confident(correct=False, count=6)
     for name, indices in (("correct", correct), ("incorrect", incorrect)):
@@ -142,14 +142,13 @@ def inspect(
     yield "attributions", attributions(photos[few], of_few, maps, correlations)
     first = next(m for m in model.stages.modules() if isinstance(m, nn.Conv2d))
     yield "filters", filters(first.weight.detach().numpy())
-    of_test = features_of(model, images)
+    of_test = features_of(model, test)
     yield "features", features(of_test, predictions)
     if len(incorrect):
         every = math.ceil(len(training.labels) / MAX_SEARCHED)
         training = training.every(every)
         nearest = NearestNeighbors(n_neighbors=min(5, len(training.labels)), metric="cosine")
-        known = training.features  # of a frozen backbone
-        nearest.fit(features_of(model, training.images) if known is None else known[:, 0].numpy())
+        nearest.fit(features_of(model, training))
         yield (
             "nearest_training_photographs",
             nearest_training_photographs(
@@ -288,9 +287,11 @@ def filters(weights: np.ndarray) -> Figure:
 
 
 @torch.inference_mode()
-def features_of(model: ImageClassifier, images: Tensor) -> np.ndarray:
-    """Return what the last layer is given for images (N, 3, S, S) uint8, (N, F) float32."""
-    batches = TensorBatches(images, batch_size=100)
+def features_of(model: ImageClassifier, photographs: Photographs) -> np.ndarray:
+    """Return what the last layer is given for photographs, (N, F) float32."""
+    if photographs.features is not None:  # of a frozen backbone, computed before training
+        return photographs.features[:, 0].numpy()
+    batches = TensorBatches(photographs.images, batch_size=100)
     return torch.cat([model.features(to_float(batch)) for (batch,) in batches]).numpy()
 
 

@@ -256,7 +256,7 @@ class CatsAndDogs(TaughtExperiment[CNNConfig]):
         yield "reliability", classification.reliability(*predictions.reliability)
         yield "misclassified", figures.misclassified(photos, predictions)
         yield "least_confident", figures.least_confident(photos, predictions)
-        yield from figures.inspect(trained.model, test.images, predictions, trained.data.train)
+        yield from figures.inspect(trained.model, test, predictions, trained.data.train)
 
     def images(self, config: CNNConfig, trained: Trained) -> ImagesByEpoch:
         """Draw the confusion matrix on the validation split as training goes on."""

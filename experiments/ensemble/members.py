@@ -5,13 +5,12 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mlflow.entities import Run
-from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from harness.errors import UserError
 from harness.tracking import models
 from harness.tracking.models import LoadedModel
-from harness.tracking.run import data_set_of, model_of
+from harness.tracking.run import data_set_of, find_finished, model_of
 from harness.tracking.store import store_errors, store_lock
 
 MAY_DIFFER = {"configuration", "weights_prefix", "calibration", "network"}
@@ -55,21 +54,11 @@ def find_members(run_ids: Sequence[str]) -> list[Member]:
 
 def _with_seeds(run_id: str) -> list[Run]:
     """Return the runs of each seed below a run; without any, the run itself."""
-    client = MlflowClient()
-    try:
-        run = client.get_run(run_id)
-    except MlflowException as error:
-        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            raise
-        raise UserError(f"runs={run_id}: no run has that id") from None
-    if run.info.lifecycle_stage == "deleted":
-        raise UserError(f"runs={run_id}: that run is deleted")
-    if run.info.status != "FINISHED":
-        raise UserError(f"runs={run_id}: that run is {run.info.status}; finished ones are needed")
+    run = find_finished(run_id, "runs")
     if run.data.tags.get("entry_point") == "tune":
         raise UserError(f"runs={run_id}: that run is a study; give runs that have a model")
     query = f"tags.mlflow.parentRunId = '{run_id}' and attributes.status = 'FINISHED'"
-    children = client.search_runs([run.info.experiment_id], query)
+    children = MlflowClient().search_runs([run.info.experiment_id], query)
     if children:
         return sorted(children, key=lambda child: int(child.data.tags["seed"]))
     if model_of(run_id) is None:

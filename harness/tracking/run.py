@@ -178,6 +178,21 @@ def child_run(parent_id: str, seed: int) -> mlflow.entities.Run | None:
     return None
 
 
+def find_finished(run_id: str, parameter: str) -> mlflow.entities.Run:
+    """Return a run that has finished, or raise a `UserError` that names the parameter."""
+    try:
+        run = MlflowClient().get_run(run_id)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        raise UserError(f"{parameter}={run_id}: no run has that id") from None
+    if run.info.lifecycle_stage == "deleted":
+        raise UserError(f"{parameter}={run_id}: that run is deleted")
+    if run.info.status != "FINISHED":
+        raise UserError(f"{parameter}={run_id}: that run is {run.info.status}, not FINISHED")
+    return run
+
+
 def data_set_of(run: mlflow.entities.Run) -> DataSet:
     """Return the data set of a run; of runs of earlier versions only the name, or nothing."""
     if "data_fingerprint" in run.data.tags:

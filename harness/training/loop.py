@@ -56,7 +56,7 @@ class Progress:
     average: AveragedModel | None = None
     """The moving average of the weights, if one is kept: it is what is evaluated."""
     teacher: nn.Module | None = None
-    """The network whose probabilities are learnt, too, if there is one."""
+    """The network whose probabilities are learned, too, if there is one."""
     epoch: int = 0
     best_value: tuple[float, float] = (math.inf, math.inf)
     """What is to be low, and the validation loss, which decides between equals."""

@@ -1,4 +1,4 @@
-"""That what is learnt about a classifier's probabilities is kept with the model that is logged."""
+"""That what is learned about a classifier's probabilities is kept with the model that is logged."""
 
 from collections.abc import Callable
 

@@ -3,15 +3,13 @@
 import json
 
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
 
 import experiments
 from harness.errors import UserError
 from harness.inference.inference import config_of
 from harness.tracking import models
 from harness.tracking.models import ENSEMBLE
-from harness.tracking.run import data_set_of, model_of
+from harness.tracking.run import data_set_of, find_finished, model_of
 from harness.training.history import best_name
 from tuning.registry import versions
 
@@ -29,14 +27,7 @@ def register_run(run_id: str, name: str = "") -> ModelVersion:
         UserError: there is no such run, or it is not finished, or has no model.
 
     """
-    try:
-        run = MlflowClient().get_run(run_id)
-    except MlflowException as error:
-        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            raise
-        raise UserError(f"run={run_id}: no run has that id") from None
-    if run.info.lifecycle_stage == "deleted" or run.info.status != "FINISHED":
-        raise UserError(f"run={run_id}: that run is deleted, or has not finished")
+    run = find_finished(run_id, "run")
     if (model_id := model_of(run_id)) is None:
         several = "one of several seeds needs `python -m experiments.ensemble` first"
         raise UserError(f"run={run_id}: that run has no model; {several}")

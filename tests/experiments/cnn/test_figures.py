@@ -269,11 +269,12 @@ def test_the_nearest_are_those_of_most_similar_features() -> None:
     colours = torch.randint(1, 255, (23, 3, 1, 1), generator=generator, dtype=torch.uint8)
     images = colours.expand(-1, 3, 16, 16)
     names = tuple(map(str, range(23)))
+    test = Photographs(images[:3], torch.arange(3) % 2, names[:3])
     training = Photographs(images[3:], torch.arange(20) % 2, names[3:])
     labels = np.arange(3) % 2
     probabilities = np.stack([labels, 1 - labels], axis=1) * 0.8 + 0.1  # all of them wrong
     predictions = Predictions(labels, probabilities, CLASSES)
-    drawn_figures = dict(figures.inspect(Colours().eval(), images[:3], predictions, training))
+    drawn_figures = dict(figures.inspect(Colours().eval(), test, predictions, training))
     found = which(drawn_figures["nearest_training_photographs"])
     flat = colours.flatten(1).double()
     unit = flat / flat.norm(dim=1, keepdim=True)

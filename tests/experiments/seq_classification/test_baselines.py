@@ -20,7 +20,7 @@ from tests.experiments.seq_classification.test_lesson import small
 
 
 class Remembering:
-    """A classifier that says the class of the first series that it has learnt."""
+    """A classifier that says the class of the first series that it has learned."""
 
     asked: ClassVar[list[tuple[Any, Any, Any]]] = []
 

@@ -98,7 +98,7 @@ def test_a_node_that_goes_costs_only_what_it_was_doing(
 def test_more_workers_than_the_cluster_has_room_for(two_nodes: Any, store: Path) -> None:
     execution = ExecutionConfig(backend="ray", address=two_nodes.address, workers=9)
     with (
-        pytest.raises(UserError, match=r"workers=9: at most [23], of 1 cores"),
+        pytest.raises(UserError, match=r"workers=9: at most [23], of 1 core and"),
         open_pool(execution, 50, threads=1, on_gpu=False),
     ):
         pass
