@@ -14,7 +14,7 @@ except ImportError:
 
 
 def compiled(function: Function) -> Function:
-    """Return a function of arrays and numbers as machine code, where there is numba; else as it is."""
+    """Return a function of arrays and numbers, as machine code where there is numba."""
     return (
         njit(cache=True, error_model="numpy", forceinline=True)(function) if HAS_NUMBA else function
     )
