@@ -169,7 +169,7 @@ def _label_index(header: Sequence[str], label_column: str, *, has_header: bool) 
         return header.index(label_column)
     if label_column.isdecimal() and 1 <= int(label_column) <= len(header):
         return int(label_column) - 1
-    known = ", ".join(header) if has_header else f"the file has no header, {len(header)} columns"
+    known = ", ".join(header) if has_header else f"1 to {len(header)}, as the file has no header"
     raise DataError(f"no column {label_column!r} for the labels (label_column; there are: {known})")
 
 

@@ -56,7 +56,7 @@ def photographs(
     columns = min(6, max(3, len(photos)))
     rows = math.ceil(len(photos) / columns)
     num_lines = max(2, *(1 + caption.count("\n") for caption in captions))
-    height = 0.5 + rows * (WIDTH / columns + 0.1 + 0.15 * num_lines)
+    height = 0.4 + rows * (WIDTH / columns + 0.1 + 0.15 * num_lines)
     figure, axes = style.canvas(rows, columns, width=WIDTH, height=height)
     figure.suptitle(title, fontsize=12)
     frames = [False] * len(photos) if framed is None else framed

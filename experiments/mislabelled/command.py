@@ -29,6 +29,7 @@ from harness.errors import UserError
 from harness.evaluation import Predictions
 from harness.figures.classification import note
 from harness.figures.letters import short
+from harness.plural import plural
 from harness.tracking.run import printable
 
 SHOWN = 18
@@ -50,8 +51,8 @@ def main(config: MislabelledConfig) -> None:
     order, wrong = ranked(given, suggested, probabilities), suggested != given
     table = table_of(dataset, predictions, wrong).iloc[order]
     summary = (
-        f"{wrong.sum():,} of {len(given):,} labels are probably wrong; "
-        f"{len(order) - wrong.sum():,} more photographs are unlike their class"
+        f"probably wrong: {wrong.sum():,} of {plural(len(given), 'label')}; not wrong, but unlike "
+        f"their class: {plural(len(order) - wrong.sum(), 'photograph')}"
     )
     with errors_of(config):
         table.to_csv(folder / "mislabelled.csv", index=False, errors="backslashreplace")
@@ -64,7 +65,7 @@ def main(config: MislabelledConfig) -> None:
         changed, found = (given != actual).sum(), (wrong & (given != actual)).sum()
         recall, precision = found / max(1, changed), found / max(1, wrong.sum())
         print(
-            f"{changed:,} labels were changed, and {found:,} of them found: "
+            f"{plural(changed, 'label')} changed, {found:,} found: "
             f"precision {precision:.3f}, recall {recall:.3f}"
         )
     print(f"table and figure: {folder}")
@@ -113,7 +114,7 @@ def out_of_sample(
     """
     for label, count in sorted(Counter(labels.tolist()).items(), key=lambda pair: pair[1]):
         if count < config.folds:
-            too_few = f"exceeds the {count} photographs of the class {dataset.classes[label]}"
+            too_few = f"class {dataset.classes[label]} has {plural(count, 'photograph')}"
             raise UserError(f"folds={config.folds}: {too_few}")
     features = [each.inputs[:, 0].numpy() for each in splits(dataset).values()]
     # Chosen on cats and dogs by the loss under flipped labels; a weaker penalty learns them, too.

@@ -6,6 +6,7 @@ from datasets.corpus import Text
 from experiments.rnn_text import baselines
 from experiments.rnn_text.config import RNNTextConfig
 from experiments.rnn_text.streams import TextSplits
+from harness.plural import plural
 
 LABELS = {
     "ngram_": f"{baselines.NGRAM_ORDER}-gram",
@@ -71,12 +72,13 @@ def headline(
         "letters": f"Of the text's characters {100 * data.dropped_share:.1f} % were dropped; "
         "compressors were given what was left.",
         "characters": "All characters count, for compressors as well; there are "
-        f"{len(data.vocabulary):,} symbols, and to name rare characters takes "
+        f"{plural(len(data.vocabulary), 'symbol')}, and to name rare characters takes "
         f"{test.naming_bits:.3f} bits of these.",
         "bytes": "All bytes count, for compressors as well.",
     }
     return (
-        f"{config.cell} with {config.num_layers} x {config.hidden_size} units: "
+        f"{config.cell}, {plural(config.num_layers, 'layer')} of "
+        f"{plural(config.hidden_size, 'unit')}: "
         f"{static:.3f} bits per {unit}{per_byte} on the test third, "
         f"{dynamic:.3f} with dynamic evaluation{mixture}. "
         f"Without a network, after the training third: {others}. "

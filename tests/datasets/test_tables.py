@@ -119,7 +119,7 @@ def test_a_file_that_is_no_table_is_refused(tmp_path: Path, how: str) -> None:
 
 @pytest.mark.parametrize(
     ("column", "header", "known"),
-    [("colour", "x,y,label\n", "x, y, label"), ("4", "", "no header, 3 columns")],
+    [("colour", "x,y,label\n", "x, y, label"), ("4", "", "1 to 3, as the file has no header")],
 )
 def test_a_label_column_that_is_not_there(
     tmp_path: Path, column: str, header: str, known: str

@@ -115,8 +115,8 @@ def test_photographs_in_the_wrong_folder_are_listed_first_and_framed(
         vermilion = (np.asarray(picture.convert("RGB")) == (0xD5, 0x5E, 0)).all(-1)
     assert vermilion.sum() > 500
     printed = capsys.readouterr().out
-    assert "\n3 of 100 labels are probably wrong; " in printed
-    assert "were changed" not in printed
+    assert "\nprobably wrong: 3 of 100 labels; " in printed
+    assert " changed, " not in printed
 
 
 def test_labels_that_were_changed_are_counted(
@@ -125,11 +125,11 @@ def test_labels_that_were_changed_are_counted(
     """Those in the wrong folder are found, too, and lower the precision."""
     command.main(config.replace(flipped_fraction=0.1))
     printed = capsys.readouterr().out
-    (line,) = [line for line in printed.splitlines() if "were changed" in line]
+    (line,) = [line for line in printed.splitlines() if " changed, " in line]
     found = pd.read_csv(Path(config.output) / "mislabelled.csv")["probably_wrong"].sum()
     correct = int(line.split(", and ")[1].split()[0])
     assert line == (
-        f"10 labels were changed, and {correct} of them found: "
+        f"10 labels changed, {correct} found: "
         f"precision {correct / found:.3f}, recall {correct / 10:.3f}"
     )
     assert correct >= 8
@@ -167,13 +167,13 @@ def test_no_wrong_label_is_said_in_table_and_figure(
     command.main(config)
     assert pd.read_csv(Path(config.output) / "mislabelled.csv").empty
     assert (Path(config.output) / "mislabelled.png").is_file()
-    assert capsys.readouterr().out.startswith("0 of 100 labels are probably wrong; ")
+    assert capsys.readouterr().out.startswith("probably wrong: 0 of 100 labels; ")
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"folds": 51}, "^folds=51: exceeds the 50 photographs of the class cats$"),
+        ({"folds": 51}, "^folds=51: class cats has 50 photographs$"),
         ({"folds": 1}, "^folds=1: "),
         ({"flipped_fraction": 0.5}, "^flipped_fraction=0.5: "),
         ({"image_size": 16}, "^image_size=16: "),
