@@ -10,7 +10,7 @@ then an encoder, too. Another encoder is added by its name in `EncoderName` and 
 
 from typing import Literal, get_args
 
-CellName = Literal["rnn", "lstm", "gru", "mingru"]
+CellName = Literal["rnn", "lstm", "gru", "mingru", "minlstm", "lru", "s6"]
 Initialisation = Literal["default", "orthogonal", "identity", "chrono"]
 EncoderName = Literal[CellName, "tcn", "fcn", "inception", "transformer"]
 PoolingName = Literal["last", "mean", "max", "attention"]
@@ -46,7 +46,7 @@ CELLS_FOR_INITIALISATION: dict[Initialisation, tuple[CellName, ...]] = {
     "default": CELLS,
     "orthogonal": ("rnn", "lstm", "gru"),
     "identity": ("rnn",),
-    "chrono": ("lstm", "gru", "mingru"),
+    "chrono": ("lstm", "gru", "mingru", "minlstm", "lru", "s6"),
 }
 """The cells that each initialisation is defined for (see `models.recurrent.initialise`)."""
 

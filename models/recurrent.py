@@ -1,4 +1,4 @@
-"""Recurrent networks over sequences of symbols: RNN, LSTM, GRU, and minGRU.
+"""Recurrent networks over sequences of symbols: RNN, LSTM, GRU, and cells that are scanned.
 
 Each maps integers (B, T) to logits (B, T, S) of a distribution over the symbols at every step. It
 takes the state after an earlier piece of the same stream, and returns the state after this one.
@@ -17,10 +17,16 @@ from torch import Tensor, nn
 from torch._higher_order_ops.scan import scan as scan_over
 
 from models.choices import CellName, Initialisation, suits
-from models.mingru import MinGRU
+from models.lru import LRU
+from models.minimal_cells import MinGRU, MinLSTM
+from models.s6 import S6
+from models.scan_layers import ScanLayers
 
 State = Tensor | tuple[Tensor, Tensor]
-"""Hidden state (L, B, H); of an LSTM the hidden and the cell state, each (L, B, H)."""
+"""Hidden state (L, B, H); of an LSTM the hidden and the cell state, each (L, B, H).
+
+Of an LRU (L, B, H, 2), of S6 (L, B, H, N, 2): the real and imaginary parts of complex numbers.
+"""
 
 
 class RecurrentNetwork(nn.Module):
@@ -223,7 +229,10 @@ CELL_CONSTRUCTORS: dict[CellName, Callable[..., nn.Module]] = {
     "rnn": partial(nn.RNN, batch_first=True),
     "lstm": partial(nn.LSTM, batch_first=True),
     "gru": partial(nn.GRU, batch_first=True),
-    "mingru": MinGRU,
+    "mingru": partial(ScanLayers, MinGRU),
+    "minlstm": partial(ScanLayers, MinLSTM),
+    "lru": partial(ScanLayers, LRU),
+    "s6": partial(ScanLayers, S6),
 }
 """What builds the layers of each cell from input_size, hidden_size, num_layers and dropout.
 
@@ -266,8 +275,9 @@ def initialise(layers: nn.Module, initialisation: Initialisation, horizon: int) 
         initialisation: `default` is torch's, uniform and small. `orthogonal` recurrent weights
             preserve the norm of the state (Saxe et al. 2014); the forget gates of an LSTM start
             open (Jozefowicz et al. 2015). `identity` recurrent weights preserve the state itself
-            (Le et al. 2015). `chrono` is orthogonal, too, with gate biases for memories of 1 to
-            `horizon` - 1 steps (Tallec & Ollivier 2018, eq. 16).
+            (Le et al. 2015). `chrono` is for memories of 1 to `horizon` - 1 steps: those of gates,
+            by their biases (Tallec & Ollivier 2018, eq. 16; LSTM and GRU are orthogonal, too), of
+            eigenvalues or of step sizes.
         horizon: steps, 3 or more for `chrono`.
 
     Raises:
@@ -276,10 +286,10 @@ def initialise(layers: nn.Module, initialisation: Initialisation, horizon: int) 
     """
     if initialisation == "default":
         return
-    if isinstance(layers, MinGRU):
+    layer: Any
+    if isinstance(layers, ScanLayers):
         for layer in layers.layers:
-            gate_bias, _ = layer.get_parameter("bias").data.chunk(2)
-            gate_bias.copy_(-chrono_biases(len(gate_bias), horizon))
+            layer.remember(chrono_biases(layer.state_shape[0], horizon).exp())
     elif isinstance(layers, nn.RNNBase):
         for weights in layers.all_weights:
             _initialise_layer([w.data for w in weights], layers, initialisation, horizon)

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from models.choices import CELLS, CELLS_FOR_INITIALISATION, CellName, Initialisation
-from models.mingru import scan
 from models.recurrent import (
     CELL_CONSTRUCTORS,
     ExportableRNN,
@@ -18,6 +17,7 @@ from models.recurrent import (
     generate,
     initialise,
 )
+from models.s6 import NUM_STATES
 from tests.models.small import recurrent_network as network
 
 CASES = [(how, cell) for how, cells in CELLS_FOR_INITIALISATION.items() for cell in cells]
@@ -46,14 +46,48 @@ def gru_step(layers: Any, x: Tensor, h: Tensor) -> Tensor:
     return (1 - z) * torch.tanh(wn + r * un) + z * h
 
 
+def positive(candidate: Tensor) -> Tensor:
+    return torch.stack([c + 0.5 if c >= 0 else 1 / (1 + (-c).exp()) for c in candidate])
+
+
 def mingru_step(layers: Any, x: Tensor, h: Tensor) -> Any:
     gate, candidate = (layers.layers[0].weight @ x + layers.layers[0].bias).chunk(2)
     z = 1 / (1 + (-gate).exp())
-    g = torch.tensor(
-        [c + 0.5 if c >= 0 else 1 / (1 + math.exp(-c)) for c in candidate.tolist()],
-        dtype=torch.float64,
-    )
-    return (1 - z) * h + z * g
+    return (1 - z) * h + z * positive(candidate)
+
+
+def minlstm_step(layers: Any, x: Tensor, h: Tensor) -> Any:
+    f, i, candidate = (layers.layers[0].weight @ x + layers.layers[0].bias).chunk(3)
+    f, i = torch.sigmoid(f), torch.sigmoid(i)
+    return f / (f + i) * h + i / (f + i) * positive(candidate)
+
+
+def lru_step(layers: Any, u: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    cell, (_, x) = layers.layers[0], state
+    b, c = cell.input_projection.weight, cell.output_projection.weight
+    size = cell.log_rate.exp().neg().exp()
+    eigenvalue = size * torch.complex(cell.log_phase.exp().cos(), cell.log_phase.exp().sin())
+    x = eigenvalue * x + cell.log_scale.exp() * (torch.complex(b[::2], b[1::2]) @ (u + 0j))
+    y = (torch.complex(c[:, ::2], -c[:, 1::2]) @ x).real + cell.skip.weight @ u
+    y = y / 2 * (1 + torch.erf(y / math.sqrt(2)))
+    value, gate = (cell.glu.weight @ y + cell.glu.bias).chunk(2)
+    return value * torch.sigmoid(gate), x
+
+
+def s6_step(layers: Any, u: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    cell, (_, h) = layers.layers[0], state
+    projected = cell.input_projection.weight @ u + cell.input_projection.bias
+    size, num_states = h.shape
+    x, z, d = (projected[k * size : (k + 1) * size] for k in range(3))
+    b, c = projected[3 * size :].chunk(2)
+    b, c = torch.complex(b[::2], b[1::2]), torch.complex(c[::2], c[1::2])
+    d = (1 + d.exp()).log()
+    a = torch.complex(-cell.log_decay.exp(), cell.frequency).reshape(size, num_states)
+    decay = (d[:, None] * a).exp()
+    h = decay * h + (decay - 1) / a * b * x[:, None]
+    y = (h @ c).real + cell.skip * x
+    gated = y * z / (1 + (-z).exp())
+    return cell.output_projection.weight @ gated + cell.output_projection.bias, h
 
 
 EQUATIONS: dict[str, Any] = {
@@ -61,7 +95,28 @@ EQUATIONS: dict[str, Any] = {
     "lstm": lstm_step,
     "gru": gru_step,
     "mingru": mingru_step,
+    "minlstm": minlstm_step,
+    "lru": lru_step,
+    "s6": s6_step,
 }
+ZEROS = torch.zeros(4, dtype=torch.float64)
+BEGINNINGS: dict[str, Any] = {
+    "lstm": (ZEROS, ZEROS),
+    "lru": (ZEROS, ZEROS + 0j),
+    "s6": (ZEROS, torch.zeros(4, NUM_STATES, dtype=torch.complex128)),
+}
+"""Of 4 units; of others, it is zeros."""
+
+
+def by_equations(cell: CellName, layers: Any, x: Tensor) -> Tensor:
+    """Return the hidden units (B, T, 4) for inputs (B, T, I), one step of one row at a time."""
+    rows = []
+    for row in x:
+        state = BEGINNINGS.get(cell, ZEROS)
+        for inputs in row:
+            state = EQUATIONS[cell](layers, inputs, state)
+            rows.append(state[0] if isinstance(state, tuple) else state)
+    return torch.stack(rows).unflatten(0, x.shape[:2])
 
 
 def test_every_cell_has_a_constructor_and_equations() -> None:
@@ -72,44 +127,32 @@ def test_every_cell_has_a_constructor_and_equations() -> None:
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@torch.no_grad()
-def test_a_cell_is_its_equations(cell: CellName) -> None:
+def test_a_cell_is_its_equations_and_so_are_its_gradients(cell: CellName) -> None:
     torch.manual_seed(0)
     layers = build_recurrence(
         cell, 3, 4, num_layers=1, dropout_rate=0.0, initialisation="default", horizon=3
     ).double()
-    x = 3 * torch.randn(2, 30, 3, dtype=torch.float64)
+    x = 3 * torch.randn(2, 100, 3, dtype=torch.float64)
+    weights = torch.randn(2, 100, 4, dtype=torch.float64)
+    expected = by_equations(cell, layers, x)
     hidden, _ = layers(x)
-    for row in range(2):
-        zeros = torch.zeros(4, dtype=torch.float64)
-        state: Any = (zeros, zeros) if cell == "lstm" else zeros
-        for step in range(30):
-            state = EQUATIONS[cell](layers, x[row, step], state)
-            expected = state[0] if isinstance(state, tuple) else state
-            torch.testing.assert_close(hidden[row, step], expected, rtol=1e-10, atol=1e-10)
-
-
-@pytest.mark.parametrize("steps", [1, 2, 3, 7, 8, 1000])
-def test_the_scan_equals_its_loop(steps: int) -> None:
-    torch.manual_seed(0)
-    kept, new = torch.rand(2, steps, 3).double(), torch.randn(2, steps, 3).double()
-    h = before = torch.randn(2, 3).double()
-    expected = []
-    for step in range(steps):
-        h = kept[:, step] * h + new[:, step]
-        expected.append(h)
-    torch.testing.assert_close(scan(kept, new, before), torch.stack(expected, dim=1))
+    torch.testing.assert_close(hidden, expected, rtol=1e-10, atol=1e-10)
+    parameters = list(layers.parameters())
+    gradients = (
+        torch.autograd.grad((weights * outputs).sum(), parameters) for outputs in (hidden, expected)
+    )
+    torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize(("cell", "num_layers"), itertools.product(CELLS, (1, 2)))
 @torch.no_grad()
 def test_a_stream_in_pieces_is_the_stream_as_a_whole(cell: CellName, num_layers: int) -> None:
     model = network(cell, num_layers=num_layers, num_conditions=3, embedding_size=4)
-    whole, conditions = symbols(2, 20), torch.tensor([2, 0])
+    whole, conditions = symbols(2, 150), torch.tensor([2, 0])
     expected, end = model(whole, conditions)
     state: Any = None
     parts = []
-    for piece in whole.split([1, 7, 12], dim=1):
+    for piece in whole.split([*[1] * 20, 7, 73, 50], dim=1):
         logits, state = model(piece, conditions, state)
         parts.append(logits)
     torch.testing.assert_close(torch.cat(parts, dim=1), expected, rtol=1e-4, atol=1e-5)
@@ -177,6 +220,14 @@ def test_chrono_gates_remember_for_1_to_horizon_steps(cell: CellName) -> None:
     layers: Any = network(cell, hidden_size=400, initialisation="chrono", horizon=50).recurrence
     if cell == "mingru":
         kept = torch.sigmoid(-layers.layers[0].bias[:400])
+    elif cell == "minlstm":
+        forget, new = torch.sigmoid(layers.layers[0].bias[:800]).chunk(2)
+        kept = forget / (forget + new)
+    elif cell == "lru":
+        kept = (-layers.layers[0].log_rate.exp()).exp()
+    elif cell == "s6":
+        steps = (1 + layers.layers[0].input_projection.bias[800:1200].exp()).log()
+        kept = (-steps / 2).exp()
     else:
         assert cell in ("lstm", "gru"), f"add here how much the gates of {cell} keep"
         kept = torch.sigmoid(layers.bias_ih_l0.split(400)[1] + layers.bias_hh_l0.split(400)[1])
@@ -211,7 +262,7 @@ def test_exported_it_takes_any_number_of_sequences_and_steps(
     exported = torch.export.export(
         model, (symbols(2, 9).clamp(max=2),), dynamic_shapes=({0: Dim.DYNAMIC, 1: Dim.DYNAMIC},)
     ).module()
-    for rows, steps in ((1, 4), (3, 30)):
+    for rows, steps in ((1, 4), (3, 150)):
         inputs = symbols(rows, steps).clamp(max=2)
         torch.testing.assert_close(exported(inputs), model(inputs))
     if num_conditions:
