@@ -42,11 +42,17 @@ IMAGE_SIZES: dict[Backbone, int] = {
 CELLS: tuple[CellName, ...] = get_args(CellName)
 ENCODERS: tuple[EncoderName, ...] = get_args(EncoderName)
 
+SCANNED: tuple[CellName, ...] = ("mingru", "minlstm", "lru", "s6")
+"""Cells whose gates do not see the state, so that all steps are computed at once.
+
+Only a second layer has gates that depend on steps before the present one.
+"""
+
 CELLS_FOR_INITIALISATION: dict[Initialisation, tuple[CellName, ...]] = {
     "default": CELLS,
     "orthogonal": ("rnn", "lstm", "gru"),
     "identity": ("rnn",),
-    "chrono": ("lstm", "gru", "mingru", "minlstm", "lru", "s6"),
+    "chrono": ("lstm", "gru", *SCANNED),
 }
 """The cells that each initialisation is defined for (see `models.recurrent.initialise`)."""
 

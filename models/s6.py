@@ -57,27 +57,30 @@ class S6(nn.Module):
         """Map (B, T, I) and the state (B, H, N, 2) before it to (B, T, H) and that after it."""
         projected = self.input_projection(self.norm(inputs)).to(state.dtype)
         x, z, steps, write, read = projected.split(self.sizes, dim=-1)
-        each = x, F.softplus(steps), write, read  # (B, T, H), twice, and (B, T, 2 N), twice
+        steps = F.softplus(steps)
         if torch.compiler.is_exporting():
-            y, state = self._read(*each, state)
+            y, state = self._read(state, x, steps, write, read)
         else:
+            splits = (values.split(PIECE_LENGTH, dim=1) for values in (x, steps, write, read))
             pieces = []
-            for piece in zip(*(values.split(PIECE_LENGTH, dim=1) for values in each), strict=True):
-                if torch.is_grad_enabled():
-                    y, state = checkpoint(
-                        self._read, *piece, state, use_reentrant=False, preserve_rng_state=False
-                    )
-                else:
-                    y, state = self._read(*piece, state)
+            for piece in zip(*splits, strict=True):
+                y, state = self._read_sparingly(state, *piece)
                 pieces.append(y)
             y = torch.cat(pieces, dim=1)
         outputs = self.output_projection(y * F.silu(z)).to(state.dtype)
         return inputs + outputs if self.is_residual else outputs, state
 
+    def _read_sparingly(self, *arguments: Tensor) -> tuple[Tensor, Tensor]:
+        """Do what `_read` does, and keep no states for the gradients."""
+        if not torch.is_grad_enabled():
+            return self._read(*arguments)
+        y, state = checkpoint(self._read, *arguments, use_reentrant=False, preserve_rng_state=False)
+        return y, state
+
     def _read(
-        self, x: Tensor, steps: Tensor, write: Tensor, read: Tensor, state: Tensor
+        self, state: Tensor, x: Tensor, steps: Tensor, write: Tensor, read: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return y (B, T, H), and the state after it, from that before it, (B, H, N, 2)."""
+        """Return y (B, T, H), and the state after it (B, H, N, 2), from that before it."""
         a = torch.complex(-self.log_decay.exp(), self.frequency).unflatten(0, (-1, NUM_STATES))
         b, c = (
             torch.view_as_complex(values.unflatten(-1, (-1, 2))).unsqueeze(2)  # (B, T, 1, N)

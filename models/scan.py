@@ -34,8 +34,7 @@ def scan(decay: Tensor, new: Tensor, initial: Tensor) -> Tensor:
     if torch.compiler.is_exporting():
         _, hidden = scan_over(_one_step, initial, (decay, new), dim=1)
         return cast("Tensor", hidden)
-    hidden: Tensor = _Scan.apply(decay, new, initial)
-    return hidden
+    return cast("Tensor", _Scan.apply(decay, new, initial))
 
 
 def _one_step(hidden: Tensor, step: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -55,7 +54,7 @@ class _Scan(torch.autograd.Function):
         return hidden
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the gradients of decay, new and initial.
 

@@ -151,7 +151,10 @@ def backward(loss: Tensor) -> None:
     while ready:
         node = ready.pop()
         given = gradients.pop(node, {})
-        results = node(*(given.get(i) for i in range(len(node._input_metadata)))) if given else ()
+        compute = getattr(node, "apply", node)  # of a function written in Python; of torch's own
+        results = (
+            compute(*(given.get(i) for i in range(len(node._input_metadata)))) if given else ()
+        )
         results = results if isinstance(results, tuple) else (results,)
         for (after, number), result in itertools.zip_longest(node.next_functions, results):
             if after is None:

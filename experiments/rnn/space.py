@@ -7,8 +7,8 @@ from harness.search_space import Range, SearchSpace, choice, learning_rate_decay
 
 SPACE = SearchSpace(
     {
-        "cell": choice("gru", "lstm", "rnn"),
-        # Auto is orthogonal for these cells; chrono and identity are not defined for all of them.
+        "cell": choice("gru", "lstm", "rnn", "mingru", "minlstm", "lru", "s6"),
+        # Auto is orthogonal or chrono; neither of these, nor identity, is defined for all cells.
         "initialisation": choice("auto", "default"),
         "hidden_size": choice(32, 64, 128, 256),
         "num_layers": choice(1, 2),

@@ -1,9 +1,10 @@
-"""RNN, LSTM and GRU side by side: the same task, about as many parameters, several seeds of each.
+"""Recurrent cells side by side: the same task, about as many parameters, several seeds of each.
 
 One network is trained and evaluated as in `MemoryTasks`; then several of each kind of cell are
 trained, and their accuracies on the validation split compared epoch by epoch. An LSTM has four
 times the weights of an RNN of its size: so each cell has the hidden units with which its network
-comes nearest to the parameters of the one network. All else, such as the learning rate, is equal.
+comes nearest to the parameters of the one network. A cell whose gates do not see the state has two
+layers, for only the second sees more than one step. All else, such as the learning rate, is equal.
 """
 
 import dataclasses
@@ -19,10 +20,8 @@ from harness.evaluation import sample_std
 from harness.execution.train_all import train_all
 from harness.experiment import NamedFigure, Trained
 from harness.figures import training
-from models.choices import CellName, suits
+from models.choices import CELLS, SCANNED, CellName, suits
 from models.size import matching_width, num_parameters
-
-COMPARED: tuple[CellName, ...] = ("rnn", "lstm", "gru")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,7 +45,7 @@ class CellComparison(MemoryTasks):
         metrics, val_accuracies = dict(evaluation.metrics), {}
         count = num_parameters(trained.model)
         seeds = range(config.seed, config.seed + trained.config.seeds_of_each)
-        by_cell = {cell: self.with_cell(config, cell, count) for cell in COMPARED}
+        by_cell = {cell: self.with_cell(config, cell, count) for cell in CELLS}
         each = {(c, s): of_cell.replace(seed=s) for c, of_cell in by_cell.items() for s in seeds}
         networks = train_all(self, each, config)
         for cell, of_cell in by_cell.items():
@@ -70,6 +69,7 @@ class CellComparison(MemoryTasks):
         usable = config.initialisation == "auto" or suits(cell, config.initialisation)
         of_cell = config.replace(
             cell=cell,
+            num_layers=max(2, config.num_layers) if cell in SCANNED else config.num_layers,
             initialisation=config.initialisation if usable else "auto",
             early_stopping_epochs=0,  # curves of one length
             seeds_of_each=1,

@@ -4,7 +4,7 @@ from harness.search_space import Range, SearchSpace, choice, learning_rate_decay
 
 SPACE = SearchSpace(
     {
-        "cell": choice("lstm", "gru"),
+        "cell": choice("lstm", "gru", "minlstm", "s6"),
         "hidden_size": choice(128, 256, 384, 512),
         "num_layers": choice(1, 2),
         "embedding_size": choice(0, 16, 32, 64),

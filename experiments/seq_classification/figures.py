@@ -106,8 +106,8 @@ def sequences_to_solve(counts: Mapping[str, np.ndarray], total: int) -> Figure:
 def time_by_length(lengths: Sequence[int], milliseconds: Mapping[str, np.ndarray]) -> Figure:
     """Draw the milliseconds (M,) that each encoder needs for a sequence of M lengths in steps."""
     figure, ((axes,),) = style.canvas(width=WIDTH, height=4.6)
-    for (encoder, values), colour in zip(milliseconds.items(), style.SERIES, strict=False):
-        axes.plot(lengths, values, "o-", color=colour, label=encoder)
+    for (encoder, values), look in zip(milliseconds.items(), style.LINES, strict=False):
+        axes.plot(lengths, values, marker="o", **look, label=encoder)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.set_xticks(lengths, [f"{length:,}" for length in lengths])

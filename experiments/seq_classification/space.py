@@ -4,7 +4,7 @@ from harness.search_space import Range, SearchSpace, choice, learning_rate_decay
 
 SPACE = SearchSpace(
     {
-        "encoder": choice("gru", "lstm", "mingru", "tcn", "fcn", "transformer"),
+        "encoder": choice("gru", "lstm", "mingru", "lru", "s6", "tcn", "fcn", "transformer"),
         "pooling": choice("last", "mean", "max", "attention"),
         "width": choice(8, 16, 32, 64),
         "num_layers": choice(1, 2, 4),

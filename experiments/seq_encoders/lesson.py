@@ -29,7 +29,7 @@ from harness.evaluation import sample_std
 from harness.execution.train_all import train_all
 from harness.experiment import NamedFigure, Trained
 from harness.figures import training
-from models.choices import ENCODERS, EncoderName, is_recurrent
+from models.choices import ENCODERS, SCANNED, EncoderName, is_recurrent
 from models.size import num_parameters
 
 LENGTHS = (32, 64, 128, 256, 512, 1024)
@@ -53,7 +53,7 @@ def recipe(config: EncodersConfig, encoder: EncoderName, data: SequenceData) -> 
     changes: dict[str, Any] = {}
     if encoder == "tcn":  # layers whose receptive field covers the longest sequence
         changes["num_layers"] = max(1, math.ceil(math.log2(data.horizon + 3)) - 2)
-    elif encoder == "mingru":  # the gates of the first layer depend on the current input alone
+    elif encoder in SCANNED:  # the gates of the first layer depend on the current input alone
         changes["num_layers"] = max(2, config.num_layers)
     elif encoder in ("fcn", "inception"):
         changes["num_layers"] = 3

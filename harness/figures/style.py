@@ -24,6 +24,10 @@ SKY, PURPLE, YELLOW, GREY = "#56B4E9", "#CC79A7", "#F0E442", "#7F7F7F"
 BLACK = "#000000"
 SERIES = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK, YELLOW)
 DASHES: tuple[Any, ...] = ("-", "--", ":", "-.")
+LINES: tuple[dict[str, Any], ...] = tuple(
+    {"linestyle": dash, "color": colour} for dash in DASHES for colour in SERIES
+)
+"""How as many lines are drawn as there may be: dashes tell apart those of one colour."""
 CLASSES = (BLUE, ORANGE)
 # P. Tol, "Colour schemes", 2021: the qualitative scheme "muted", and a grey.
 MUTED = (

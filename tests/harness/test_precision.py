@@ -128,7 +128,7 @@ def products_of_parts(hardware: Hardware, tf32: bool) -> dict[str, set[str]]:
                     outputs = model(*arguments)
                 outputs.float().square().mean().backward()
             found[name] = watch.products
-            if name in CELLS:  # of minGRU, the products alone are not in fp32
+            if name in CELLS:  # of those that are scanned, the products alone are not in fp32
                 assert outputs.dtype == torch.float32
             assert all(p.grad is None or p.grad.dtype == torch.float32 for p in model.parameters())
         with Watch() as watch:

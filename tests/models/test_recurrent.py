@@ -50,14 +50,18 @@ def positive(candidate: Tensor) -> Tensor:
     return torch.stack([c + 0.5 if c >= 0 else 1 / (1 + (-c).exp()) for c in candidate])
 
 
+def projected(layers: Any, x: Tensor) -> Any:
+    return layers.layers[0].projection.weight @ x + layers.layers[0].projection.bias
+
+
 def mingru_step(layers: Any, x: Tensor, h: Tensor) -> Any:
-    gate, candidate = (layers.layers[0].weight @ x + layers.layers[0].bias).chunk(2)
+    gate, candidate = projected(layers, x).chunk(2)
     z = 1 / (1 + (-gate).exp())
     return (1 - z) * h + z * positive(candidate)
 
 
 def minlstm_step(layers: Any, x: Tensor, h: Tensor) -> Any:
-    f, i, candidate = (layers.layers[0].weight @ x + layers.layers[0].bias).chunk(3)
+    f, i, candidate = projected(layers, x).chunk(3)
     f, i = torch.sigmoid(f), torch.sigmoid(i)
     return f / (f + i) * h + i / (f + i) * positive(candidate)
 
@@ -110,13 +114,15 @@ BEGINNINGS: dict[str, Any] = {
 
 def by_equations(cell: CellName, layers: Any, x: Tensor) -> Tensor:
     """Return the hidden units (B, T, 4) for inputs (B, T, I), one step of one row at a time."""
-    rows = []
+    state: Any
+    rows: list[Tensor] = []
     for row in x:
         state = BEGINNINGS.get(cell, ZEROS)
         for inputs in row:
             state = EQUATIONS[cell](layers, inputs, state)
             rows.append(state[0] if isinstance(state, tuple) else state)
-    return torch.stack(rows).unflatten(0, x.shape[:2])
+    outputs: Tensor = torch.stack(rows).unflatten(0, x.shape[:2])
+    return outputs
 
 
 def test_every_cell_has_a_constructor_and_equations() -> None:
@@ -219,9 +225,9 @@ def test_chrono_gates_remember_for_1_to_horizon_steps(cell: CellName) -> None:
     """A gate that keeps k / (1 + k) forgets over about 1 + k steps."""
     layers: Any = network(cell, hidden_size=400, initialisation="chrono", horizon=50).recurrence
     if cell == "mingru":
-        kept = torch.sigmoid(-layers.layers[0].bias[:400])
+        kept = torch.sigmoid(-layers.layers[0].projection.bias[:400])
     elif cell == "minlstm":
-        forget, new = torch.sigmoid(layers.layers[0].bias[:800]).chunk(2)
+        forget, new = torch.sigmoid(layers.layers[0].projection.bias[:800]).chunk(2)
         kept = forget / (forget + new)
     elif cell == "lru":
         kept = (-layers.layers[0].log_rate.exp()).exp()

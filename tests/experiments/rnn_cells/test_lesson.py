@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from experiments.rnn_cells.config import RNNCellsConfig
-from experiments.rnn_cells.lesson import COMPARED, EXPERIMENT
+from experiments.rnn_cells.lesson import EXPERIMENT
 from harness.errors import UserError
 from harness.training.train import train
+from models.choices import CELLS
 from models.size import num_parameters
 
 
@@ -19,7 +20,7 @@ def test_every_cell_is_trained_with_every_seed() -> None:
     trained = train(EXPERIMENT, config)
     evaluation = EXPERIMENT.evaluate(config, trained, trained.data.test)
     metrics = evaluation.metrics
-    assert [name.split(",")[0] for name in evaluation.val_accuracies] == list(COMPARED)
+    assert [name.split(",")[0] for name in evaluation.val_accuracies] == list(CELLS)
     # The very same training, of the cell of the configuration and of one that chrono does not suit.
     for cell, initialisation in (("gru", "chrono"), ("rnn", "auto")):
         units = int(metrics[f"by_cell/{cell}_hidden_size"])
@@ -43,7 +44,7 @@ def test_every_cell_has_as_many_parameters_within_a_few_per_cent(values: dict[st
     config = RNNCellsConfig(**values)
     data = EXPERIMENT.load_data(config)
     count = num_parameters(EXPERIMENT.build_model(config, data))
-    for cell in COMPARED:
+    for cell in CELLS:
         network = EXPERIMENT.build_model(EXPERIMENT.with_cell(config, cell, count), data)
         assert num_parameters(network) == pytest.approx(count, rel=0.03)
 
@@ -51,7 +52,7 @@ def test_every_cell_has_as_many_parameters_within_a_few_per_cent(values: dict[st
 def test_the_largest_seeds_are_used_and_those_beyond_refused_before_any_run() -> None:
     largest = 2**32 - 1
     config = RNNCellsConfig(seed=largest - 1, seeds_of_each=2)
-    for cell in COMPARED:
+    for cell in CELLS:
         EXPERIMENT.with_cell(config, cell, 5_000).replace(seed=largest)
     with pytest.raises(UserError, match=f"seeds_of_each=2: .* exceed {largest}"):
         RNNCellsConfig(seed=largest, seeds_of_each=2)
@@ -59,4 +60,4 @@ def test_the_largest_seeds_are_used_and_those_beyond_refused_before_any_run() ->
 
 def test_the_smallest_network_has_a_counterpart_with_each_cell() -> None:
     config = RNNCellsConfig(cell="rnn", hidden_size=1)
-    assert [EXPERIMENT.with_cell(config, cell, 5).hidden_size for cell in COMPARED] == [1, 1, 1]
+    assert [EXPERIMENT.with_cell(config, cell, 5).hidden_size for cell in CELLS] == [1] * len(CELLS)
