@@ -27,6 +27,7 @@ class LRU(nn.Module):
 
     def __init__(self, input_size: int, hidden_size: int):
         super().__init__()
+        self.hidden_size = hidden_size
         self.state_shape = (hidden_size, 2)  # real and imaginary part
         self.is_residual = input_size == hidden_size
         self.norm = nn.LayerNorm(input_size) if self.is_residual else nn.Identity()

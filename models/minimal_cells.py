@@ -18,7 +18,7 @@ class MinGRU(nn.Module):
 
     def __init__(self, input_size: int, hidden_size: int):
         super().__init__()
-        self.state_shape = (hidden_size,)
+        self.hidden_size, self.state_shape = hidden_size, (hidden_size,)
         self.projection = nn.Linear(input_size, 2 * hidden_size)
 
     def forward(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -44,7 +44,7 @@ class MinLSTM(nn.Module):
 
     def __init__(self, input_size: int, hidden_size: int):
         super().__init__()
-        self.state_shape = (hidden_size,)
+        self.hidden_size, self.state_shape = hidden_size, (hidden_size,)
         self.projection = nn.Linear(input_size, 3 * hidden_size)
 
     def forward(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:

@@ -25,7 +25,7 @@ from models.scan_layers import ScanLayers
 State = Tensor | tuple[Tensor, Tensor]
 """Hidden state (L, B, H); of an LSTM the hidden and the cell state, each (L, B, H).
 
-Of an LRU (L, B, H, 2), of S6 (L, B, H, N, 2): the real and imaginary parts of complex numbers.
+Of an LRU (L, B, H, 2), of S6 (L, B, N, H, 2): the real and imaginary parts of complex numbers.
 """
 
 
@@ -289,7 +289,7 @@ def initialise(layers: nn.Module, initialisation: Initialisation, horizon: int) 
     layer: Any
     if isinstance(layers, ScanLayers):
         for layer in layers.layers:
-            layer.remember(chrono_biases(layer.state_shape[0], horizon).exp())
+            layer.remember(chrono_biases(layer.hidden_size, horizon).exp())
     elif isinstance(layers, nn.RNNBase):
         for weights in layers.all_weights:
             _initialise_layer([w.data for w in weights], layers, initialisation, horizon)

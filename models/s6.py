@@ -27,18 +27,20 @@ class S6(nn.Module):
     d[t], during which the input is held (zero-order hold; section 2, eq. 4):
 
         h[t] = exp(d[t] A) h[t-1] + (exp(d[t] A) - 1) / A * B[t] x[t]
-        y[t] = Re(C[t] . h[t]) + D x[t]
+        y[t] = Re(C*[t] . h[t]) + D x[t]
 
-    x, B and C are linear in the input, d is softplus of a linear function (algorithm 2): at d = 0
-    nothing changes. B and C are the same for all units. A = -exp(a) + i w, at first -1/2 + i pi n
-    (S4D-Lin, Gu et al. 2022): a step decays, and rotates. The output is a linear function of
-    y silu(z), z linear in the input (Mamba's block, without its convolution). Where a layer has as
-    many inputs as hidden units, its input is normalised, and added to its output.
+    x, B and C are linear in the input, and d is softplus of a linear function (algorithm 2): where
+    it is 0, nothing changes. B and C are the same for all units; C* is conjugate to C. Each step
+    decays, and rotates: A = -exp(a) + i w, at first -1/2 + i pi n (S4D-Lin, Gu et al. 2022). The
+    output is a linear function of y silu(z), z linear in the input (Mamba's block, without its
+    convolution). Where a layer has as many inputs as hidden units, its input is normalised, and
+    added to its output.
     """
 
     def __init__(self, input_size: int, hidden_size: int):
         super().__init__()
-        self.state_shape = (hidden_size, NUM_STATES, 2)  # real and imaginary part
+        self.hidden_size = hidden_size
+        self.state_shape = (NUM_STATES, hidden_size, 2)  # real and imaginary part
         self.is_residual = input_size == hidden_size
         self.norm = nn.LayerNorm(input_size) if self.is_residual else nn.Identity()
         # x, z and the step size of each unit; real and imaginary parts of B and C
@@ -46,7 +48,7 @@ class S6(nn.Module):
         self.input_projection = nn.Linear(input_size, sum(self.sizes))
         self.output_projection = nn.Linear(hidden_size, hidden_size)
         # Of N states of H units; not matrices, so that weight decay leaves them alone.
-        frequencies = (math.pi * torch.arange(NUM_STATES)).repeat(hidden_size)
+        frequencies = (math.pi * torch.arange(NUM_STATES)).repeat_interleave(hidden_size)
         self.log_decay = nn.Parameter(torch.full((hidden_size * NUM_STATES,), math.log(0.5)))
         self.frequency = nn.Parameter(frequencies)
         self.skip = nn.Parameter(torch.ones(hidden_size))  # D
@@ -54,7 +56,7 @@ class S6(nn.Module):
         self._set_step_sizes((smallest + (largest - smallest) * torch.rand(hidden_size)).exp())
 
     def forward(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Map (B, T, I) and the state (B, H, N, 2) before it to (B, T, H) and that after it."""
+        """Map (B, T, I) and the state (B, N, H, 2) before it to (B, T, H) and that after it."""
         projected = self.input_projection(self.norm(inputs)).to(state.dtype)
         x, z, steps, write, read = projected.split(self.sizes, dim=-1)
         steps = F.softplus(steps)
@@ -80,21 +82,23 @@ class S6(nn.Module):
     def _read(
         self, state: Tensor, x: Tensor, steps: Tensor, write: Tensor, read: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return y (B, T, H), and the state after it (B, H, N, 2), from that before it."""
-        a = torch.complex(-self.log_decay.exp(), self.frequency).unflatten(0, (-1, NUM_STATES))
+        """Return y (B, T, H), and the state after it (B, N, H, 2), from that before it."""
+        a = torch.complex(-self.log_decay.exp(), self.frequency).unflatten(0, (NUM_STATES, -1))
         b, c = (
-            torch.view_as_complex(values.unflatten(-1, (-1, 2))).unsqueeze(2)  # (B, T, 1, N)
+            torch.view_as_complex(values.unflatten(-1, (-1, 2))).unsqueeze(-1)  # (B, T, N, 1)
             for values in (write, read)
         )
-        angles = steps.unsqueeze(-1) * a.imag  # (B, T, H, N)
-        decay = torch.polar((steps.unsqueeze(-1) * a.real).exp(), angles)
-        hidden = scan(decay, (decay - 1) / a * b * x.unsqueeze(-1), torch.view_as_complex(state))
-        y = (c * hidden).real.sum(-1) + self.skip * x
+        step = steps.unsqueeze(2)  # (B, T, 1, H)
+        size, angle = (step * a.real).exp(), step * a.imag  # (B, T, N, H)
+        decay = torch.complex(size * angle.cos(), size * angle.sin())  # faster than torch.exp
+        new = (decay - 1) * a.reciprocal() * (b * x.unsqueeze(2))
+        hidden = scan(decay, new, torch.view_as_complex(state))
+        y = (c.mH @ hidden).real.squeeze(2) + self.skip * x
         return y, torch.view_as_real(hidden[:, -1])
 
     def remember(self, spans: Tensor) -> None:
         """Set the step sizes for memories of `spans` (H,) steps."""
-        decay = self.log_decay.data.exp().unflatten(0, (-1, NUM_STATES))[:, 0]
+        decay = self.log_decay.data.exp().unflatten(0, (NUM_STATES, -1))[0]
         self._set_step_sizes((1 + 1 / spans).log() / decay)
 
     def _set_step_sizes(self, sizes: Tensor) -> None:

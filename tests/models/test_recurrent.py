@@ -86,10 +86,10 @@ def s6_step(layers: Any, u: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tenso
     b, c = projected[3 * size :].chunk(2)
     b, c = torch.complex(b[::2], b[1::2]), torch.complex(c[::2], c[1::2])
     d = (1 + d.exp()).log()
-    a = torch.complex(-cell.log_decay.exp(), cell.frequency).reshape(size, num_states)
+    a = torch.complex(-cell.log_decay.exp(), cell.frequency).reshape(num_states, size).T
     decay = (d[:, None] * a).exp()
     h = decay * h + (decay - 1) / a * b * x[:, None]
-    y = (h @ c).real + cell.skip * x
+    y = (h @ c.conj()).real + cell.skip * x
     gated = y * z / (1 + (-z).exp())
     return cell.output_projection.weight @ gated + cell.output_projection.bias, h
 
