@@ -14,6 +14,7 @@ from models.choices import CELLS, ENCODERS, CellName, EncoderName, PoolingName
 from models.cnn import PlainCNN, ResidualCNN, SeparableCNN
 from models.moe import StackedLinear
 from models.recurrent import ExportableRNN
+from models.s6 import NUM_STATES, S6
 from models.sequence_classifier import ExportableSequenceClassifier
 from models.sequence_encoders import AttentionBlock
 from tests.models.small import mixture_of_experts, recurrent_network, sequence_classifier
@@ -69,6 +70,8 @@ def operations(module: Any, inputs: Any, output: Any) -> int | None:
         return int(x.shape[0] * x.shape[1] * per_step)
     if isinstance(module, AttentionBlock):  # beside its layers: each step with each, twice
         return 2 * 2 * x.shape[0] * x.shape[1] ** 2 * x.shape[2]
+    if isinstance(module, S6):  # beside its layers: what is read of the states
+        return 2 * x.shape[0] * x.shape[1] * NUM_STATES * module.hidden_size
     if isinstance(module, nn.Embedding):
         return 0
     return None

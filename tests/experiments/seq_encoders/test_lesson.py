@@ -34,9 +34,9 @@ def test_each_encoder_has_about_the_same_number_of_parameters(encoder: EncoderNa
 
 
 def test_too_few_parameters_for_one_of_the_encoders_are_refused_before_any_run() -> None:
-    """A TCN has many layers here; a GRU, which would be trained first, has few parameters."""
+    """S6 has two layers here; a GRU, which would be trained first, has few parameters."""
     config = small(match_parameters=500, level="hard")
-    with pytest.raises(UserError, match=r"match_parameters=500: .*encoder=tcn has [\d,]+ param"):
+    with pytest.raises(UserError, match=r"match_parameters=500: .*encoder=s6 has [\d,]+ param"):
         EXPERIMENT.load_data(config)
 
 
