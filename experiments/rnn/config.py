@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from pydantic.dataclasses import dataclass
 
-from datasets.choices import MemoryTaskName
+from datasets.choices import MAX_PAIRS, SELECTIVE_TASKS, MemoryTaskName
 from harness.config import (
     STRICT,
     Depth,
@@ -64,7 +64,7 @@ class MemoryTaskConfig(GeneratedDataConfig):
     """Which sequences are generated, and what is to be repeated of them."""
 
     task: MemoryTaskName = "echo"
-    """What the network has to repeat: see datasets/memory_tasks.py."""
+    """What the network has to remember: see datasets/memory_tasks.py and selective_tasks.py."""
     delay: Annotated[NonNegativeInt, only_if(task="echo")] = 4
     """echo: steps between a letter and its echo."""
     max_delay: Annotated[NonNegativeInt, only_if(task="variable_echo")] = 8
@@ -79,6 +79,10 @@ class MemoryTaskConfig(GeneratedDataConfig):
     """copy: steps from the last symbol to the marker after which they are to be repeated."""
     initial_blank_length: Annotated[NonNegativeInt, CURRICULUM] = 5
     """copy: the same in the first epochs; it then grows to `blank_length` (0: no curriculum)."""
+    sequence_length: Annotated[PositiveInt, only_if(task=SELECTIVE_TASKS)] = 64
+    """selective_copying: steps that have the symbols; the other tasks beside it: all steps."""
+    num_items: Annotated[PositiveInt, only_if(task=("selective_copying", "associative_recall"))] = 8
+    """selective_copying: symbols to be remembered; associative_recall: pairs."""
     resample_each_epoch: bool = True
     """Generate new sequences for each epoch, rather than train on the same ones again."""
     num_train: PositiveInt = 12_800
@@ -92,7 +96,7 @@ class MemoryTaskConfig(GeneratedDataConfig):
             raise ValueError(
                 f"initial_blank_length={initial}: exceeds blank_length={self.blank_length}"
             )
-        if self.task == "copy":
+        if self.task not in ("echo", "variable_echo"):
             return self
         if self.min_length > self.length:
             raise ValueError(f"min_length={self.min_length}: exceeds length={self.length}")
@@ -106,6 +110,21 @@ class MemoryTaskConfig(GeneratedDataConfig):
         if delay >= shortest:
             raise ValueError(
                 f"{name}={delay}: has to be below {shortest}, the length of a sequence"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _items_find_room(self) -> "MemoryTaskConfig":
+        items, steps = self.num_items, self.sequence_length
+        if self.task == "associative_recall" and items > MAX_PAIRS:
+            raise ValueError(f"num_items={items}: there are letters for {MAX_PAIRS} pairs")
+        if self.task == "induction_heads" and steps < 3:
+            raise ValueError(f"sequence_length={steps}: induction_heads needs 3 steps or more")
+        for_each = {"selective_copying": 1, "associative_recall": 3}.get(self.task, 0)
+        if for_each * items > steps:
+            raise ValueError(
+                f"num_items={items}: exceeds {steps // for_each}, for which there is room in "
+                f"sequence_length={steps} of {self.task}"
             )
         return self
 

@@ -14,8 +14,9 @@ import torch
 from datasets.characters import Vocabulary
 from datasets.memory_tasks import Echo, echo
 from experiments.rnn import figures
-from experiments.rnn.lesson import EXPERIMENT, predict
+from experiments.rnn.lesson import EXPERIMENT
 from experiments.rnn.network import VISIBLE, hidden_units
+from experiments.rnn.predictions import predict
 from harness.plural import plural
 from models.recurrent import RecurrentNetwork
 from playground.choice import ChosenModel, choose
@@ -49,7 +50,7 @@ model = choose(
     small={"task": "variable_echo", "num_epochs": 10, "num_validation": 200},
     options={"max_delay": [12, 8, 4], "cell": ["gru", "lstm", "rnn", "mingru"]},
     seconds=12,
-    fits=lambda parameters: parameters["task"] != "copy",
+    fits=lambda parameters: parameters["task"] in ("echo", "variable_echo"),
     comes_first=lambda parameters: parameters["task"] == "variable_echo",
 )
 config, network = model.config, network_of(model, id(model))

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from datasets.memory_tasks import Copy, Echo
+from datasets.selective_tasks import AssociativeRecall
 from experiments.rnn import tasks
 from experiments.rnn.config import RNNConfig
 from experiments.rnn.curriculum import blank_length_in
@@ -38,3 +39,9 @@ def test_training_and_test_have_the_lengths_that_are_asked_for() -> None:
     assert tasks.for_validation(config, 4) == Echo(4, 4, 40, 40)
     assert tasks.for_validation(RNNConfig(task="variable_echo")) == Echo(0, 8, 15, 15)
     assert tasks.for_validation(copying(blank_length=30), 2) == Copy(60)
+    recall = RNNConfig(task="associative_recall", sequence_length=30, num_items=5)
+    assert tasks.for_training(recall, 1) == tasks.for_test(recall) == AssociativeRecall(30, 5)
+    assert tasks.for_validation(recall, 16) == AssociativeRecall(480, 5), "as much to remember"
+    configs = copying(blank_length=30), RNNConfig(task="echo"), RNNConfig(task="parity")
+    lengths = [tasks.length_in(config) for config in configs]
+    assert lengths == [(30, "blanks"), (15, "letters"), (64, "steps")]
