@@ -61,10 +61,10 @@ class RecurrentConfig(DropoutConfig, OptimizerConfig, TrainingConfig):
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class MemoryTaskConfig(GeneratedDataConfig):
-    """Which sequences are generated, and what is to be repeated of them."""
+    """Which sequences are generated, and what is to be remembered of them."""
 
     task: MemoryTaskName = "echo"
-    """What the network has to remember: see datasets/memory_tasks.py and selective_tasks.py."""
+    """What the network has to remember: datasets/memory_tasks.py, datasets/selective_tasks.py."""
     delay: Annotated[NonNegativeInt, only_if(task="echo")] = 4
     """echo: steps between a letter and its echo."""
     max_delay: Annotated[NonNegativeInt, only_if(task="variable_echo")] = 8
@@ -80,9 +80,9 @@ class MemoryTaskConfig(GeneratedDataConfig):
     initial_blank_length: Annotated[NonNegativeInt, CURRICULUM] = 5
     """copy: the same in the first epochs; it then grows to `blank_length` (0: no curriculum)."""
     sequence_length: Annotated[PositiveInt, only_if(task=SELECTIVE_TASKS)] = 64
-    """selective_copying: steps that have the symbols; the other tasks beside it: all steps."""
+    """Steps of a sequence; of selective_copying those before the recall."""
     num_items: Annotated[PositiveInt, only_if(task=("selective_copying", "associative_recall"))] = 8
-    """selective_copying: symbols to be remembered; associative_recall: pairs."""
+    """selective_copying: symbols to remember; associative_recall: pairs of key and value."""
     resample_each_epoch: bool = True
     """Generate new sequences for each epoch, rather than train on the same ones again."""
     num_train: PositiveInt = 12_800
@@ -131,12 +131,13 @@ class MemoryTaskConfig(GeneratedDataConfig):
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class RNNConfig(MemoryTaskConfig, RecurrentConfig):
-    """Train a recurrent network to repeat what it has read, after a delay."""
+    """Train a recurrent network to remember what it has read."""
 
     entry_point: ClassVar[str] = "rnn"
     examples: ClassVar[tuple[str, ...]] = (
         "--task variable_echo --cell lstm",
         "--task copy --cell lstm --hidden-size 128 --num-epochs 40",
+        "--task parity --cell lstm --sequence-length 40",
     )
     tiny: ClassVar[Mapping[str, Any]] = {
         "num_epochs": 2,

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from harness.figures import style
 from harness.figures.letters import literal
+from harness.figures.training import share_legend
 from harness.figures.units import alike, draw_units
 from harness.plural import plural
 
@@ -71,10 +72,12 @@ def accuracy_by_position(
     return figure
 
 
-def accuracy_by_delay(correct: np.ndarray, scored: np.ndarray, marked: int | None = None) -> Figure:
+def accuracy_by_delay(
+    correct: np.ndarray, scored: np.ndarray, chance: np.ndarray, marked: int | None = None
+) -> Figure:
     """Draw the accuracy for each delay from 0 on: `correct` (D,) of `scored` (D,) symbols, int.
 
-    One of the delays may be `marked`.
+    Without memory, it is `chance` (D,). One of the delays may be `marked`.
     """
     figure, ((axes,),) = style.canvas(width=WIDTH, height=3.8)
     delays = np.flatnonzero(scored)
@@ -82,6 +85,8 @@ def accuracy_by_delay(correct: np.ndarray, scored: np.ndarray, marked: int | Non
     bars = axes.bar(delays, correct[delays] / scored[delays], color=colours)
     digits = 4 if len(delays) <= 10 else 2  # of more bars, longer labels would touch
     axes.bar_label(bars, fmt=f"{{:.{digits}f}}", padding=2, fontsize=9)
+    axes.hlines(chance[delays], delays - 0.48, delays + 0.48, **CHANCE)
+    share_legend(figure, axes)
     axes.set(xticks=delays, **FRACTIONS)
     style.titled(axes, "Accuracy by delay", "delay (steps)", "accuracy")
     return figure
@@ -157,11 +162,13 @@ def writing(hidden: np.ndarray, to_remember: np.ndarray, scored: np.ndarray) -> 
     for name, (belongs, colour) in kinds.items():
         steps = np.flatnonzero(belongs)
         if len(steps):
-            label = f"{name}: {changes[steps].mean():.2f} on average"
+            label = f"{name} ({changes[steps].mean():.2f})"
             axes.vlines(steps + 1, 0, changes[steps], color=colour, linewidth=2, label=label)
     axes.set_ylim(bottom=0)
-    style.legend(axes)
-    style.titled(axes, "What is written when", "step", "change of the hidden units (norm)")
+    share_legend(figure, axes)
+    style.titled(
+        axes, "What is written when (above: means)", "step", "change of the hidden units (norm)"
+    )
     return figure
 
 

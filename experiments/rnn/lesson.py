@@ -186,7 +186,8 @@ class MemoryTasks(Experiment[RNNConfig]):
         if config.task == "variable_echo":
             counts = [values.sum(1).double() for values in (correct, test.mask)]
             hits, scored = (torch.bincount(test.delays, c).long().numpy() for c in counts)
-            yield "accuracy_by_delay", figures.accuracy_by_delay(hits, scored)
+            chances = np.array([Echo(d, d, d + 1, d + 1).chance_accuracy for d in range(len(hits))])
+            yield "accuracy_by_delay", figures.accuracy_by_delay(hits, scored, chances)
 
         # From how many steps back a gradient reaches the network's input, trained and untrained.
         random_letters = Echo(0, 0, min_length=NUM_LAGS, max_length=NUM_LAGS)

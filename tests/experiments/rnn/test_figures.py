@@ -35,10 +35,14 @@ def test_positions_where_nothing_is_scored_have_no_point() -> None:
 
 
 def test_each_delay_has_its_bar() -> None:
-    (axes,) = drawn(figures.accuracy_by_delay(np.array([3, 0, 1]), np.array([3, 0, 4]))).axes
+    counts, chance = (np.array([3, 0, 1]), np.array([3, 0, 4])), np.array([1, 0.2, 0.1])
+    (axes,) = drawn(figures.accuracy_by_delay(*counts, chance)).axes
     heights = [bar.get_extents().height for bar in axes.patches]
     assert heights[1] / heights[0] == pytest.approx(0.25)
     assert list(axes.get_xticks()) == [0, 2]
+    (without_memory,) = axes.collections
+    assert isinstance(without_memory, LineCollection)
+    assert [segment[0, 1] for segment in without_memory.get_segments()] == [1, 0.1]
 
 
 def test_gradients_that_have_vanished_end_the_curve() -> None:
@@ -81,8 +85,8 @@ def test_what_is_written_is_told_apart_by_whether_it_is_to_be_remembered() -> No
         heights.append([segment[1].tolist() for segment in lines.get_segments()])
     assert heights == [[[1, 0], [3, 0.5], [4, 0]], [[5, 0.25]], [[2, 5]]]
     labels = [str(each.get_label()) for each in axes.collections]
-    assert labels[0] == "other steps: 0.17 on average"
-    assert labels[2] == "to be remembered: 5.00 on average"
+    assert labels[0] == "other steps (0.17)"
+    assert labels[2] == "to be remembered (5.00)"
     nothing = np.zeros(5, bool)
     assert len(drawn(figures.writing(hidden, nothing, nothing)).axes[0].collections) == 1
 
