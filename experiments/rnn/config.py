@@ -21,6 +21,7 @@ from models.choices import CELLS_FOR_INITIALISATION, CellName, Initialisation, s
 
 ECHO = only_if(task=("echo", "variable_echo"))
 CURRICULUM = only_if(task="copy", resample_each_epoch=True)
+SELECTIVE_CURRICULUM = only_if(task=SELECTIVE_TASKS, resample_each_epoch=True)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -81,6 +82,8 @@ class MemoryTaskConfig(GeneratedDataConfig):
     """copy: the same in the first epochs; it then grows to `blank_length` (0: no curriculum)."""
     sequence_length: Annotated[PositiveInt, only_if(task=SELECTIVE_TASKS)] = 64
     """Steps of a sequence; of selective_copying those before the recall."""
+    initial_sequence_length: Annotated[NonNegativeInt, SELECTIVE_CURRICULUM] = 0
+    """The same in the first epochs; it then grows to `sequence_length` (0: no curriculum)."""
     num_items: Annotated[PositiveInt, only_if(task=("selective_copying", "associative_recall"))] = 8
     """selective_copying: symbols to remember; associative_recall: pairs of key and value."""
     resample_each_epoch: bool = True
@@ -115,16 +118,24 @@ class MemoryTaskConfig(GeneratedDataConfig):
 
     @model_validator(mode="after")
     def _items_find_room(self) -> "MemoryTaskConfig":
-        items, steps = self.num_items, self.sequence_length
+        items, name = self.num_items, "sequence_length"
         if self.task == "associative_recall" and items > MAX_PAIRS:
             raise ValueError(f"num_items={items}: there are letters for {MAX_PAIRS} pairs")
+        if self.initial_sequence_length > self.sequence_length:
+            raise ValueError(
+                f"initial_sequence_length={self.initial_sequence_length}: exceeds "
+                f"sequence_length={self.sequence_length}"
+            )
+        if self.initial_sequence_length:
+            name = "initial_sequence_length"
+        steps = getattr(self, name)
         if self.task == "induction_heads" and steps < 3:
-            raise ValueError(f"sequence_length={steps}: induction_heads needs 3 steps or more")
+            raise ValueError(f"{name}={steps}: induction_heads needs 3 steps or more")
         for_each = {"selective_copying": 1, "associative_recall": 3}.get(self.task, 0)
         if for_each * items > steps:
             raise ValueError(
                 f"num_items={items}: exceeds {steps // for_each}, for which there is room in "
-                f"sequence_length={steps} of {self.task}"
+                f"{name}={steps} of {self.task}"
             )
         return self
 

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from datasets.characters import VOCABULARY_SIZE
-from datasets.memory_tasks import Copy, Echo, Sequences
+from datasets.memory_tasks import Echo, Sequences
 from datasets.selective_tasks import SelectiveTask
 from experiments.rnn import figures, tasks
 from experiments.rnn.config import RNNConfig
@@ -126,8 +126,10 @@ class MemoryTasks(Experiment[RNNConfig]):
         if not model.training:
             by_position = torch.stack([(correct & mask).sum(0), mask.sum(0)])  # (2, T)
             metrics["by_position"] = by_position.to(wide_dtype(mask.device)) / num_scored
-        if config.task == "copy" and model.training:
-            metrics["blank_length"] = loss.new_full((), inputs.shape[1] - 2 * Copy.num_symbols)
+        name, _ = tasks.length_parameter(config)
+        if model.training and name != "length":  # it may grow from epoch to epoch
+            shorter = tasks.for_validation(config).max_length - inputs.shape[1]
+            metrics[name] = loss.new_full((), getattr(config, name) - shorter)
         return StepOutput(loss, metrics, num_scored)
 
     # 4 Evaluation: on the test split, whose echoes are up to `test_length` letters long; then on
@@ -172,9 +174,9 @@ class MemoryTasks(Experiment[RNNConfig]):
     ) -> Iterator[NamedFigure]:
         """Draw what the network remembers."""
         test, correct = evaluation.predictions.sequences, evaluation.predictions.correct
-        length, unit = tasks.length_in(config)
+        name, unit = tasks.length_parameter(config)
         at_length = np.array(list(evaluation.by_factor.values()))  # (M, 3)
-        lengths = length * np.array(list(evaluation.by_factor))
+        lengths = getattr(config, name) * np.array(list(evaluation.by_factor))
         yield "accuracy_by_length", figures.accuracy_by_length(lengths, *at_length.T, unit=unit)
 
         by_position = [values.sum(0).numpy() for values in (correct, test.mask)]

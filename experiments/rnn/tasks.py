@@ -3,16 +3,16 @@
 from datasets.memory_tasks import Copy, Echo
 from datasets.selective_tasks import SelectiveTask, selective_task
 from experiments.rnn.config import RNNConfig
-from experiments.rnn.curriculum import blank_length_in
+from experiments.rnn.curriculum import length_in
 
 MemoryTask = Echo | Copy | SelectiveTask
 
 
 def for_training(config: RNNConfig, epoch: int) -> MemoryTask:
     """Return the task of an epoch, counted from 1."""
-    if config.task == "copy":
-        return Copy(blank_length_in(config, epoch))
-    return for_validation(config)
+    if config.task in ("echo", "variable_echo"):
+        return for_validation(config)
+    return _holding(config, length_in(config, epoch))
 
 
 def for_validation(config: RNNConfig, factor: int = 1) -> MemoryTask:
@@ -20,13 +20,12 @@ def for_validation(config: RNNConfig, factor: int = 1) -> MemoryTask:
 
     There is as much to be remembered in the longer ones, for longer.
     """
-    length, _ = length_in(config)
-    if config.task == "copy":
-        return Copy(factor * length)
-    if config.task in ("echo", "variable_echo"):
+    name, _ = length_parameter(config)
+    length = factor * getattr(config, name)
+    if name == "length":
         shortest = config.min_length if factor == 1 else 0
-        return _echo(config, shortest or factor * length, factor * length)
-    return selective_task(config.task, factor * length, config.num_items)
+        return _echo(config, shortest or length, length)
+    return _holding(config, length)
 
 
 def for_test(config: RNNConfig) -> MemoryTask:
@@ -36,13 +35,19 @@ def for_test(config: RNNConfig) -> MemoryTask:
     return for_validation(config)
 
 
-def length_in(config: RNNConfig) -> tuple[int, str]:
-    """Return the length that sequences are trained with in the end, and its unit."""
+def length_parameter(config: RNNConfig) -> tuple[str, str]:
+    """Return the parameter that the length of a task is, and its unit."""
     if config.task == "copy":
-        return config.blank_length, "blanks"
+        return "blank_length", "blanks"
     if config.task in ("echo", "variable_echo"):
-        return config.length, "letters"
-    return config.sequence_length, "steps"
+        return "length", "letters"
+    return "sequence_length", "steps"
+
+
+def _holding(config: RNNConfig, length: int) -> Copy | SelectiveTask:
+    if config.task == "copy":
+        return Copy(length)
+    return selective_task(config.task, length, config.num_items)
 
 
 def _echo(config: RNNConfig, min_length: int, max_length: int) -> Echo:

@@ -38,6 +38,18 @@ from harness.errors import UserError
         ({"task": "associative_recall", "num_items": 14}, "num_items=14: .*13 pairs"),
         ({"task": "induction_heads", "sequence_length": 2}, "sequence_length=2: .*3 steps"),
         ({"task": "parity", "sequence_length": 0}, "sequence_length=0: "),
+        (
+            {"task": "parity", "initial_sequence_length": 65},
+            "initial_sequence_length=65: exceeds sequence_length=64",
+        ),
+        (
+            {"task": "selective_copying", "initial_sequence_length": 7},
+            "num_items=8: exceeds 7, .*initial_sequence_length=7 of selective_copying",
+        ),
+        (
+            {"task": "induction_heads", "initial_sequence_length": 2},
+            "initial_sequence_length=2: .*3 steps",
+        ),
         ({"cell": "transformer"}, "cell=transformer"),
         ({"task": "next_character"}, "task=next_character"),
         ({"text": "novel.txt"}, "text: no such parameter"),
@@ -62,6 +74,8 @@ def test_what_is_not_allowed_is_refused(values: dict[str, Any], message: str) ->
         {"task": "copy", "min_length": 5},
         {"task": "copy", "test_length": 30},
         {"sequence_length": 30},
+        {"initial_sequence_length": 30},
+        {"task": "parity", "resample_each_epoch": False, "initial_sequence_length": 3},
         {"task": "copy", "num_items": 30},
         {"task": "parity", "num_items": 3},
         {"task": "induction_heads", "num_items": 3},
@@ -81,10 +95,10 @@ def test_every_task_logs_the_parameters_that_it_has() -> None:
         "echo": {"delay", "length", "min_length", "test_length"},
         "variable_echo": {"max_delay", "length", "min_length", "test_length"},
         "copy": {"blank_length", "initial_blank_length"},
-        "selective_copying": {"sequence_length", "num_items"},
-        "induction_heads": {"sequence_length"},
-        "associative_recall": {"sequence_length", "num_items"},
-        "parity": {"sequence_length"},
+        "selective_copying": {"sequence_length", "initial_sequence_length", "num_items"},
+        "induction_heads": {"sequence_length", "initial_sequence_length"},
+        "associative_recall": {"sequence_length", "initial_sequence_length", "num_items"},
+        "parity": {"sequence_length", "initial_sequence_length"},
     }
     every = set.union(*own.values())
     for task, names in own.items():

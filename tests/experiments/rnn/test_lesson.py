@@ -89,6 +89,10 @@ def test_the_blank_length_that_was_trained_with_is_measured() -> None:
     fixed = config.replace(resample_each_epoch=False, initial_blank_length=5, num_epochs=1)
     assert train(EXPERIMENT, fixed).history.rows[0]["train/blank_length"] == 20
     assert "train/blank_length" not in train(EXPERIMENT, small(num_epochs=1)).history.rows[0]
+    growing = {"sequence_length": 20, "initial_sequence_length": 9, "num_epochs": 3}
+    selective = small(task="selective_copying", **growing)
+    history = train(EXPERIMENT, selective).history
+    assert history.column("train/sequence_length").tolist() == [9, round(9 * (20 / 9) ** 0.2), 20]
 
 
 def test_interrupted_and_resumed_it_ends_with_the_same_numbers(
