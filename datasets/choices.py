@@ -13,8 +13,26 @@ TableName = Literal["iris", "wine", "breast_cancer", "digits"]
 SplitName = Literal["stratified", "ordered"]
 """How the rows of a table are divided into splits (`datasets.classes`)."""
 
-MemoryTaskName = Literal["echo", "variable_echo", "copy"]
+MemoryTaskName = Literal[
+    "echo",
+    "variable_echo",
+    "copy",
+    "selective_copying",
+    "induction_heads",
+    "associative_recall",
+    "parity",
+]
 """Sequences of characters to be remembered (`datasets.memory_tasks`)."""
+
+SELECTIVE_TASKS: tuple[MemoryTaskName, ...] = (
+    "selective_copying",
+    "induction_heads",
+    "associative_recall",
+    "parity",
+)
+"""Those whose inputs say what to remember, and when to recall it (`datasets.selective_tasks`)."""
+MAX_PAIRS = 13
+"""Pairs of a key and a value that associative recall has letters for."""
 
 AlphabetName = Literal["letters", "characters", "bytes"]
 """What a text is made of (`datasets.corpus`)."""

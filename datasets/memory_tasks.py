@@ -4,6 +4,11 @@
     variable_echo   the same, but each sequence has a delay of its own, which the network is given
     copy            remember symbols over many blanks, then repeat them all
 
+Those in which the inputs say what to remember, and when, are in `datasets.selective_tasks`.
+
+Each has a chance level: the accuracy of the best predictor without memory, which knows the present
+symbol (and the delay, where there is one) and nothing of those before it.
+
 Letters: B sequences, T steps.
 """
 
@@ -15,6 +20,10 @@ from torch import Generator, Tensor
 
 from datasets.characters import BLANK, FIRST_LETTER, VOCABULARY_SIZE
 from datasets.generated import GeneratedDataset, random_integers
+
+LETTERS = range(FIRST_LETTER, VOCABULARY_SIZE)
+MARKER = LETTERS[-1]
+"""z, where it says that something is to be recalled."""
 
 
 class Sequences(NamedTuple):
@@ -44,7 +53,7 @@ class Echo(GeneratedDataset[Sequences]):
 
     def sample(self, count: int, generator: Generator) -> Sequences:  # noqa: D102
         shape = (count, self.max_length)
-        letters = random_integers(range(FIRST_LETTER, VOCABULARY_SIZE), shape, generator)
+        letters = random_integers(LETTERS, shape, generator)
         all_lengths = range(self.min_length, self.max_length + 1)
         lengths = random_integers(all_lengths, (count, 1), generator)
         delays = random_integers(range(self.min_delay, self.max_delay + 1), (count,), generator)
@@ -52,6 +61,15 @@ class Echo(GeneratedDataset[Sequences]):
         inputs = letters.masked_fill(padding, BLANK)
         targets = echo(inputs, delays).masked_fill(padding, BLANK)
         return Sequences(inputs, targets, targets != BLANK, delays)
+
+    @property
+    def chance_accuracy(self) -> float:
+        """1 for a delay of 0, and otherwise 1/26: all letters are as frequent after any other."""
+        delays = torch.arange(self.min_delay, self.max_delay + 1)
+        lengths = torch.arange(self.min_length, self.max_length + 1).unsqueeze(1)
+        scored = (lengths - delays).clamp(min=0).sum(0).double()  # of each delay
+        correct = scored.where(delays == 0, scored / len(LETTERS))
+        return (correct.sum() / scored.sum()).item()
 
 
 @dataclass(frozen=True)
@@ -72,12 +90,17 @@ class Copy(GeneratedDataset[Sequences]):
     num_symbols: int = 10
     alphabet_size: int = 8
 
-    marker = VOCABULARY_SIZE - 1
+    marker = MARKER
 
     @property
     def max_length(self) -> int:
         """Steps of every sequence, T."""
         return self.blank_length + 2 * self.num_symbols
+
+    @property
+    def chance_accuracy(self) -> float:
+        """That of a guess: blanks say nothing of the symbols."""
+        return 1 / self.alphabet_size
 
     def sample(self, count: int, generator: Generator) -> Sequences:  # noqa: D102
         shape = (count, self.num_symbols)

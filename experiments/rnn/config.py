@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from pydantic.dataclasses import dataclass
 
-from datasets.choices import MemoryTaskName
+from datasets.choices import MAX_PAIRS, SELECTIVE_TASKS, MemoryTaskName
 from harness.config import (
     STRICT,
     Depth,
@@ -21,6 +21,7 @@ from models.choices import CELLS_FOR_INITIALISATION, CellName, Initialisation, s
 
 ECHO = only_if(task=("echo", "variable_echo"))
 CURRICULUM = only_if(task="copy", resample_each_epoch=True)
+SELECTIVE_CURRICULUM = only_if(task=SELECTIVE_TASKS, resample_each_epoch=True)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -61,10 +62,10 @@ class RecurrentConfig(DropoutConfig, OptimizerConfig, TrainingConfig):
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class MemoryTaskConfig(GeneratedDataConfig):
-    """Which sequences are generated, and what is to be repeated of them."""
+    """Which sequences are generated, and what is to be remembered of them."""
 
     task: MemoryTaskName = "echo"
-    """What the network has to repeat: see datasets/memory_tasks.py."""
+    """What the network has to remember: datasets/memory_tasks.py, datasets/selective_tasks.py."""
     delay: Annotated[NonNegativeInt, only_if(task="echo")] = 4
     """echo: steps between a letter and its echo."""
     max_delay: Annotated[NonNegativeInt, only_if(task="variable_echo")] = 8
@@ -79,6 +80,12 @@ class MemoryTaskConfig(GeneratedDataConfig):
     """copy: steps from the last symbol to the marker after which they are to be repeated."""
     initial_blank_length: Annotated[NonNegativeInt, CURRICULUM] = 5
     """copy: the same in the first epochs; it then grows to `blank_length` (0: no curriculum)."""
+    sequence_length: Annotated[PositiveInt, only_if(task=SELECTIVE_TASKS)] = 64
+    """Steps of a sequence; of selective_copying those before the recall."""
+    initial_sequence_length: Annotated[NonNegativeInt, SELECTIVE_CURRICULUM] = 0
+    """The same in the first epochs; it then grows to `sequence_length` (0: no curriculum)."""
+    num_items: Annotated[PositiveInt, only_if(task=("selective_copying", "associative_recall"))] = 8
+    """selective_copying: symbols to remember; associative_recall: pairs of key and value."""
     resample_each_epoch: bool = True
     """Generate new sequences for each epoch, rather than train on the same ones again."""
     num_train: PositiveInt = 12_800
@@ -92,7 +99,7 @@ class MemoryTaskConfig(GeneratedDataConfig):
             raise ValueError(
                 f"initial_blank_length={initial}: exceeds blank_length={self.blank_length}"
             )
-        if self.task == "copy":
+        if self.task not in ("echo", "variable_echo"):
             return self
         if self.min_length > self.length:
             raise ValueError(f"min_length={self.min_length}: exceeds length={self.length}")
@@ -109,15 +116,39 @@ class MemoryTaskConfig(GeneratedDataConfig):
             )
         return self
 
+    @model_validator(mode="after")
+    def _items_find_room(self) -> "MemoryTaskConfig":
+        items, name = self.num_items, "sequence_length"
+        if self.task == "associative_recall" and items > MAX_PAIRS:
+            raise ValueError(f"num_items={items}: there are letters for {MAX_PAIRS} pairs")
+        if self.initial_sequence_length > self.sequence_length:
+            raise ValueError(
+                f"initial_sequence_length={self.initial_sequence_length}: exceeds "
+                f"sequence_length={self.sequence_length}"
+            )
+        if self.initial_sequence_length:
+            name = "initial_sequence_length"
+        steps = getattr(self, name)
+        if self.task == "induction_heads" and steps < 3:
+            raise ValueError(f"{name}={steps}: induction_heads needs 3 steps or more")
+        for_each = {"selective_copying": 1, "associative_recall": 3}.get(self.task, 0)
+        if for_each * items > steps:
+            raise ValueError(
+                f"num_items={items}: exceeds {steps // for_each}, for which there is room in "
+                f"{name}={steps} of {self.task}"
+            )
+        return self
+
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class RNNConfig(MemoryTaskConfig, RecurrentConfig):
-    """Train a recurrent network to repeat what it has read, after a delay."""
+    """Train a recurrent network to remember what it has read."""
 
     entry_point: ClassVar[str] = "rnn"
     examples: ClassVar[tuple[str, ...]] = (
         "--task variable_echo --cell lstm",
         "--task copy --cell lstm --hidden-size 128 --num-epochs 40",
+        "--task parity --cell lstm --sequence-length 40",
     )
     tiny: ClassVar[Mapping[str, Any]] = {
         "num_epochs": 2,

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from harness.figures import style
 from harness.figures.letters import literal
+from harness.figures.training import share_legend
 from harness.figures.units import alike, draw_units
 from harness.plural import plural
 
@@ -16,18 +17,29 @@ BLANK = "\N{MIDDLE DOT}"
 WIDTH = 7.4  # inches
 FRACTIONS: dict[str, Any] = {"ylim": (0, 1.06), "yticks": np.linspace(0, 1, 6)}
 """The axis of an accuracy."""
+CHANCE: dict[str, Any] = {"color": style.GREY, "linestyle": "--", "label": "without memory"}
+"""The line of the best predictor that knows the present symbol only."""
 MAX_STEPS = 60
 """Steps whose characters find room beside each other."""
 
 
 def accuracy_by_length(
-    lengths: np.ndarray, accuracies: Mapping[str, np.ndarray], unit: str
+    lengths: np.ndarray,
+    symbols: np.ndarray,
+    sequences: np.ndarray,
+    chance: np.ndarray,
+    *,
+    unit: str,
 ) -> Figure:
-    """Draw the accuracies (M,) at lengths (M,), that of training first, in numbers of `unit`."""
+    """Draw accuracies at lengths, that of training first, in numbers of `unit`; each is (M,).
+
+    They are those of symbols and of whole sequences, and that of symbols without memory.
+    """
     figure, ((axes,),) = style.canvas(width=WIDTH, height=4.2)
-    series = zip(accuracies.items(), style.SERIES, "os", strict=False)
-    for (name, values), colour, marker in series:
+    curves = ("symbols", symbols, "o"), ("whole sequences", sequences, "s")
+    for (name, values, marker), colour in zip(curves, style.SERIES, strict=False):
         axes.plot(lengths, values, marker=marker, color=colour, label=name, clip_on=False)
+    axes.plot(lengths, chance, **CHANCE)
     axes.axvline(lengths[0], color=style.GREY, linestyle=":", linewidth=1.2, label="as in training")
     axes.set_xscale("log", base=2)
     axes.set_xticks(lengths, [f"{length:,}" for length in lengths])
@@ -39,26 +51,33 @@ def accuracy_by_length(
     return figure
 
 
-def accuracy_by_position(correct: np.ndarray, scored: np.ndarray, *, epoch: int = 0) -> Figure:
+def accuracy_by_position(
+    correct: np.ndarray, scored: np.ndarray, *, chance: float, epoch: int = 0
+) -> Figure:
     """Draw the accuracy at each step: `correct` (T,) of `scored` (T,) symbols, int.
 
-    They may be those of the validation split after an epoch (0: not said).
+    Without memory, it is `chance` on average. The counts may be those of the validation split after
+    an epoch (0: not said).
     """
     figure, ((axes,),) = style.canvas(width=WIDTH, height=3.8)
     steps = np.flatnonzero(scored)
     axes.plot(steps + 1, correct[steps] / scored[steps], "o-", color=style.BLUE, clip_on=False)
+    axes.axhline(chance, **CHANCE)
     axes.set(**FRACTIONS)
     style.count(axes)
+    style.legend(axes)
     title = f"Accuracy by position: {correct.sum():,} of {plural(scored.sum(), 'symbol')} correct"
     title = f"Validation after epoch {epoch}. {title}" if epoch else title
     style.titled(axes, title, "step (only those at which symbols are scored)", "accuracy")
     return figure
 
 
-def accuracy_by_delay(correct: np.ndarray, scored: np.ndarray, marked: int | None = None) -> Figure:
+def accuracy_by_delay(
+    correct: np.ndarray, scored: np.ndarray, chance: np.ndarray, marked: int | None = None
+) -> Figure:
     """Draw the accuracy for each delay from 0 on: `correct` (D,) of `scored` (D,) symbols, int.
 
-    One of the delays may be `marked`.
+    Without memory, it is `chance` (D,). One of the delays may be `marked`.
     """
     figure, ((axes,),) = style.canvas(width=WIDTH, height=3.8)
     delays = np.flatnonzero(scored)
@@ -66,6 +85,8 @@ def accuracy_by_delay(correct: np.ndarray, scored: np.ndarray, marked: int | Non
     bars = axes.bar(delays, correct[delays] / scored[delays], color=colours)
     digits = 4 if len(delays) <= 10 else 2  # of more bars, longer labels would touch
     axes.bar_label(bars, fmt=f"{{:.{digits}f}}", padding=2, fontsize=9)
+    axes.hlines(chance[delays], delays - 0.48, delays + 0.48, **CHANCE)
+    share_legend(figure, axes)
     axes.set(xticks=delays, **FRACTIONS)
     style.titled(axes, "Accuracy by delay", "delay (steps)", "accuracy")
     return figure
@@ -123,6 +144,31 @@ def memory(
             axes.set_xticks(range(steps), labels, rotation=90, fontsize=7)
         axes.tick_params(axis="x", length=0)
     style.titled(axes, "Hidden units over time", x, y)
+    return figure
+
+
+def writing(hidden: np.ndarray, to_remember: np.ndarray, scored: np.ndarray) -> Figure:
+    """Draw how much each step of one sequence changes the hidden units (T, H).
+
+    The steps `to_remember` (T,) bool, and those that are `scored` (T,) bool, are told apart.
+    """
+    figure, ((axes,),) = style.canvas(width=WIDTH, height=3.8)
+    changes = np.linalg.norm(np.diff(hidden, axis=0, prepend=0), axis=1)
+    kinds = {  # those at which much should change are drawn on top
+        "other steps": (~(to_remember | scored), style.GREY),
+        "scored": (scored & ~to_remember, style.VERMILION),
+        "to be remembered": (to_remember, style.BLUE),
+    }
+    for name, (belongs, colour) in kinds.items():
+        steps = np.flatnonzero(belongs)
+        if len(steps):
+            label = f"{name} ({changes[steps].mean():.2f})"
+            axes.vlines(steps + 1, 0, changes[steps], color=colour, linewidth=2, label=label)
+    axes.set_ylim(bottom=0)
+    share_legend(figure, axes)
+    style.titled(
+        axes, "What is written when (above: means)", "step", "change of the hidden units (norm)"
+    )
     return figure
 
 

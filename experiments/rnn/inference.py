@@ -1,4 +1,4 @@
-"""Texts in, echoes of their letters or copies of ten letters out, as the network was trained."""
+"""Texts in, what the network remembers of them out, as it was trained."""
 
 from collections.abc import Iterator
 from typing import cast
@@ -8,7 +8,8 @@ from pydantic import NonNegativeInt
 from pydantic.dataclasses import dataclass
 
 import experiments
-from datasets.characters import ALPHABET
+from datasets.characters import ALPHABET, Vocabulary
+from datasets.choices import SELECTIVE_TASKS
 from experiments.rnn.config import RNNConfig
 from experiments.rnn.network import export_network
 from experiments.rnn.serving import ServedEcho
@@ -30,19 +31,21 @@ def export(config: RNNConfig, trained: Trained) -> ModelExport:
         rows = [row | {"delay": delay} for row, delay in pairs]
     if config.task == "copy":
         rows = [{"text": "abcdefghab"}, {"text": "hgfedcbahg"}]
+    elif config.task in SELECTIVE_TASKS:
+        rows = [{"text": Vocabulary().decode(row)} for row in symbols]
     return export_network(trained.model, symbols, ServedEcho, rows, metadata={"symbols": ALPHABET})
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class EchoRequest(PredictRequest):
-    """Have a recurrent network echo or copy texts."""
+    """Have a recurrent network echo or copy texts, or recall what was in them."""
 
     delay: NonNegativeInt = 0
     """variable_echo: steps between a letter and its echo."""
 
 
 def predict(request: EchoRequest, model: LoadedModel) -> Iterator[Row]:
-    """Yield the echo or the copy of each text."""
+    """Yield the echo or the copy of each text, or what was recalled at its steps."""
     config = cast("RNNConfig", config_of(model, experiments.find(model.metadata["entry_point"])))
     check_delay(request, config)
     rows = (({"input": text}, {"text": text, "delay": request.delay}) for text in request.inputs)
@@ -55,10 +58,12 @@ def check_delay(request: EchoRequest, config: RNNConfig) -> None:
     if config.task == "variable_echo":
         if given > config.max_delay:
             raise UserError(f"delay={given}: this model knows those up to {config.max_delay}")
-    elif given and config.task == "copy":
-        raise UserError(f"delay={given}: has no effect here; this model was trained on task=copy")
-    elif given not in (0, config.delay):
-        raise UserError(f"delay={given}: this model was trained with delay={config.delay}")
+    elif config.task == "echo":
+        if given not in (0, config.delay):
+            raise UserError(f"delay={given}: this model was trained with delay={config.delay}")
+    elif given:
+        where = f"this model was trained on task={config.task}"
+        raise UserError(f"delay={given}: has no effect here; {where}")
 
 
 INFERENCE = Inference(EchoRequest, predict)

@@ -12,15 +12,16 @@ Letters: B sequences, T steps, S = 27 symbols (the blank and a to z).
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from datasets.characters import BLANK, VOCABULARY_SIZE
-from datasets.memory_tasks import Copy, Echo, Sequences
+from datasets.characters import VOCABULARY_SIZE
+from datasets.memory_tasks import Echo, Sequences
+from datasets.selective_tasks import SelectiveTask
 from experiments.rnn import figures, tasks
 from experiments.rnn.config import RNNConfig
 from experiments.rnn.network import (
@@ -30,6 +31,7 @@ from experiments.rnn.network import (
     hidden_units,
     network_arguments,
 )
+from experiments.rnn.predictions import Predictions, as_texts, predict
 from harness.experiment import Evaluation, Experiment, ImagesByEpoch, NamedFigure, Splits, Trained
 from harness.figures import style, training
 from harness.plural import plural
@@ -41,57 +43,13 @@ FACTORS = (1, 2, 4, 8, 16)
 """How many times as long as in training the sequences of the last evaluation are."""
 
 
-class Predictions(NamedTuple):
-    """What a network predicts for sequences."""
-
-    sequences: Sequences
-    symbols: Tensor
-    """(B, T) int64."""
-    loss: float
-    """Mean over the scored symbols, in nats."""
-
-    @property
-    def correct(self) -> Tensor:
-        """(B, T) bool; False where nothing is scored."""
-        return (self.symbols == self.sequences.targets) & self.sequences.mask
-
-    @property
-    def accuracy(self) -> float:
-        """Of all scored symbols."""
-        return self.correct.sum().item() / self.sequences.mask.sum().item()
-
-    @property
-    def sequence_accuracy(self) -> float:
-        """Fraction of the sequences in which every scored symbol is correct."""
-        return fraction((self.correct | ~self.sequences.mask).all(-1)).item()
-
-
-@torch.inference_mode()
-def predict(network: RecurrentNetwork, sequences: Sequences) -> Predictions:
-    """Return the most probable symbol at every step."""
-    logits, _ = network(sequences.inputs, sequences.delays)
-    mask = sequences.mask
-    loss = F.cross_entropy(logits[mask], sequences.targets[mask]).item()
-    return Predictions(sequences, logits.argmax(-1), loss)
-
-
-def as_texts(predictions: Predictions) -> dict[str, list[str]]:
-    """Return the sequences as texts, with dots where nothing is scored."""
-    inputs, targets, mask, _ = predictions.sequences
-    columns = {
-        "input": inputs,
-        "target": targets.where(mask, BLANK),
-        "prediction": predictions.symbols.where(mask, BLANK),
-    }
-    return {name: [VISIBLE.decode(row) for row in rows] for name, rows in columns.items()}
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MemoryEvaluation(Evaluation):
     """Metrics on the test split, and the predictions there and on longer sequences."""
 
     predictions: Predictions
-    by_factor: Mapping[int, Predictions]
+    by_factor: Mapping[int, tuple[float, float, float]]
+    """Accuracy on sequences `FACTORS` times as long: of symbols, of sequences, and by chance."""
 
 
 class MemoryTasks(Experiment[RNNConfig]):
@@ -129,10 +87,9 @@ class MemoryTasks(Experiment[RNNConfig]):
         """Return the size of inputs and targets, int64, with their mask; as long as in the test."""
         count = config.batch_size if config.resample_each_epoch else config.num_train
         in_training = (count + config.num_validation) * tasks.for_validation(config).max_length
-        in_test = max(
-            tasks.for_test(config).max_length, tasks.for_validation(config, FACTORS[-1]).max_length
-        )
-        return 17 * (in_training + config.num_test * in_test)
+        tested = tasks.for_test(config), tasks.for_validation(config, FACTORS[-1])
+        in_test = config.num_test * max(task.max_length for task in tested)
+        return 17 * in_training + (17 + 8) * in_test  # with the predictions, int64
 
     # 2 Model: symbols -> recurrent layers -> logits at every step.
 
@@ -169,8 +126,10 @@ class MemoryTasks(Experiment[RNNConfig]):
         if not model.training:
             by_position = torch.stack([(correct & mask).sum(0), mask.sum(0)])  # (2, T)
             metrics["by_position"] = by_position.to(wide_dtype(mask.device)) / num_scored
-        if config.task == "copy" and model.training:
-            metrics["blank_length"] = loss.new_full((), inputs.shape[1] - 2 * Copy.num_symbols)
+        name, _ = tasks.length_parameter(config)
+        if model.training and name != "length":  # it may grow from epoch to epoch
+            shorter = tasks.for_validation(config).max_length - inputs.shape[1]
+            metrics[name] = loss.new_full((), getattr(config, name) - shorter)
         return StepOutput(loss, metrics, num_scored)
 
     # 4 Evaluation: on the test split, whose echoes are up to `test_length` letters long; then on
@@ -178,24 +137,26 @@ class MemoryTasks(Experiment[RNNConfig]):
 
     def evaluate(self, config: RNNConfig, trained: Trained, test: Sequences) -> MemoryEvaluation:
         """Predict the test split and the longer sequences."""
-        predictions = predict(trained.model, test)
-        by_factor = {}
-        for factor in FACTORS:
-            task = tasks.for_validation(config, factor)
-            longer = task.generate(config.num_test, config.seed, "test", batch=factor)
-            by_factor[factor] = predict(trained.model, longer)
+        predictions, by_factor = predict(trained.model, test), {}
         metrics = {
             "test/accuracy": predictions.accuracy,
             "test/sequence_accuracy": predictions.sequence_accuracy,
             "test/loss": predictions.loss,
+            "test/chance_accuracy": tasks.for_test(config).chance_accuracy,
         }
-        for factor in FACTORS[1:]:
-            metrics[f"test/accuracy_{factor}x_length"] = by_factor[factor].accuracy
+        for factor in FACTORS:
+            task = tasks.for_validation(config, factor)
+            longer = task.generate(config.num_test, config.seed, "test", batch=factor)
+            there = predict(trained.model, longer)
+            by_factor[factor] = there.accuracy, there.sequence_accuracy, task.chance_accuracy
+            if factor > 1:
+                metrics[f"test/accuracy_{factor}x_length"] = there.accuracy
         headline = (
             f"{config.cell} with {plural(config.hidden_size, 'unit')}, {config.task}: test "
-            f"accuracy {predictions.accuracy:.5f}, "
+            f"accuracy {predictions.accuracy:.5f} (without memory: "
+            f"{metrics['test/chance_accuracy']:.4f}), "
             f"{predictions.sequence_accuracy:.4f} of whole sequences; "
-            f"{by_factor[FACTORS[-1]].accuracy:.5f} at {FACTORS[-1]} times the length."
+            f"{there.accuracy:.5f} at {factor} times the length."
         )
         table = {"delay": test.delays.tolist(), **as_texts(predictions)}
         return MemoryEvaluation(
@@ -213,23 +174,22 @@ class MemoryTasks(Experiment[RNNConfig]):
     ) -> Iterator[NamedFigure]:
         """Draw what the network remembers."""
         test, correct = evaluation.predictions.sequences, evaluation.predictions.correct
-        by_factor = evaluation.by_factor
-        accuracies = {
-            "symbols": np.array([each.accuracy for each in by_factor.values()]),
-            "whole sequences": np.array([each.sequence_accuracy for each in by_factor.values()]),
-        }
-        unit, length = "letters", config.length
-        if config.task == "copy":
-            unit, length = "blanks", config.blank_length
-        lengths = length * np.array(list(by_factor))
-        yield "accuracy_by_length", figures.accuracy_by_length(lengths, accuracies, unit)
+        name, unit = tasks.length_parameter(config)
+        at_length = np.array(list(evaluation.by_factor.values()))  # (M, 3)
+        lengths = getattr(config, name) * np.array(list(evaluation.by_factor))
+        yield "accuracy_by_length", figures.accuracy_by_length(lengths, *at_length.T, unit=unit)
 
         by_position = [values.sum(0).numpy() for values in (correct, test.mask)]
-        yield "accuracy_by_position", figures.accuracy_by_position(*by_position)
+        task = tasks.for_test(config)
+        yield (
+            "accuracy_by_position",
+            figures.accuracy_by_position(*by_position, chance=task.chance_accuracy),
+        )
         if config.task == "variable_echo":
             counts = [values.sum(1).double() for values in (correct, test.mask)]
             hits, scored = (torch.bincount(test.delays, c).long().numpy() for c in counts)
-            yield "accuracy_by_delay", figures.accuracy_by_delay(hits, scored)
+            chances = np.array([Echo(d, d, d + 1, d + 1).chance_accuracy for d in range(len(hits))])
+            yield "accuracy_by_delay", figures.accuracy_by_delay(hits, scored, chances)
 
         # From how many steps back a gradient reaches the network's input, trained and untrained.
         random_letters = Echo(0, 0, min_length=NUM_LAGS, max_length=NUM_LAGS)
@@ -242,6 +202,9 @@ class MemoryTasks(Experiment[RNNConfig]):
         first = test.inputs[:1], test.delays[:1]
         hidden = hidden_units(trained.model, *first, names=VISIBLE.symbols)
         yield "memory", figures.memory(*hidden, scored=test.mask[0].tolist())
+        if isinstance(task, SelectiveTask):
+            to_remember = task.to_remember(first[0])[0].numpy()
+            yield "writing", figures.writing(hidden[0], to_remember, test.mask[0].numpy())
         rows = zip(*as_texts(evaluation.predictions).values(), strict=True)
         yield "predictions", figures.predictions(list(rows)[:8])
         curves = training.curves(**trained.history.as_curves(), loss_unit="nats per symbol")
@@ -253,10 +216,11 @@ class MemoryTasks(Experiment[RNNConfig]):
             return {}
         count = trained.data.validation.mask.sum().item()
         shares = trained.history.stacked("val/by_position")  # (epochs, 2, T)
-        by_epoch = {}
+        by_epoch, chance = {}, tasks.for_validation(config).chance_accuracy
         for epoch in trained.history.milestones():
             by_position = (count * shares[epoch - 1]).round().astype(int)
-            by_epoch[epoch] = style.drawn(figures.accuracy_by_position(*by_position, epoch=epoch))
+            figure = figures.accuracy_by_position(*by_position, chance=chance, epoch=epoch)
+            by_epoch[epoch] = style.drawn(figure)
         return by_epoch
 
 

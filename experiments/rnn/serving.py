@@ -7,22 +7,24 @@ import torch
 from torch import Tensor, nn
 
 from datasets.characters import ALPHABET, BLANK, FIRST_LETTER, Vocabulary
+from datasets.choices import SELECTIVE_TASKS
 from datasets.memory_tasks import Copy, echo
+from datasets.selective_tasks import SelectiveTask, selective_task
 from experiments.rnn.texts import ServedTexts
 from harness.serving.served_model import InvalidInputError, Row
 
 
 class Question(NamedTuple):
-    """A text to be repeated."""
+    """A text to be repeated, or to be recalled from."""
 
     symbols: Tensor
     """(T,) int64."""
     delay: int
-    """Steps between a letter and its echo; 0 where the text is copied."""
+    """Steps between a letter and its echo; 0 where there is none."""
 
 
 class ServedEcho(ServedTexts[Question]):
-    """A text in, with a delay where these vary; its echo out, or the copy of ten letters.
+    """A text in, with a delay where these vary; its echo, its copy, or what it asks for out.
 
     Its metadata has the `configuration` that the network was trained with.
     """
@@ -44,6 +46,11 @@ class ServedEcho(ServedTexts[Question]):
                 letters = f"a to {ALPHABET[alphabet[-1]]}"
                 raise InvalidInputError(f"{task.num_symbols} letters from {letters} can be copied")
             return Question(symbols, 0)
+        if self.config["task"] in SELECTIVE_TASKS:
+            selective = self.selective_task()
+            if not selective.accepts(symbols):
+                raise InvalidInputError(f"this model can be asked about {selective.accepted}")
+            return Question(symbols, 0)
         if self.config["task"] == "echo":
             return Question(symbols, self.config["delay"])
         delay, largest = row["delay"], self.config["max_delay"]
@@ -56,8 +63,14 @@ class ServedEcho(ServedTexts[Question]):
         """Return the task of copying that the network was trained on."""
         return Copy(self.config["blank_length"])
 
+    def selective_task(self) -> SelectiveTask:
+        """Return the task that the network was trained on, for texts of any length."""
+        names = "task", "sequence_length", "num_items"
+        name, length, num_items = (self.config.get(each, 0) for each in names)
+        return selective_task(name, length, num_items)
+
     def answer(self, samples: Sequence[Question], params: Mapping[str, Any]) -> Iterator[Row]:
-        """Yield the echo or the copy of each text."""
+        """Yield the echo or the copy of each text, or what was recalled at its steps."""
         predict = self.copies if self.config["task"] == "copy" else self.echoes
         for symbols in predict(samples):
             yield {"echo": self.vocabulary.decode(symbols)}
@@ -69,7 +82,7 @@ class ServedEcho(ServedTexts[Question]):
         yield from self.outputs(inputs)[:, -task.num_symbols :].argmax(-1)
 
     def echoes(self, samples: Sequence[Question]) -> Iterator[Tensor]:
-        """Yield the echo, (T,) int64, of each text, blank where there is nothing to echo."""
+        """Yield what is predicted for each text, (T,) int64, blank where nothing is asked."""
         texts = nn.utils.rnn.pad_sequence([each.symbols for each in samples], batch_first=True)
         delays = torch.tensor([each.delay for each in samples])
         # Blanks behind a text are read after it. At least one: after a delay, the exported network
@@ -78,6 +91,8 @@ class ServedEcho(ServedTexts[Question]):
         if self.config["task"] == "variable_echo":
             inputs = torch.cat([delays.unsqueeze(1), inputs], dim=1)
         predicted = self.outputs(inputs)[:, : texts.shape[1]].argmax(-1)
-        predicted[echo(texts, delays) == BLANK] = BLANK  # not scored in training, so of no meaning
+        is_selective = self.config["task"] in SELECTIVE_TASKS
+        asked = self.selective_task().answers(texts) if is_selective else echo(texts, delays)
+        predicted[asked == BLANK] = BLANK  # not scored in training, so of no meaning
         for row, sample in zip(predicted, samples, strict=True):
             yield row[: len(sample.symbols)]

@@ -12,15 +12,20 @@ import streamlit as st
 import torch
 
 from datasets.characters import Vocabulary
+from datasets.choices import SELECTIVE_TASKS
 from datasets.memory_tasks import Echo, echo
+from datasets.selective_tasks import selective_task
 from experiments.rnn import figures
-from experiments.rnn.lesson import EXPERIMENT, predict
+from experiments.rnn.lesson import EXPERIMENT
 from experiments.rnn.network import VISIBLE, hidden_units
+from experiments.rnn.predictions import predict
 from harness.plural import plural
 from models.recurrent import RecurrentNetwork
 from playground.choice import ChosenModel, choose
 from playground.drawing import show
 
+MAX_EXAMPLE = 40
+"""Steps of the text that a network is asked about at first, where its task needs no more."""
 LENGTH, NUM_SEQUENCES = 25, 100
 """Letters of the sequences, and how many there are for each delay, that accuracy is measured on."""
 
@@ -44,6 +49,29 @@ def by_delay(_network: RecurrentNetwork, key: int, longest: int) -> tuple[list[i
     return list(correct), list(scored)
 
 
+def recall(model: ChosenModel, network: RecurrentNetwork) -> None:
+    """Show what is recalled of a text, by a network that was trained on a selective task."""
+    config = model.config
+    length = min(config.sequence_length, max(MAX_EXAMPLE, 3 * config.num_items))
+    task = selective_task(config.task, length, config.num_items)
+    example = Vocabulary().decode(task.generate(1, config.seed, "test").inputs[0])
+    st.caption(
+        f"It can be asked about {task.accepted}. Longer texts than in training may be tried."
+    )
+    typed = st.text_input("Edit the text", example, live=True, key=f"text for {config.task}")
+    recalled = model({"text": typed})["echo"]
+    symbols = Vocabulary().encode(typed)[None]
+    target = VISIBLE.decode(task.answers(symbols)[0])
+    read, said = (text.replace(" ", figures.BLANK) for text in (typed, recalled))
+    asked = [(a, b) for a, b in zip(target, said, strict=True) if a != figures.BLANK]
+    st.markdown(f"**{sum(a == b for a, b in asked)} of {len(asked)}** answers are correct.")
+    show(figures.predictions([(read, target, said)]))
+    hidden = hidden_units(network, symbols, names=VISIBLE.symbols)
+    scored = np.array([letter != figures.BLANK for letter in target])
+    show(figures.memory(*hidden, scored=scored.tolist()))
+    show(figures.writing(hidden[0], task.to_remember(symbols)[0].numpy(), scored))
+
+
 model = choose(
     "rnn",
     small={"task": "variable_echo", "num_epochs": 10, "num_validation": 200},
@@ -53,6 +81,9 @@ model = choose(
     comes_first=lambda parameters: parameters["task"] == "variable_echo",
 )
 config, network = model.config, network_of(model, id(model))
+if config.task in SELECTIVE_TASKS:
+    recall(model, network)
+    st.stop()
 varies = config.task == "variable_echo"
 
 text_column, delay_column = st.columns([3, 2], gap="medium")
@@ -91,10 +122,11 @@ show(figures.predictions([(read, target, said)]))
 
 longest = config.max_delay if varies else 2 * config.delay + 2
 correct, scored = by_delay(network, id(network), longest)
-show(figures.accuracy_by_delay(np.array(correct), np.array(scored), marked=delay))
+chances = np.array([Echo(d, d, LENGTH, LENGTH).chance_accuracy for d in range(longest + 1)])
+show(figures.accuracy_by_delay(np.array(correct), np.array(scored), chances, marked=delay))
 st.caption(
     f"Each bar is of {NUM_SEQUENCES} random sequences of {LENGTH} letters; vermilion: the delay "
-    "above. A guess would be right once in 26."
+    "above."
 )
 hidden = hidden_units(network, symbols, delays if varies else None, names=VISIBLE.symbols)
 show(figures.memory(*hidden, scored=[letter != figures.BLANK for letter in target]))

@@ -11,11 +11,14 @@ from matplotlib.patches import Rectangle
 from streamlit.testing.v1 import AppTest
 
 import experiments
+from datasets.choices import SELECTIVE_TASKS, MemoryTaskName
 from experiments.moe.figures import decision
 from experiments.rnn.figures import accuracy_by_delay
 from experiments.rnn_text.figures import next_symbol
 from harness.errors import UserError
+from harness.tracking.export import served_model
 from harness.tracking.models import KnownModel, known_models
+from harness.training.train import train
 from playground import choice
 from playground.__main__ import APP, main
 from playground.app import PAGES, entry
@@ -28,6 +31,26 @@ def test_a_page_says_what_to_try_on_an_architecture(path: Path) -> None:
     assert ": " in page.title
     assert "?" in page.text
     assert "**Try:**" in page.text
+
+
+@pytest.mark.parametrize("task", SELECTIVE_TASKS)
+def test_a_network_of_a_selective_task_is_asked_about_a_text(
+    task: MemoryTaskName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = experiments.find("rnn")
+    config = experiment.config_class(**{**experiment.config_class.tiny, "task": task})
+    trained = train(experiment, config)
+    chosen = choice.ChosenModel(served_model(experiment.export(config, trained), config), config)
+    monkeypatch.setattr(choice, "choose", lambda *_, **__: chosen)
+    (path,) = (path for path in PAGES if path.stem == "rnn")
+    app = AppTest.from_file(str(path), default_timeout=60).run()
+    assert not app.exception
+    number = {"selective_copying": 8, "induction_heads": 1, "associative_recall": 8, "parity": 40}
+    answers = f"of {number[task]}** answers are correct"
+    assert any(answers in text.value for text in app.markdown)
+    app.text_input[0].set_value("abc").run()
+    assert not app.exception
+    assert "this model can be asked about" in app.warning[0].value
 
 
 def test_the_first_page_names_every_page() -> None:
@@ -84,7 +107,8 @@ def test_the_next_character_that_was_drawn_is_shown_even_if_it_is_improbable() -
 
 
 def test_one_delay_is_marked() -> None:
-    (axes,) = accuracy_by_delay(np.array([9, 5, 1]), np.array([10, 10, 10]), marked=1).axes
+    counts = np.array([9, 5, 1]), np.array([10, 10, 10])
+    (axes,) = accuracy_by_delay(*counts, chance=np.ones(3) / 26, marked=1).axes
     vermilion = [bar.get_facecolor()[:3] for bar in axes.patches]
     assert len(set(vermilion)) == 2
     assert vermilion[0] == vermilion[2] != vermilion[1]

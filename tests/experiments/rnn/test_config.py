@@ -27,6 +27,29 @@ from harness.errors import UserError
             "initial_blank_length=300: exceeds blank_length=200",
         ),
         ({"delay": -1}, "delay=-1"),
+        (
+            {"task": "selective_copying", "num_items": 65},
+            "num_items=65: exceeds 64, .*sequence_length=64 of selective_copying",
+        ),
+        (
+            {"task": "associative_recall", "sequence_length": 20},
+            "num_items=8: exceeds 6, .*sequence_length=20 of associative_recall",
+        ),
+        ({"task": "associative_recall", "num_items": 14}, "num_items=14: .*13 pairs"),
+        ({"task": "induction_heads", "sequence_length": 2}, "sequence_length=2: .*3 steps"),
+        ({"task": "parity", "sequence_length": 0}, "sequence_length=0: "),
+        (
+            {"task": "parity", "initial_sequence_length": 65},
+            "initial_sequence_length=65: exceeds sequence_length=64",
+        ),
+        (
+            {"task": "selective_copying", "initial_sequence_length": 7},
+            "num_items=8: exceeds 7, .*initial_sequence_length=7 of selective_copying",
+        ),
+        (
+            {"task": "induction_heads", "initial_sequence_length": 2},
+            "initial_sequence_length=2: .*3 steps",
+        ),
         ({"cell": "transformer"}, "cell=transformer"),
         ({"task": "next_character"}, "task=next_character"),
         ({"text": "novel.txt"}, "text: no such parameter"),
@@ -50,6 +73,14 @@ def test_what_is_not_allowed_is_refused(values: dict[str, Any], message: str) ->
         {"task": "copy", "length": 30},
         {"task": "copy", "min_length": 5},
         {"task": "copy", "test_length": 30},
+        {"sequence_length": 30},
+        {"initial_sequence_length": 30},
+        {"task": "parity", "resample_each_epoch": False, "initial_sequence_length": 3},
+        {"task": "copy", "num_items": 30},
+        {"task": "parity", "num_items": 3},
+        {"task": "induction_heads", "num_items": 3},
+        {"task": "parity", "test_length": 400},
+        {"task": "selective_copying", "blank_length": 5},
     ],
 )
 def test_what_has_no_effect_is_refused_and_not_logged(values: dict[str, Any]) -> None:
@@ -64,6 +95,10 @@ def test_every_task_logs_the_parameters_that_it_has() -> None:
         "echo": {"delay", "length", "min_length", "test_length"},
         "variable_echo": {"max_delay", "length", "min_length", "test_length"},
         "copy": {"blank_length", "initial_blank_length"},
+        "selective_copying": {"sequence_length", "initial_sequence_length", "num_items"},
+        "induction_heads": {"sequence_length", "initial_sequence_length"},
+        "associative_recall": {"sequence_length", "initial_sequence_length", "num_items"},
+        "parity": {"sequence_length", "initial_sequence_length"},
     }
     every = set.union(*own.values())
     for task, names in own.items():

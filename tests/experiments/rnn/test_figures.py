@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
 
 from experiments.rnn import figures
@@ -13,11 +14,12 @@ DOT = figures.BLANK
 
 def test_accuracy_by_length_starts_at_the_trained_length() -> None:
     lengths = np.array([15, 30, 60])
-    curves = {"symbols": np.array([1, 0.9, 0.8]), "whole sequences": np.array([1, 0.5, 0])}
-    (axes,) = drawn(figures.accuracy_by_length(lengths, curves, "letters")).axes
-    symbols, whole, trained = axes.lines
-    assert np.array_equal(symbols.get_ydata(), curves["symbols"])
-    assert np.array_equal(whole.get_ydata(), curves["whole sequences"])
+    accuracies = np.array([[1, 0.9, 0.8], [1, 0.5, 0], [0.5, 0.4, 0.3]])
+    (axes,) = drawn(figures.accuracy_by_length(lengths, *accuracies, unit="letters")).axes
+    *curves, trained = axes.lines
+    assert np.array_equal([np.asarray(each.get_ydata()) for each in curves], accuracies)
+    labels = [str(each.get_label()) for each in curves]
+    assert labels == ["symbols", "whole sequences", "without memory"]
     assert np.ravel(trained.get_xdata()).tolist() == [15, 15]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["15", "30", "60"]
     assert "letters" in axes.get_xlabel()
@@ -25,17 +27,22 @@ def test_accuracy_by_length_starts_at_the_trained_length() -> None:
 
 def test_positions_where_nothing_is_scored_have_no_point() -> None:
     correct, scored = np.array([0, 0, 5, 4]), np.array([0, 0, 5, 8])
-    (axes,) = drawn(figures.accuracy_by_position(correct, scored)).axes
+    (axes,) = drawn(figures.accuracy_by_position(correct, scored, chance=0.25)).axes
     assert np.ravel(axes.lines[0].get_xdata()).tolist() == [3, 4]
     assert np.ravel(axes.lines[0].get_ydata()).tolist() == [1, 0.5]
     assert "9 of 13" in axes.get_title()
+    assert np.ravel(axes.lines[1].get_ydata()).tolist() == [0.25, 0.25]
 
 
 def test_each_delay_has_its_bar() -> None:
-    (axes,) = drawn(figures.accuracy_by_delay(np.array([3, 0, 1]), np.array([3, 0, 4]))).axes
+    counts, chance = (np.array([3, 0, 1]), np.array([3, 0, 4])), np.array([1, 0.2, 0.1])
+    (axes,) = drawn(figures.accuracy_by_delay(*counts, chance)).axes
     heights = [bar.get_extents().height for bar in axes.patches]
     assert heights[1] / heights[0] == pytest.approx(0.25)
     assert list(axes.get_xticks()) == [0, 2]
+    (without_memory,) = axes.collections
+    assert isinstance(without_memory, LineCollection)
+    assert [segment[0, 1] for segment in without_memory.get_segments()] == [1, 0.1]
 
 
 def test_gradients_that_have_vanished_end_the_curve() -> None:
@@ -65,6 +72,23 @@ def test_a_dot_stands_for_a_prediction_that_is_not_scored() -> None:
     labels = [label.get_text() for label in axes.get_xticklabels()]
     assert labels == [f"a\n{DOT}", f"b\n{DOT}", "c\na", "d\nb"]
     assert "not scored" in axes.get_xlabel()
+
+
+def test_what_is_written_is_told_apart_by_whether_it_is_to_be_remembered() -> None:
+    hidden = np.array([[0, 0], [3, 4], [3, 4.5], [3, 4.5], [3, 4.75]])
+    to_remember = np.array([False, True, False, False, False])
+    scored = np.array([False, False, False, False, True])
+    (axes,) = drawn(figures.writing(hidden, to_remember, scored)).axes
+    heights: list[list[list[float]]] = []
+    for lines in axes.collections:
+        assert isinstance(lines, LineCollection)
+        heights.append([segment[1].tolist() for segment in lines.get_segments()])
+    assert heights == [[[1, 0], [3, 0.5], [4, 0]], [[5, 0.25]], [[2, 5]]]
+    labels = [str(each.get_label()) for each in axes.collections]
+    assert labels[0] == "other steps (0.17)"
+    assert labels[2] == "to be remembered (5.00)"
+    nothing = np.zeros(5, bool)
+    assert len(drawn(figures.writing(hidden, nothing, nothing)).axes[0].collections) == 1
 
 
 def test_errors_are_marked_and_only_they() -> None:

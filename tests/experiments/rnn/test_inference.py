@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from datasets.characters import Vocabulary
+from datasets.choices import SELECTIVE_TASKS, MemoryTaskName
 from datasets.memory_tasks import Copy
+from datasets.selective_tasks import selective_task
 from experiments.rnn.inference import EchoRequest, predict
 from harness.errors import UserError
 from harness.tracking import models
@@ -79,6 +81,38 @@ def test_ten_letters_are_copied(trained: Train) -> None:
     ]
     with pytest.raises(UserError, match="delay=3: has no effect here"):
         rows_of(uri, "abcdefghab", delay=3)
+
+
+TEXTS: dict[str, tuple[list[str], str, str]] = {
+    "selective_copying": (
+        ["ab  zz", "b         nzz"],
+        "abzzz",
+        "2 letters from a to n among blanks, and after them 2 times z",
+    ),
+    "induction_heads": (["zaz", "abzcdaz"], "abz", "letters from a to o, with z before one of"),
+    "associative_recall": (["anbo", "anbo  b a"], "an", "2 pairs of a letter from a to m and one"),
+    "parity": (["a", "abbabab"], "a c", "letters a and b"),
+}
+
+
+@pytest.mark.parametrize("task", SELECTIVE_TASKS)
+def test_a_text_is_answered_where_it_asks(task: MemoryTaskName, trained: Train) -> None:
+    """Texts of different lengths together, each as MLflow predicts it by itself."""
+    changes: dict[str, Any] = {"task": task, "sequence_length": 12, "num_epochs": 1}
+    if task in ("selective_copying", "associative_recall"):
+        changes["num_items"] = 2
+    uri = trained("rnn", **changes)
+    texts, invalid, reason = TEXTS[task]
+    answers = selective_task(task, 12, num_items=2).answers
+    for text, row in zip(texts, rows_of(uri, *texts), strict=True):
+        symbols = Vocabulary().encode(text).unsqueeze(0)
+        predicted = torch.from_numpy(served(uri, symbols.numpy()))
+        is_asked = answers(symbols)[0] != 0
+        assert row == {"input": text, "echo": Vocabulary().decode(predicted.where(is_asked, 0))}
+    (row,) = rows_of(uri, invalid)
+    assert row["error"].startswith(f"this model can be asked about {reason}")
+    with pytest.raises(UserError, match=f"delay=3: has no effect here; .* task={task}"):
+        rows_of(uri, texts[0], delay=3)
 
 
 def test_a_model_of_the_comparison_of_cells_predicts_as_well(trained: Train) -> None:

@@ -1,7 +1,7 @@
 """The memory tasks: what is scored, what is new in each epoch, what is resumed."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -9,9 +9,12 @@ import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
 
+from datasets.choices import SELECTIVE_TASKS, MemoryTaskName
 from datasets.memory_tasks import Sequences
+from experiments.rnn import tasks
 from experiments.rnn.config import RNNConfig
-from experiments.rnn.lesson import EXPERIMENT, predict
+from experiments.rnn.lesson import EXPERIMENT, FACTORS
+from experiments.rnn.predictions import predict
 from harness.training.train import train
 from tests.experiments.conftest import check_resuming
 
@@ -86,6 +89,10 @@ def test_the_blank_length_that_was_trained_with_is_measured() -> None:
     fixed = config.replace(resample_each_epoch=False, initial_blank_length=5, num_epochs=1)
     assert train(EXPERIMENT, fixed).history.rows[0]["train/blank_length"] == 20
     assert "train/blank_length" not in train(EXPERIMENT, small(num_epochs=1)).history.rows[0]
+    growing = {"sequence_length": 20, "initial_sequence_length": 9, "num_epochs": 3}
+    selective = small(task="selective_copying", **growing)
+    history = train(EXPERIMENT, selective).history
+    assert history.column("train/sequence_length").tolist() == [9, round(9 * (20 / 9) ** 0.2), 20]
 
 
 def test_interrupted_and_resumed_it_ends_with_the_same_numbers(
@@ -108,7 +115,8 @@ def test_the_images_show_the_accuracy_by_position_on_validation(
     """Over batches that are not full, too; the last image is that of the model that is kept."""
     shown: dict[int, list[np.ndarray]] = {}
 
-    def drawn(*counts: np.ndarray, epoch: int) -> Figure:
+    def drawn(*counts: np.ndarray, chance: float, epoch: int) -> Figure:
+        assert chance == pytest.approx(1 / 26)
         shown[epoch] = [*counts]
         return Figure()
 
@@ -128,3 +136,49 @@ def test_a_history_of_an_earlier_version_has_no_images() -> None:
     trained = train(EXPERIMENT, config)
     del trained.history.raw[0]["val/by_position"]
     assert EXPERIMENT.images(config, trained) == {}
+
+
+@pytest.mark.parametrize("task", get_args(MemoryTaskName))
+def test_the_chance_level_is_measured_and_every_figure_drawn(task: MemoryTaskName) -> None:
+    config = small(task=task, num_epochs=1, num_test=9)
+    trained = train(EXPERIMENT, config)
+    evaluation = EXPERIMENT.evaluate(config, trained, trained.data.test)
+    chance = tasks.for_test(config).chance_accuracy
+    assert evaluation.metrics["test/chance_accuracy"] == chance
+    assert f"(without memory: {chance:.4f})" in evaluation.headline
+    for factor, (symbols, sequences, at_chance) in evaluation.by_factor.items():
+        longer = tasks.for_validation(config, factor)
+        assert at_chance == longer.chance_accuracy
+        again = predict(trained.model, longer.generate(9, config.seed, "test", batch=factor))
+        assert (symbols, sequences) == (again.accuracy, again.sequence_accuracy)
+    names = [name for name, _ in EXPERIMENT.figures(config, trained, evaluation)]
+    assert {"accuracy_by_length", "accuracy_by_position", "memory"} <= set(names)
+    assert ("writing" in names) == (task in SELECTIVE_TASKS)
+
+
+def test_long_sequences_are_predicted_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = small(task="selective_copying", cell="lstm")
+    network: Any = EXPERIMENT.build_model(config, None).eval()
+    sequences = tasks.for_test(config).generate(10, 0, "test")
+    at_once = predict(network, sequences)
+    sizes: list[int] = []
+    network.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    monkeypatch.setattr("experiments.rnn.predictions.STEPS_AT_ONCE", 4 * 72 + 1)
+    in_pieces = predict(network, sequences)
+    assert sizes == [4, 4, 2]
+    assert torch.equal(at_once.symbols, in_pieces.symbols)
+    assert in_pieces.loss == pytest.approx(at_once.loss)
+    monkeypatch.setattr("experiments.rnn.predictions.STEPS_AT_ONCE", 1)
+    assert torch.equal(at_once.symbols, predict(network, sequences).symbols)
+
+
+@pytest.mark.parametrize("task", get_args(MemoryTaskName))
+def test_the_bytes_of_the_data_are_those_of_its_tensors(task: MemoryTaskName) -> None:
+    """Of one batch and the validation split, and of the longest sequences of the evaluation."""
+    config = small(task=task, num_validation=7, num_test=5)
+    data = EXPERIMENT.load_data(config)
+    batch = next(iter(EXPERIMENT.training_batches(config, data, config.num_epochs)))
+    longest = tasks.for_validation(config, FACTORS[-1]).generate(5, 0, "test")
+    kept = sum(each.nbytes for part in (batch, data.validation, longest) for each in part[:3])
+    predicted = longest.targets.nbytes
+    assert EXPERIMENT.data_bytes(config) == kept + predicted

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from datasets.memory_tasks import Copy, Echo
+from datasets.selective_tasks import AssociativeRecall
 from experiments.rnn import tasks
 from experiments.rnn.config import RNNConfig
-from experiments.rnn.curriculum import blank_length_in
+from experiments.rnn.curriculum import length_in
 
 
 def copying(**changes: Any) -> RNNConfig:
@@ -16,7 +17,7 @@ def copying(**changes: Any) -> RNNConfig:
 
 def test_the_blanks_are_few_at_first_and_all_at_last() -> None:
     config = copying(blank_length=320, initial_blank_length=5, num_epochs=11)
-    lengths = [blank_length_in(config, epoch) for epoch in range(1, 12)]
+    lengths = [length_in(config, epoch) for epoch in range(1, 12)]
     # Doubled six times, over the five epochs from the fifth to the tenth.
     assert lengths == [5] * 5 + [round(5 * 64 ** (k / 5)) for k in range(1, 6)] + [320]
     assert [tasks.for_training(config, epoch) for epoch in (1, 11)] == [Copy(5), Copy(320)]
@@ -38,3 +39,10 @@ def test_training_and_test_have_the_lengths_that_are_asked_for() -> None:
     assert tasks.for_validation(config, 4) == Echo(4, 4, 40, 40)
     assert tasks.for_validation(RNNConfig(task="variable_echo")) == Echo(0, 8, 15, 15)
     assert tasks.for_validation(copying(blank_length=30), 2) == Copy(60)
+    recall = RNNConfig(task="associative_recall", sequence_length=30, num_items=5)
+    assert tasks.for_training(recall, 1) == tasks.for_test(recall) == AssociativeRecall(30, 5)
+    assert tasks.for_validation(recall, 16) == AssociativeRecall(480, 5), "as much to remember"
+    growing = recall.replace(initial_sequence_length=15, num_epochs=3)
+    lengths = [tasks.for_training(growing, epoch).max_length for epoch in (1, 2, 3)]
+    assert lengths == [15, round(15 * 2**0.2), 30]
+    assert tasks.for_validation(growing).max_length == 30
