@@ -46,6 +46,7 @@ def main(config: TunedComparisonConfig) -> None:
 
 def compare_tuned(config: TunedComparisonConfig, space: Space) -> None:
     """Tune and compare the values of a parameter of this space."""
+    space.require_parameter(config.parameter, "parameter: ")
     started = f"{config.experiment}-{config.parameter}-{datetime.now():%Y-%m-%d-%H-%M-%S}"
     config = config.replace(study_name=config.study_name or started)
     studies = studies_of(config, config.values or possible_values(space, config.parameter))
@@ -56,20 +57,14 @@ def compare_tuned(config: TunedComparisonConfig, space: Space) -> None:
                 value: tune(study, space, try_champion=False) for value, study in studies.items()
             }
             finalists = train_best(config, results, spaces)
-            log_finalists(config, finalists, run_id)
+            log_finalists(config, finalists, [*studies], run_id)
         except BaseException as error:
             note_how_to_resume(error, run_id, f"{config.as_command()} --resume")
             raise
 
 
 def possible_values(space: Space, name: str) -> tuple[str, ...]:
-    """Return all values that a parameter can have, where they can be listed.
-
-    Raises:
-        UserError: there is no such parameter, or it is a number or a text.
-
-    """
-    space.require_parameter(name, "parameter: ")
+    """Return all values that a parameter can have; a UserError where they cannot be listed."""
     kind, searched = base_type(space.annotation(name)), space.parameters.get(name)
     if get_origin(kind) is Literal:
         return tuple(map(str, get_args(kind)))
@@ -115,16 +110,22 @@ def train_best(
         for value, (study, parent_id, *_) in results.items():
             space = spaces[value]
             best = list(best_configurations(study, space, 1).values())
+            if not best:
+                print(f"{value} is left out: no trial is complete.")
+                continue
             runs = StudyRuns(parent_id, study.study_name, hardware.name)
             training = FinalistTraining(space.experiment, space.metric, runs, read_test=True)
-            trained += training.train(pool, dict(zip([value], best, strict=False)), seeds)
+            trained += training.train(pool, {value: best[0]}, seeds)
     return trained
 
 
 def log_finalists(
-    config: TunedComparisonConfig, finalists: Sequence[Finalist], run_id: str
+    config: TunedComparisonConfig,
+    finalists: Sequence[Finalist],
+    values: Sequence[str],
+    run_id: str,
 ) -> None:
-    """Compare the finalists' runs, and log the comparison to a run.
+    """Compare the finalists' runs, one for each of the values, and log the comparison to a run.
 
     Raises:
         UserError: they do not have the metric; or there are none.
@@ -145,10 +146,13 @@ def log_finalists(
         direction=config.direction,
     )
     runs = select(comparison)
-    about = (
-        f"Each value of {config.parameter} had {plural(config.trials, 'trial')} on validation with seed "
-        f"{config.seed}; the best one was trained with seeds {config.seed + 1} to "
+    about = [
+        f"Each value of {config.parameter} had {plural(config.trials, 'trial')} on validation with "
+        f"seed {config.seed}; the best one was trained with seeds {config.seed + 1} to "
         f"{config.seed + config.final_seeds}, which no trial had, and is compared here."
-    )
+    ]
+    trained = [finalist.name for finalist in finalists]
+    if left_out := [value for value in values if value not in trained]:
+        about.append(f"Left out, as trainings failed: {', '.join(left_out)}.")
     command, groups = config.as_command(), grouped(comparison, runs)
-    log_comparison(comparison, runs, groups, run_id, command=command, about=[about])
+    log_comparison(comparison, runs, groups, run_id, command=command, about=about)
