@@ -29,7 +29,7 @@ from harness.evaluation import sample_std
 from harness.execution.train_all import train_all
 from harness.experiment import NamedFigure, Trained
 from harness.figures import training
-from models.choices import ENCODERS, EncoderName, is_recurrent
+from models.choices import ENCODERS, TRANSFORMERS, EncoderName, is_recurrent
 from models.size import num_parameters
 
 LENGTHS = (32, 64, 128, 256, 512, 1024)
@@ -57,7 +57,7 @@ def recipe(config: EncodersConfig, encoder: EncoderName, data: SequenceData) -> 
         changes["num_layers"] = max(2, config.num_layers)
     elif encoder in ("fcn", "inception"):
         changes["num_layers"] = 3
-    elif encoder == "transformer":
+    elif encoder in TRANSFORMERS:
         changes["num_layers"] = 2
     if not is_recurrent(encoder):  # they diverge at learning rates that are best for recurrent ones
         changes["learning_rate"] = config.learning_rate / 3

@@ -74,6 +74,12 @@ def canvas(
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
+def series_look(index: int) -> dict[str, Any]:
+    """Return colour and dashes of one of several lines: colours come again, with other dashes."""
+    turn, place = divmod(index, len(SERIES))
+    return {"color": SERIES[place], "linestyle": DASHES[turn % len(DASHES)]}
+
+
 def class_colours(count: int) -> list[str]:
     """Return a colour for each of several classes; more than ten share colours."""
     few = (*CLASSES, GREEN, PURPLE, SKY, YELLOW, GREY)
