@@ -3,7 +3,8 @@
 One network is trained and evaluated as in `MemoryTasks`; then several of each kind of cell are
 trained, and their accuracies on the validation split compared epoch by epoch. An LSTM has four
 times the weights of an RNN of its size: so each cell has the hidden units with which its network
-comes nearest to the parameters of the one network. All else, such as the learning rate, is equal.
+comes nearest to the parameters of the one network. All else, such as the learning rate, is equal;
+`python -m tuning.compare rnn cell` tunes each cell instead.
 """
 
 import dataclasses

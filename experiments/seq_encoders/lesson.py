@@ -2,7 +2,8 @@
 
 One network is trained and evaluated as in `experiments.seq_classification`; then one with each
 encoder for each of several seeds. Compared are the validation accuracy, the training sequences
-until the task was solved, and the time of prediction as sequences become longer.
+until the task was solved, and the time of prediction as sequences become longer. All have one
+recipe, or nearly so; `python -m tuning.compare seq_classification encoder` tunes each instead.
 """
 
 import dataclasses
