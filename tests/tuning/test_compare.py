@@ -124,6 +124,7 @@ def test_a_metric_that_there_is_not_is_named_and_the_trainings_are_kept(store: A
         ({"values": ("2", "two")}, "batch_size=two: "),
         ({"values": ("2",)}, "values=2: have to be two or more"),
         ({"values": ("2", "2")}, "values=2 2: one of them stands twice"),
+        ({"metric": "test/entropy"}, "metric=test/entropy: does not say whether more"),
         ({"study_name": "", "resume": True}, "resume=True: .*needs study_name"),
         ({"final_seeds": 2**32}, "final_seeds=4294967296: seeds from 6"),
     ],

@@ -16,7 +16,7 @@ from mlflow.tracking import MlflowClient
 from experiments.compare.command import log_comparison
 from experiments.compare.config import CompareConfig
 from experiments.compare.groups import grouped, select
-from harness.config import base_type, nearest
+from harness.config import base_type, maximises, nearest
 from harness.errors import UserError
 from harness.execution.pools import open_pool
 from harness.plural import plural
@@ -47,11 +47,12 @@ def main(config: TunedComparisonConfig) -> None:
 def compare_tuned(config: TunedComparisonConfig, space: Space) -> None:
     """Tune and compare the values of a parameter of this space."""
     space.require_parameter(config.parameter, "parameter: ")
+    maximises(config.metric, config.direction)  # or a UserError, which is better now than later
     started = f"{config.experiment}-{config.parameter}-{datetime.now():%Y-%m-%d-%H-%M-%S}"
-    config = config.replace(study_name=config.study_name or started)
-    studies = studies_of(config, config.values or possible_values(space, config.parameter))
+    named = config.replace(study_name=config.study_name or started)
+    studies = studies_of(named, config.values or possible_values(space, config.parameter))
     spaces = {value: prepare(study, space) for value, study in studies.items()}
-    with track_command(config, "comparison", delete_failed_starts=not config.resume) as run_id:
+    with track_command(named, "comparison", delete_failed_starts=not config.resume) as run_id:
         try:
             results = {
                 value: tune(study, space, try_champion=False) for value, study in studies.items()
@@ -59,7 +60,7 @@ def compare_tuned(config: TunedComparisonConfig, space: Space) -> None:
             finalists = train_best(config, results, spaces)
             log_finalists(config, finalists, [*studies], run_id)
         except BaseException as error:
-            note_how_to_resume(error, run_id, f"{config.as_command()} --resume")
+            note_how_to_resume(error, run_id, f"{named.as_command()} --resume")
             raise
 
 
