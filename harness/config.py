@@ -180,12 +180,20 @@ class Configuration(metaclass=_OneLineErrors):
 
     def as_command(self) -> str:
         """Return the shortest command that repeats this."""
-        words = ["python", "-m", self.module()]
-        for name, value in self._settings().items():
+        words, settings = ["python", "-m", self.module()], self._settings()
+        for name in sorted(settings, key=self.place):
             if name not in self.positional:
                 words.append(f"--{option(name)}")
-            words += value if isinstance(value, tuple) else [value]
+            words += settings[name] if isinstance(settings[name], tuple) else [settings[name]]
         return shlex.join(map(str, words))
+
+    @classmethod
+    def place(cls, name: str) -> int:
+        """Return where a parameter stands in a command: those without their name come first.
+
+        After an option of several words, they would be taken for more of these.
+        """
+        return [*cls.positional, name].index(name)
 
     def _settings(self) -> dict[str, Any]:
         return {name: value for name, value in self.changes().items() if name != "resume"}

@@ -66,7 +66,7 @@ def distribution() -> dict[str, Any]:
 def _entry_point(config_class: type[Configuration]) -> dict[str, Any]:
     parameters: dict[str, dict[str, Any]] = {}
     words = ["python", "-m", config_class.module()]
-    for field in dataclasses.fields(config_class):
+    for field in sorted(dataclasses.fields(config_class), key=lambda f: config_class.place(f.name)):
         number = isinstance(field.default, int | float) and not isinstance(field.default, bool)
         parameters[field.name] = {"type": "float" if number else "string"}
         if field.default is not dataclasses.MISSING:

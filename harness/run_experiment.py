@@ -26,7 +26,7 @@ from harness.training.data_parallel import ALONE, Processes, joined
 from harness.training.device import Hardware, seed_everything
 from harness.training.loop import Callback
 from harness.training.memory import load_data
-from harness.training.metrics import decimal, model_cost
+from harness.training.metrics import decimal, model_cost, prediction_seconds
 from harness.training.train import train
 from harness.uncertainty import Calibration
 
@@ -150,7 +150,9 @@ def train_and_evaluate(
         exported = uncertainty.kept_with(experiment.export(config, trained), calibration)
         run.log_model(exported)
         run.log_history(trained.history)
-        cost = model_cost(exported.module, torch.from_numpy(exported.example_input))
+        example = torch.from_numpy(exported.example_input)
+        cost = model_cost(exported.module, example)
+        cost["prediction_seconds"] = prediction_seconds(exported.module, example)
         metrics: Metrics = {**trained.history.best_metrics(), **cost}
         run.log_metrics(metrics)
         if read_test:

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 CellName = Literal["rnn", "lstm", "gru", "mingru", "minlstm", "lru", "s6"]
 Initialisation = Literal["default", "orthogonal", "identity", "chrono"]
-EncoderName = Literal[CellName, "tcn", "fcn", "inception", "transformer"]
+EncoderName = Literal[CellName, "tcn", "fcn", "inception", "transformer", "causal_transformer"]
 PoolingName = Literal["last", "mean", "max", "attention"]
 Mixing = Literal["logits", "probabilities"]
 """What the gate of a mixture of experts averages: the experts' logits or their probabilities."""
@@ -41,6 +41,8 @@ IMAGE_SIZES: dict[Backbone, int] = {
 
 CELLS: tuple[CellName, ...] = get_args(CellName)
 ENCODERS: tuple[EncoderName, ...] = get_args(EncoderName)
+TRANSFORMERS: tuple[EncoderName, ...] = ("transformer", "causal_transformer")
+"""Encoders with positions, which reach only so far, and attention in four heads."""
 
 SCANNED: tuple[CellName, ...] = ("mingru", "minlstm", "lru", "s6")
 """Cells whose gates do not see the state, so that all steps are computed at once.

@@ -244,12 +244,16 @@ class InceptionModule(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Self-attention over all steps, with sinusoidal positions (Vaswani et al. 2017)."""
+    """Self-attention with sinusoidal positions (Vaswani et al. 2017), over all steps.
+
+    A causal one attends at each step to this one and those before it, like the paper's decoder.
+    """
 
     positions: Tensor
 
-    def __init__(self, options: EncoderOptions):
+    def __init__(self, options: EncoderOptions, *, causal: bool = False):
         super().__init__()
+        self.causal = causal
         width = options.width
         self.input_projection = nn.Linear(options.num_channels, width)
         self.register_buffer("positions", sinusoids(options.max_length, width), persistent=False)
@@ -270,7 +274,8 @@ class Transformer(nn.Module):
         if steps > len(self.positions):
             raise ValueError(f"sequences of {steps} steps: positions reach {len(self.positions)}")
         features = self.input_projection(channels) + self.positions[:steps]
-        mask = ~padding_mask(channels, lengths)[:, None, None, :]  # (B, 1, 1, T)
+        # Padding is at the end, and so what is causal does not see it from the steps before.
+        mask = None if self.causal else ~padding_mask(channels, lengths)[:, None, None, :]
         for block in self.blocks:
             features = block(features, mask)
         normalized: Tensor = self.norm(features)
@@ -290,14 +295,19 @@ class AttentionBlock(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
         self.dropout = nn.Dropout(dropout_rate)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Map (B, T, F) to the same shape; `mask` (B, 1, 1, T) is true for steps to attend to."""
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Map (B, T, F) to the same shape.
+
+        `mask` (B, 1, 1, T) is true for steps to attend to; None stands for those up to each step.
+        """
         attention_norm, mlp_norm = self.norms
         query, key, value = (
             part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # (B, heads, T, F / heads)
             for part in self.qkv(attention_norm(x)).chunk(3, dim=-1)
         )
-        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        attended = F.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, is_causal=mask is None
+        )
         x = x + self.dropout(self.output_projection(attended.transpose(1, 2).flatten(2)))
         y: Tensor = x + self.dropout(self.mlp(mlp_norm(x)))
         return y
@@ -316,5 +326,6 @@ ENCODER_CONSTRUCTORS: dict[EncoderName, Callable[[EncoderOptions], nn.Module]] =
     "fcn": FCN,
     "inception": Inception,
     "transformer": Transformer,
+    "causal_transformer": partial(Transformer, causal=True),
 }
 """What builds each encoder."""

@@ -39,11 +39,34 @@ def separated(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class StudyConfig(ExecutionConfig):
+class SearchConfig(ExecutionConfig):
+    """What is searched, and where the trials are kept."""
+
+    group: ClassVar[str] = "study"
+    positional: ClassVar[tuple[str, ...]] = ("experiment",)
+
+    experiment: str
+    """The experiment to tune, such as moe."""
+    set: Words = ()
+    """Parameters to fix, as name=value."""
+    space: str = ""
+    """YAML file that narrows or replaces the search space."""
+    seed: Annotated[int, Ge(0), Le(2**31)] = 0
+    """Seed of the sampler and of every trial."""
+    storage: str = "optuna.journal"
+    """Where the trials are kept: a file for processes on one machine, or postgresql://..."""
+
+    @property
+    def needs_forkserver(self) -> bool:
+        """Whether workers are forked on this machine: trials always have processes of their own."""
+        return self.backend == "local"
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class StudyConfig(SearchConfig):
     """Search an experiment's hyperparameters, and register the best model."""
 
     entry_point: ClassVar[str] = "tune"
-    group: ClassVar[str] = "study"
     examples: ClassVar[tuple[str, ...]] = (
         "moe --trials 50 --workers 2",
         "moe --trials 100 --resume",
@@ -55,10 +78,7 @@ class StudyConfig(ExecutionConfig):
         "finalists": 0,
         "set": ("num_epochs=2", "num_train=200", "num_validation=100", "restarts=2"),
     }
-    positional: ClassVar[tuple[str, ...]] = ("experiment",)
 
-    experiment: str
-    """The experiment to tune, such as moe."""
     trials: PositiveInt = 50
     """Trials that the study is to have in all, those before a resume included."""
     timeout_seconds: NonNegativeFloat = 0.0
@@ -69,8 +89,6 @@ class StudyConfig(ExecutionConfig):
     """grid: values of each range of numbers, its ends among them."""
     pruner: Annotated[Literal["median", "asha", "hyperband", "none"], ONE_OBJECTIVE] = "median"
     """How trials that do badly are ended early."""
-    storage: str = "optuna.journal"
-    """Where the trials are kept: a file for processes on one machine, or postgresql://..."""
     study_name: str = ""
     """Name of the study (empty: the experiment and the time; with resume: its latest)."""
     resume: bool = False
@@ -81,12 +99,6 @@ class StudyConfig(ExecutionConfig):
     """Metric of the best epoch to optimise, such as val/loss (empty: as the space says)."""
     direction: Annotated[Direction, ONE_OBJECTIVE] = "auto"
     """Whether more of the metric is better; auto: as the space or the name of the metric says."""
-    seed: Annotated[int, Ge(0), Le(2**31)] = 0
-    """Seed of the sampler and of every trial."""
-    set: Words = ()
-    """Parameters to fix, as name=value."""
-    space: str = ""
-    """YAML file that narrows or replaces the search space."""
     finalists: NonNegativeInt = 3
     """Best configurations to train again with new seeds (0: no finals, nothing is registered)."""
     final_seeds: Annotated[PositiveInt, FINALS] = 3
@@ -111,11 +123,6 @@ class StudyConfig(ExecutionConfig):
     def _final_seeds_are_seeds(self) -> "StudyConfig":
         require_seeds(self.seed + 1, "final_seeds", self.final_seeds)
         return self
-
-    @property
-    def needs_forkserver(self) -> bool:
-        """Whether workers are forked on this machine: trials always have processes of their own."""
-        return self.backend == "local"
 
     @classmethod
     def module(cls) -> str:  # noqa: D102

@@ -77,12 +77,12 @@ def train_finalist(
     metric: str,
     name: str,
     runs: StudyRuns,
+    read_test: bool,
     report: Report,
 ) -> SeedResult:
     """Train one configuration in a worker, in a run of its own that holds the model.
 
-    One that was interrupted is resumed; what an earlier process has reached is returned. The test
-    split is not read: only a champion is evaluated on it.
+    One that was interrupted is resumed; what an earlier process has reached is returned.
     """
     if (earlier := earlier_run(config, runs)) is not None:
         if earlier.info.status == "FINISHED":
@@ -94,7 +94,7 @@ def train_finalist(
         "tags": {"optuna.study_name": runs.study_name, "tuning.stage": FINALIST},
         "callbacks": (reporting(report),),
     }
-    run = train_and_evaluate(experiment, config, read_test=False, quiet=True, **options)
+    run = train_and_evaluate(experiment, config, read_test=read_test, quiet=True, **options)
     return read_result(run.run_id, metric)
 
 
@@ -123,6 +123,9 @@ class FinalistTraining:
     experiment: AnyExperiment
     metric: str
     runs: StudyRuns
+    read_test: bool = False
+    """Whether each is evaluated on the test split: not where one is chosen, and only a champion is
+    evaluated on it."""
 
     def train(
         self, pool: Pool, entries: Mapping[str, TrainingConfig], seeds: Sequence[int]
@@ -155,8 +158,8 @@ class FinalistTraining:
         ]
 
     def _task(self, name: str, config: TrainingConfig) -> Task:
-        train_it = partial(train_finalist, self.experiment, config, self.metric, name, self.runs)
-        return Task(train_it, f"{name}, seed {config.seed}")
+        what = self.experiment, config, self.metric, name, self.runs, self.read_test
+        return Task(partial(train_finalist, *what), f"{name}, seed {config.seed}")
 
 
 def _explain(name: str, seed: int, outcome: Outcome) -> None:

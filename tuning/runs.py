@@ -121,6 +121,8 @@ def open_parent(
 ) -> Iterator[str]:
     """Open the parent run of a study, or resume the one it has; yield its id.
 
+    Where a run is open already, such as that of a comparison, a new one is its child.
+
     It ends with its final status: see `harness.tracking.lifecycle.final_status`. The command is
     what resumes the study.
     """
@@ -134,7 +136,9 @@ def open_parent(
     with final_status(delete_failed_starts=False):
         with store_errors(), store_lock():
             if parent_id is None or not _exists(parent_id):  # or in another tracking store
-                active = start_new_run(family, tags={**tags, **process_tags()})
+                outer = mlflow.active_run()
+                above = outer.info.run_id if outer else None
+                active = start_new_run(family, above, tags={**tags, **process_tags()})
             else:
                 detach_from_parent_run(parent_id)
                 active = start_run_again(parent_id, tags=tags)

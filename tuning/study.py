@@ -101,7 +101,11 @@ def prepare(config: StudyConfig, space: Space | None = None) -> Space:
 
 
 def tune(
-    config: StudyConfig, space: Space | None = None, stopper: Stopper | None = None
+    config: StudyConfig,
+    space: Space | None = None,
+    stopper: Stopper | None = None,
+    *,
+    try_champion: bool = True,
 ) -> StudyResult:
     """Carry out a study: the whole of `python -m tuning`.
 
@@ -109,6 +113,7 @@ def tune(
         config: what the command line says.
         space: searched instead of the one that `config.experiment` names.
         stopper: through which Ctrl-C reaches the search.
+        try_champion: whether the champion's configuration is tried after the default.
 
     Raises:
         UserError: something that the user can correct; before any trial where it can be known then.
@@ -126,7 +131,7 @@ def tune(
         data = load_data(space.experiment, default, hardware)
     opened = storage.open_storage(config.storage)
     try:
-        return _run_study(config, space, opened, hardware, stopper, data)
+        return _run_study(config, space, opened, hardware, stopper, data, try_champion)
     finally:
         storage.close(opened)
 
@@ -138,6 +143,7 @@ def _run_study(
     hardware: Hardware,
     stopper: Stopper,
     data: Splits[Any],
+    try_champion: bool,
 ) -> StudyResult:
     """Search, draw, run the finals, register: in the study's parent run."""
     study = open_study(config, space, opened)
@@ -161,7 +167,7 @@ def _run_study(
         try:
             with pool(config.trials) as workers:
                 if not study.get_trials(deepcopy=False):
-                    for point in known_points(config, space):
+                    for point in known_points(config, space, try_champion=try_champion):
                         study.enqueue_trial(point)
                 deadline = time.monotonic() + (config.timeout_seconds or math.inf)
                 search = Search(queue, space, runs, stopper, config.seed, config.trials, deadline)
@@ -184,14 +190,14 @@ def _run_study(
             return StudyResult(study, parent_id, *run_finals(config, space, study, runs, workers))
 
 
-def known_points(config: StudyConfig, space: Space) -> list[Values]:
+def known_points(config: StudyConfig, space: Space, *, try_champion: bool = True) -> list[Values]:
     """Return what is known to work, the first to beat: the default, and what the champion has.
 
     Of the champion only what is searched counts, moved into its range.
     """
     known = [space.final_configuration({})]
     name = config.registered_model_name or space.config_class.family
-    champion = versions.by_alias(name, versions.CHAMPION)
+    champion = versions.by_alias(name, versions.CHAMPION) if try_champion else None
     if champion is not None and champion.tags.get("entry_point") == space.config_class.entry_point:
         with contextlib.suppress(UserError):  # the experiment has changed, and refuses it
             known.append(versions.configuration(champion, space.experiment))

@@ -1,7 +1,8 @@
 """Compare tracked runs: the result is a run with a table, figures and a report.
 
 Groups stand in the order of their means on validation. Their accuracy on the test split is shown
-beside it, and not used for ranking.
+beside it, and not used for ranking. Where groups have runs on the same data with the same seeds,
+their differences are tested (see `harness.significance`).
 """
 
 import re
@@ -17,11 +18,13 @@ from mlflow.tracking import MlflowClient
 
 from experiments.compare.config import CompareConfig
 from experiments.compare.groups import Groups, Member, grouped, select
-from experiments.compare.table import as_text, caveats, cells, headline, row_of
+from experiments.compare.pairs import paired_results, ranks_figure, table_of_tests
+from experiments.compare.table import P_VALUE, as_text, caveats, cells, headline, rows_of
 from harness.config import code_block
 from harness.figures import comparison
 from harness.plural import plural
 from harness.report import Column, Picture, Report
+from harness.significance import paired_tests
 from harness.tracking.lifecycle import track_command
 from harness.tracking.store import store_errors, store_lock
 from harness.tracking.view import shown_at
@@ -41,29 +44,43 @@ def main(config: CompareConfig) -> None:
 
 
 def log_comparison(
-    config: CompareConfig, runs: Sequence[Run], groups: Groups, run_id: str, command: str = ""
+    config: CompareConfig,
+    runs: Sequence[Run],
+    groups: Groups,
+    run_id: str,
+    *,
+    command: str = "",
+    about: Sequence[str] = (),
 ) -> None:
     """Log table, metrics, figures and report of the groups to a run, and print the table.
 
-    `runs` are all that were selected; `command` repeats the comparison (empty: `config` does).
+    `runs` are all that were selected; `command` repeats the comparison (empty: `config` does);
+    `about` says where the runs come from.
     """
     client = MlflowClient()
-    rows = [row_of(name, members) for name, members in groups.items()]
+    paired = paired_results(groups)
+    tests = paired_tests(paired)
+    rows = rows_of(groups, tests)
     table = {column: [row[column] for row in rows] for column in rows[0]}
     mlflow.log_table(table, "tables/comparison.json", run_id=run_id)
+    if tests:
+        mlflow.log_table(table_of_tests(tests), "tables/paired_tests.json", run_id=run_id)
     metrics = {}
     for row in rows:
         group = re.sub(r"[^\w. -]", "_", row["group"])[:100]  # a metric's name is a path, and short
-        for column in ("mean", "standard deviation", "test accuracy"):
-            if row[column] is not None:
+        for column in ("mean", "standard deviation", "test accuracy", P_VALUE):
+            if row.get(column) is not None:
                 metrics[f"by_group/{group}_{column.replace(' ', '_')}"] = row[column]
     mlflow.log_metrics(metrics, run_id=run_id)
 
     drawn_groups = dict(list(groups.items())[:MAX_GROUPS])
     figures = figures_of(config.metric, drawn_groups)
+    drawn = {name: paired[name] for name in drawn_groups}
+    if (ranks := ranks_figure(drawn, tests, maximise=config.sign > 0)) is not None:
+        figures["critical_difference"] = ranks
     for name, figure in figures.items():
         client.log_figure(run_id, figure, f"figures/{name}.png")
-    notes = caveats(config, runs, groups, MAX_GROUPS)
+    notes = [*about, *caveats(config, runs, groups, tests, MAX_GROUPS)]
     report = Report(
         title=f"Runs by {config.group_by}",
         notes=notes,
@@ -73,7 +90,7 @@ def log_comparison(
         columns=[column_of(config, name, members[0]) for name, members in drawn_groups.items()],
     )
     client.log_text(run_id, report.html(), "report.html")
-    result = headline(config, rows)
+    result = headline(config, rows, tests)
     text = "\n".join([result, "", *(f"- {note}" for note in notes)])
     description = f"{text}\n\n{code_block(command or config.as_command())}\n"
     client.set_tag(run_id, "mlflow.note.content", description)

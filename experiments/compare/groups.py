@@ -98,6 +98,8 @@ class Member(NamedTuple):
     """Of the metric."""
     test_accuracy: float
     training_seconds: float
+    prediction_seconds: float
+    """For one sample, on the CPU."""
     num_parameters: float
     curve: np.ndarray
     """The metric by epoch, (epochs,); empty where it is not known."""
@@ -176,6 +178,7 @@ def member_of(config: CompareConfig, run: Run) -> Member:
         value=metrics[config.metric],
         test_accuracy=metrics.get("test/accuracy", np.nan),
         training_seconds=float(by_epoch(run, "epoch_seconds").sum()) or np.nan,
+        prediction_seconds=metrics.get("prediction_seconds", np.nan),
         num_parameters=metrics.get("num_parameters", np.nan),
         curve=by_epoch(run, config.metric.replace("best/val_", "val/")),
     )

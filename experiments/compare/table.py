@@ -10,6 +10,7 @@ from mlflow.entities import Run
 
 from experiments.compare.config import CompareConfig
 from experiments.compare.groups import Groups, Member, differing, failures
+from experiments.compare.pairs import Tests, notes_on, verdict
 from harness.evaluation import pooled_standard_error
 from harness.fingerprints import DataSet
 from harness.plural import plural
@@ -18,11 +19,23 @@ from harness.training.metrics import decimal
 
 EXPECTED_DIFFERENCES = {"seed", "seeds", "resume", "device", "checkpoint_seconds"}
 """Parameters in which runs of one recipe may differ."""
+P_VALUE = "p against the first"
+"""Column of the paired test of a group against the first one."""
 MAX_LISTED = 4
 """Data sets that are named; more are counted."""
 
 Row = Mapping[str, Any]
 """A group's values, by the names of their columns; None stands for what is not known."""
+
+
+def rows_of(groups: Groups, tests: Tests) -> list[Row]:
+    """Return the row of each group; where runs are paired, with p-values against the first one."""
+    rows = [row_of(name, members) for name, members in groups.items()]
+    if not tests:
+        return rows
+    against = {other: test for (name, other), test in tests.items() if name == rows[0]["group"]}
+    p_values = [against[r["group"]].adjusted_p if r["group"] in against else None for r in rows]
+    return [{**row, P_VALUE: p} for row, p in zip(rows, p_values, strict=True)]
 
 
 def row_of(name: str, members: Sequence[Member]) -> Row:
@@ -36,6 +49,7 @@ def row_of(name: str, members: Sequence[Member]) -> Row:
         "best": values[0],
         "test accuracy": _mean(member.test_accuracy for member in members),
         "seconds of training": _mean(member.training_seconds for member in members),
+        "seconds to predict": _mean(member.prediction_seconds for member in members),
         "parameters": _mean(member.num_parameters for member in members),
         "data": _joined(data_sets(members)),
     }
@@ -92,6 +106,8 @@ def _cell(column: str, value: Any, mean: float) -> str:
         return str(value)
     if column == "parameters":
         return f"{value:,.0f}"
+    if column in (P_VALUE, "seconds to predict"):
+        return f"{value:.3g}"
     if column == "seconds of training" or value >= 10:
         return f"{value:,.1f}"
     return decimal(value, beside=mean if column == "standard deviation" else None)
@@ -107,7 +123,7 @@ def as_text(rows: Sequence[Row]) -> str:
     )
 
 
-def headline(config: CompareConfig, rows: Sequence[Row]) -> str:
+def headline(config: CompareConfig, rows: Sequence[Row], tests: Tests) -> str:
     """Return the result of the comparison in one line."""
     first, count = rows[0], sum(row["n"] for row in rows)
     std = first["standard deviation"]
@@ -116,10 +132,10 @@ def headline(config: CompareConfig, rows: Sequence[Row]) -> str:
     ties = [row["group"] or "(empty)" for row in rows if row["mean"] == first["mean"]]
     place = "comes first" if len(ties) == 1 else "share the first place"
     by_group = f"{plural(count, 'run')} by {config.group_by}"
-    return f"{by_group}: {' and '.join(ties)} {place}, {reached}.{_gap(rows, len(ties))}"
+    return f"{by_group}: {' and '.join(ties)} {place}, {reached}.{_gap(rows, len(ties), tests)}"
 
 
-def _gap(rows: Sequence[Row], num_first: int) -> str:
+def _gap(rows: Sequence[Row], num_first: int, tests: Tests) -> str:
     """Return how far the first group is ahead of the next, beside what chance gives."""
     if num_first > 1 or len(rows) < 2:
         return ""
@@ -128,13 +144,17 @@ def _gap(rows: Sequence[Row], num_first: int) -> str:
     error = pooled_standard_error(stds[0], first["n"], stds[1], second["n"])
     gap = abs(first["mean"] - second["mean"])
     ahead = f" It is {decimal(gap)} ahead of {second['group'] or '(empty)'}"
+    if test := tests.get((first["group"], second["group"])):
+        return f"{ahead}, {verdict(test)}."
     if math.isnan(error):
         return f"{ahead}; how much runs of other seeds would differ is not known from one run each."
     reach = "" if gap > 2 * error else ", too little to tell them apart by so few runs"
     return f"{ahead}{reach} (pooled standard error {decimal(error)})."
 
 
-def caveats(config: CompareConfig, runs: Sequence[Run], groups: Groups, drawn: int) -> list[str]:
+def caveats(
+    config: CompareConfig, runs: Sequence[Run], groups: Groups, tests: Tests, drawn: int
+) -> list[str]:
     """Return what a reader has to know about the numbers: of the runs, some belong to no group."""
     ranking = f"Ranked by {config.metric}, {'higher' if config.sign > 0 else 'lower'} first"
     if config.metric.startswith("test/"):
@@ -143,7 +163,7 @@ def caveats(config: CompareConfig, runs: Sequence[Run], groups: Groups, drawn: i
         ranking += "; the test accuracy stands beside it and was not used for ranking."
     lines = [ranking]
     members = [member.run for each in groups.values() for member in each]
-    lines += _mixed_data(groups) + _differences(config, groups)
+    lines += notes_on(tests) + _mixed_data(groups) + _differences(config, groups)
     if failed := failures(config, groups):
         names = ", ".join(f"{name or '(empty)'} {count}" for name, count in failed.items())
         lines.append(f"Runs that failed are not in the means: {names}.")

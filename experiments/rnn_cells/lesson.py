@@ -4,7 +4,8 @@ One network is trained and evaluated as in `MemoryTasks`; then several of each k
 trained, and their accuracies on the validation split compared epoch by epoch. An LSTM has four
 times the weights of an RNN of its size: so each cell has the hidden units with which its network
 comes nearest to the parameters of the one network. A cell whose gates do not see the state has two
-layers, for only the second sees more than one step. All else, such as the learning rate, is equal.
+layers, for only the second sees more than one step. All else, such as the learning rate, is equal;
+`python -m tuning.compare rnn cell` tunes each cell instead.
 """
 
 import dataclasses

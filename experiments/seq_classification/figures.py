@@ -106,15 +106,15 @@ def sequences_to_solve(counts: Mapping[str, np.ndarray], total: int) -> Figure:
 def time_by_length(lengths: Sequence[int], milliseconds: Mapping[str, np.ndarray]) -> Figure:
     """Draw the milliseconds (M,) that each encoder needs for a sequence of M lengths in steps."""
     figure, ((axes,),) = style.canvas(width=WIDTH, height=4.6)
-    for (encoder, values), look in zip(milliseconds.items(), style.LINES, strict=False):
-        axes.plot(lengths, values, marker="o", **look, label=encoder)
+    for index, (encoder, values) in enumerate(milliseconds.items()):
+        axes.plot(lengths, values, marker="o", label=encoder, **style.series_look(index))
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.set_xticks(lengths, [f"{length:,}" for length in lengths])
     axes.minorticks_off()
     x, y = "length of the sequence (steps)", "time per sequence (ms)"
     style.titled(axes, "Time of prediction by sequence length", x, y)
-    style.legend(axes)
+    figure.legend(loc="outside right upper", fontsize=9, frameon=False)  # inside, it hides lines
     return figure
 
 

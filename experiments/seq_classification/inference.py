@@ -26,6 +26,7 @@ from harness.inference.files import attempt, lines_of, parse_lines
 from harness.inference.inference import ClassifyRequest, Inference, Row, predict_rows
 from harness.plural import plural
 from harness.tracking.models import LoadedModel
+from models.choices import TRANSFORMERS
 from models.sequence_classifier import ExportableSequenceClassifier
 
 SUFFIXES = (".csv", ".ts", ".tsv", ".txt")
@@ -45,7 +46,7 @@ def export(config: SequenceConfig, trained: Trained) -> ModelExport:
             "classes": data.classes,
             "symbols": data.symbols,
             "channels": data.num_channels,
-            "max_length": data.num_positions if config.encoder == "transformer" else 0,
+            "max_length": data.num_positions if config.encoder in TRANSFORMERS else 0,
         },
         served_class=ServedSequenceClassifier,
         raw_example=[

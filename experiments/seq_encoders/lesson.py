@@ -2,7 +2,8 @@
 
 One network is trained and evaluated as in `experiments.seq_classification`; then one with each
 encoder for each of several seeds. Compared are the validation accuracy, the training sequences
-until the task was solved, and the time of prediction as sequences become longer.
+until the task was solved, and the time of prediction as sequences become longer. All have one
+recipe, or nearly so; `python -m tuning.compare seq_classification encoder` tunes each instead.
 """
 
 import dataclasses
@@ -29,7 +30,7 @@ from harness.evaluation import sample_std
 from harness.execution.train_all import train_all
 from harness.experiment import NamedFigure, Trained
 from harness.figures import training
-from models.choices import ENCODERS, SCANNED, EncoderName, is_recurrent
+from models.choices import ENCODERS, SCANNED, TRANSFORMERS, EncoderName, is_recurrent
 from models.size import num_parameters
 
 LENGTHS = (32, 64, 128, 256, 512, 1024)
@@ -57,7 +58,7 @@ def recipe(config: EncodersConfig, encoder: EncoderName, data: SequenceData) -> 
         changes["num_layers"] = max(2, config.num_layers)
     elif encoder in ("fcn", "inception"):
         changes["num_layers"] = 3
-    elif encoder == "transformer":
+    elif encoder in TRANSFORMERS:
         changes["num_layers"] = 2
     if not is_recurrent(encoder):  # they diverge at learning rates that are best for recurrent ones
         changes["learning_rate"] = config.learning_rate / 3

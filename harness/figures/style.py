@@ -24,10 +24,6 @@ SKY, PURPLE, YELLOW, GREY = "#56B4E9", "#CC79A7", "#F0E442", "#7F7F7F"
 BLACK = "#000000"
 SERIES = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK, YELLOW)
 DASHES: tuple[Any, ...] = ("-", "--", ":", "-.")
-LINES: tuple[dict[str, Any], ...] = tuple(
-    {"linestyle": dash, "color": colour} for dash in DASHES for colour in SERIES
-)
-"""How as many lines are drawn as there may be: dashes tell apart those of one colour."""
 CLASSES = (BLUE, ORANGE)
 # P. Tol, "Colour schemes", 2021: the qualitative scheme "muted", and a grey.
 MUTED = (
@@ -76,6 +72,12 @@ def canvas(
     """
     figure = _Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def series_look(index: int) -> dict[str, Any]:
+    """Return colour and dashes of one of several lines: colours come again, with other dashes."""
+    turn, place = divmod(index, len(SERIES))
+    return {"color": SERIES[place], "linestyle": DASHES[turn % len(DASHES)]}
 
 
 def class_colours(count: int) -> list[str]:

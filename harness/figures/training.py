@@ -1,7 +1,6 @@
 """Learning curves: loss, accuracy and learning rate over the epochs."""
 
 from collections.abc import Mapping, Sequence
-from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -92,11 +91,12 @@ def compared(
 
     """
     figure, ((axes,),) = style.canvas(width=8.0, height=4.4)
-    for (name, values), look in zip(accuracies.items(), cycle(style.LINES), strict=False):
+    for index, (name, values) in enumerate(accuracies.items()):
+        look = style.series_look(index)
         epochs = step * np.arange(1, values.shape[1] + 1)
         mean, low, high = values.mean(0), values.min(0), values.max(0)
         marker = "o" if len(mean) == 1 else None
-        axes.plot(epochs, mean, **look, marker=marker, label=f"{name}: {mean[-1]:.4f}")
+        axes.plot(epochs, mean, marker=marker, label=f"{name}: {mean[-1]:.4f}", **look)
         axes.fill_between(epochs, low, high, color=look["color"], alpha=0.2, linewidth=0)
     axes.set(yticks=np.linspace(0, 1, 6), ylim=(0, 1.06))
     style.count(axes)

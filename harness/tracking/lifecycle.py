@@ -114,12 +114,13 @@ def final_status(*, delete_failed_starts: bool) -> Iterator[None]:
     mlflow.end_run("FINISHED")
 
 
-def _has_results(run: ActiveRun) -> bool:
-    """Return whether an epoch of a run, or of a child of it, is logged."""
+def _has_results(run: mlflow.entities.Run) -> bool:
+    """Return whether an epoch of a run, or of one below it, is logged."""
     client = MlflowClient()
     query = f"tags.mlflow.parentRunId = '{run.info.run_id}'"
-    runs = [run, *client.search_runs([run.info.experiment_id], query)]
-    return any(OF_EPOCHS in client.get_run(each.info.run_id).data.metrics for each in runs)
+    below = client.search_runs([run.info.experiment_id], query)
+    own = client.get_run(run.info.run_id).data.metrics
+    return OF_EPOCHS in own or any(map(_has_results, below))
 
 
 def start_new_run(architecture: str, parent_id: str | None = None, **options: Any) -> ActiveRun:

@@ -2,6 +2,8 @@
 
 import copy
 import math
+import statistics
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -126,3 +128,17 @@ def model_cost(model: nn.Module, example_input: Tensor) -> dict[str, float]:
         "num_parameters": sum(p.numel() for p in model.parameters()),
         "flops_per_sample": counter.get_total_flops() / len(example_input),
     }
+
+
+@torch.inference_mode()
+def prediction_seconds(model: nn.Module, example_input: Tensor) -> float:
+    """Return how long a model takes to predict one sample on the CPU, the median of five times.
+
+    The model is in evaluation mode, and takes the (N, ...) samples given, the first of them here.
+    """
+    seconds = []
+    for _ in range(6):
+        began = time.perf_counter()
+        model(example_input[:1])
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds[1:])  # the first one warms up

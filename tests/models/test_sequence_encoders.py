@@ -53,6 +53,20 @@ def test_a_transformer_sees_the_whole_sequence_and_knows_its_order() -> None:
     assert (model(swapped, lengths) - model(inputs, lengths)).abs().max() > 1e-6
 
 
+@torch.no_grad()
+def test_a_causal_transformer_is_one_that_has_not_read_on() -> None:
+    """The features of each step are those of the sequence's beginning alone, up to that step."""
+    model = sequence_classifier("causal_transformer").double()
+    inputs, lengths = symbols(12, 7)
+    features = model.encode(inputs, lengths)
+    for steps in range(1, 13):
+        beginning = model.encode(inputs[:, :steps], lengths.clamp(max=steps))
+        torch.testing.assert_close(features[:, :steps], beginning, rtol=0, atol=1e-12)
+    full = sequence_classifier("transformer").double()
+    full.load_state_dict(model.state_dict())
+    assert (full.encode(inputs, lengths) - features).abs()[0, 0].max() > 1e-6
+
+
 def test_a_transformer_says_how_far_its_positions_reach() -> None:
     with pytest.raises(ValueError, match="sequences of 11 steps: positions reach 10"):
         sequence_classifier("transformer", max_length=10)(*symbols(11))

@@ -15,13 +15,16 @@ import mlflow
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from experiments.compare import command
 from experiments.compare.config import CompareConfig
 from experiments.compare.groups import Groups, grouped, select
+from experiments.compare.pairs import paired_results
 from experiments.compare.table import caveats, headline, row_of
 from harness.errors import UserError
+from harness.significance import paired_tests
 
 CELLS = {"gru": [0.91, 0.97, 0.94], "lstm": [0.99, 0.95], "<b>rnn</b>": [0.5]}
 """Accuracies of the runs, by a parameter."""
@@ -212,10 +215,10 @@ def test_how_far_the_first_is_ahead_stands_beside_the_standard_error() -> None:
     a, b, c = row("a", 3, 0.95, 0.02), row("b", 5, 0.93, 0.01), row("c", 5, 0.9, 0.01)
     pooled = math.sqrt((2 * 0.02**2 + 4 * 0.01**2) / 6 * (1 / 3 + 1 / 5))
     close = "0.0200 ahead of b, too little to tell them apart by so few runs"
-    assert f"It is {close} (pooled standard error {pooled:.4f})." in headline(config, [a, b, c])
-    assert "It is 0.0500 ahead of c (pooled" in headline(config, [a, c])
-    assert "one run each" in headline(config, [row("a", 1, 0.9, None), row("b", 1, 0.8, None)])
-    tied = headline(config, [a, row("b", 1, 0.95, None), c])
+    assert f"It is {close} (pooled standard error {pooled:.4f})." in headline(config, [a, b, c], {})
+    assert "It is 0.0500 ahead of c (pooled" in headline(config, [a, c], {})
+    assert "one run each" in headline(config, [row("a", 1, 0.9, None), row("b", 1, 0.8, None)], {})
+    tied = headline(config, [a, row("b", 1, 0.95, None), c], {})
     assert "a and b share the first place, best/val_accuracy 0.9500" in tied
     assert "ahead" not in tied
 
@@ -235,13 +238,13 @@ def test_what_is_not_finite_is_not_ranked(runs: dict[str, list[str]], store: Pat
 def test_failures_and_repeated_runs_are_told(runs: dict[str, list[str]], store: Path) -> None:
     """Those that did not fail may be the lucky ones; the same run twice is no second seed."""
     config = CompareConfig(group_by="cell", experiment="rnn")
-    text = " ".join(caveats(config, found := select(config), grouped(config, found), 8))
+    text = " ".join(caveats(config, found := select(config), grouped(config, found), {}, 8))
     assert "failed" not in text
     assert "not independent" not in text
     client = MlflowClient()
     client.log_param(run_named("failed"), "cell", "gru")
     client.set_tag(runs["gru"][1], "seed", "0")
-    text = " ".join(caveats(config, found := select(config), grouped(config, found), 8))
+    text = " ".join(caveats(config, found := select(config), grouped(config, found), {}, 8))
     assert "Runs that failed are not in the means: gru 1." in text
     assert "1 run of the same parameters and seed as another" in text
 
@@ -325,16 +328,16 @@ def test_what_else_differs_is_listed(runs: dict[str, list[str]], store: Path) ->
     set_parameter("seed", ["0", "1"], runs)
     config = CompareConfig(group_by="cell")
     found = select(config)
-    text = " ".join(caveats(config, found, grouped(config, found), 8))
+    text = " ".join(caveats(config, found, grouped(config, found), {}, 8))
     assert "also differ in width." in text
     assert "task of its own" not in text
     client = MlflowClient()
     client.set_tag(runs["gru"][0], "architecture", "other")
     client.set_tag(runs["gru"][1], "one", "1")
-    text = " ".join(caveats(config, found := select(config), groups_by("cell"), 8))
+    text = " ".join(caveats(config, found := select(config), groups_by("cell"), {}, 8))
     assert "task of its own" in text
     assert "5 more have no one" in " ".join(
-        caveats(CompareConfig(group_by="one"), found, groups_by("one"), 8)
+        caveats(CompareConfig(group_by="one"), found, groups_by("one"), {}, 8)
     )
 
 
@@ -350,7 +353,7 @@ def test_runs_on_different_data_are_not_averaged_in_silence(
 
     def told() -> tuple[list[str], list[str]]:
         groups = grouped(config, found := select(config))
-        lines = [line for line in caveats(config, found, groups, 8) if "different data" in line]
+        lines = [line for line in caveats(config, found, groups, {}, 8) if "different data" in line]
         return [row_of(*group)["data"] for group in groups.items()], lines  # lstm, gru, rnn
 
     assert told() == (["unknown data"] * 3, [])
@@ -415,3 +418,83 @@ def test_the_table_can_be_read_by_programs(runs: dict[str, list[str]], store: Pa
     run = comparison(store, experiment="rnn", group_by="cell")
     config = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/config.json")
     assert json.loads(config)["group_by"] == "cell"
+
+
+def log_runs(values: dict[str, list[float]], data: str = "echo") -> None:
+    """Log a run for each value of a cell, with seeds from 0 upwards, on data of that name."""
+    client, place = MlflowClient(), mlflow.get_experiment_by_name("rnn").experiment_id
+    for cell, each in values.items():
+        for seed, value in enumerate(each):
+            tags = {"seed": str(seed), "data": data, "data_fingerprint": f"{data}{seed}"}
+            run_id = client.create_run(place, tags=tags).info.run_id
+            client.log_param(run_id, "kind", cell)
+            client.log_metric(run_id, "best/epoch", 1)
+            client.log_metric(run_id, "best/val_accuracy", value)
+            client.log_metric(run_id, "prediction_seconds", 0.0125)
+            client.set_terminated(run_id)
+
+
+def by_kind(store: Path) -> tuple[str, dict[str, Any], set[str], Run]:
+    """Compare by kind; return description, table of tests by both names, and figures."""
+    run = comparison(store, experiment="rnn", group_by="kind")
+    files = {each.path for each in MlflowClient().list_artifacts(run.info.run_id, "tables")}
+    tests = {}
+    if "tables/paired_tests.json" in files:
+        table = mlflow.artifacts.load_dict(f"{run.info.artifact_uri}/tables/paired_tests.json")
+        for row in table["data"]:
+            tests[f"{row[0]} {row[1]}"] = dict(zip(table["columns"], row, strict=True))
+    figures = {each.path for each in MlflowClient().list_artifacts(run.info.run_id, "figures")}
+    return run.data.tags["mlflow.note.content"], tests, figures, run
+
+
+def test_runs_with_the_same_seed_and_data_are_paired(
+    runs: dict[str, list[str]], store: Path
+) -> None:
+    gru = [0.91, 0.95, 0.93, 0.97, 0.92, 0.94, 0.96, 0.90]
+    log_runs({"lstm": [v - 0.02 + s / 1000 for s, v in enumerate(gru)], "gru": gru})
+    log_runs({"rnn": [v + (-1) ** s / 100 for s, v in enumerate(gru)][:5]})
+    log_runs({"gru": [0.1], "rnn": [0.9]}, data="copy")
+    log_runs({"fcn": [0.5]}, data="adding")  # paired with none
+    note, tests, figures, run = by_kind(store)
+    assert set(tests) == {"rnn lstm", "rnn gru", "lstm gru"}
+    assert tests["lstm gru"]["num pairs"] == 8
+    assert tests["lstm gru"]["p"] == pytest.approx(2 / 2**8)
+    assert tests["lstm gru"]["adjusted p"] == pytest.approx(3 * 2 / 2**8)
+    assert tests["rnn gru"]["num pairs"] == 6
+    assert tests["rnn gru"]["mean difference"] == pytest.approx((0.8 + 0.01) / 6)
+    assert "figures/critical_difference.png" not in figures, "fcn has nothing in common"
+    assert f"ahead of lstm, which may be chance: p = {2 * 2 / 2**5:.3g} over 5 pairs." in note
+    assert run.data.metrics["by_group/lstm_p_against_the_first"] == pytest.approx(0.125)
+    table = mlflow.artifacts.load_dict(f"{run.info.artifact_uri}/tables/comparison.json")
+    rows = {row[0]: dict(zip(table["columns"], row, strict=True)) for row in table["data"]}
+    assert rows["rnn"]["p against the first"] is None
+    assert rows["gru"]["p against the first"] == pytest.approx(tests["rnn gru"]["adjusted p"])
+    assert rows["gru"]["seconds to predict"] == pytest.approx(0.0125)
+    assert "with the same seed, with Holm's correction for 3 tests; above 0.05" in note
+    assert "No difference can be shown" not in note
+
+
+def test_what_is_clear_is_not_called_chance(runs: dict[str, list[str]], store: Path) -> None:
+    gru = [0.91, 0.95, 0.93, 0.97, 0.92, 0.94, 0.96, 0.90]
+    log_runs({"gru": gru, "lstm": [v - 0.02 for v in gru], "rnn": [v - 0.03 for v in gru]})
+    note, _, figures, _ = by_kind(store)
+    assert "It is 0.0200 ahead of lstm, p = 0.0234 over 8 pairs." in note
+    assert "figures/critical_difference.png" in figures
+
+
+def test_too_few_pairs_are_said_to_show_nothing(runs: dict[str, list[str]], store: Path) -> None:
+    gru = [0.91, 0.95, 0.93, 0.97, 0.92]
+    log_runs({"gru": gru, "lstm": [v - 0.02 for v in gru]})
+    note, _, figures, _ = by_kind(store)
+    assert "ahead of lstm, which may be chance: p = 0.0625 over 5 pairs" in note
+    assert (
+        "No difference can be shown by so few runs: p = 0.0625 is the smallest that 5 pairs can "
+        "reach; it takes 6 pairs." in note
+    )
+    assert "Holm" not in note
+    assert "figures/critical_difference.png" not in figures, "two groups have no need of it"
+
+
+def test_runs_of_unknown_data_are_not_paired(runs: dict[str, list[str]], store: Path) -> None:
+    config = CompareConfig(group_by="cell")
+    assert paired_tests(paired_results(grouped(config, select(config)))) == {}

@@ -44,6 +44,12 @@ def test_kinds_are_compared_by_mean_and_range() -> None:
     assert axes.get_legend_handles_labels()[1] == ["gru: 0.7000", "lstm: 0.3000"]
 
 
+def test_no_two_of_many_kinds_look_alike() -> None:
+    curves = {f"encoder {k}": np.full((2, 3), k / 12) for k in range(12)}
+    (axes,) = drawn(training.compared(curves, "accuracy")).axes
+    assert len({(line.get_color(), line.get_linestyle()) for line in axes.lines}) == 12
+
+
 def test_epochs_are_counted_in_samples_where_asked_for() -> None:
     (axes,) = training.compared({"gru": np.zeros((2, 3))}, "accuracy", x="seen", step=500).axes
     assert np.ravel(axes.lines[0].get_xdata()).tolist() == [500, 1000, 1500]
