@@ -117,7 +117,10 @@ def test_points_that_can_be_separated_do_not_lead_to_nan(gate: str, num_classes:
     assert (cross_entropy(model, points, labels) < 1e-3).all()
 
 
-def test_a_stack_iterates_as_each_mixture_would_alone_until_its_half_stops() -> None:
+def test_a_stack_iterates_as_each_mixture_would_alone_until_its_half_stops(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(em, "HALVINGS", (5, 10))
     torch.manual_seed(0)
     stack = mixture_of_experts(3, temperature=5.0, stack=(6,))
     weights = [moe.select_from_stack(stack.state_dict(), i) for i in range(6)]
