@@ -6,19 +6,24 @@
               inner node is one of its branches' shares of the responsibility of the leaves below
               it, its points weighted by that responsibility
 
-after M. Jordan, R. Jacobs, "Hierarchical mixtures of experts and the EM algorithm", 1994. A
-regression takes one Newton step (iteratively reweighted least squares) in each M-step, which is
-halved until the regression's likelihood does not fall; so the mixture's does not fall either.
+after M. Jordan, R. Jacobs, "Hierarchical mixtures of experts and the EM algorithm", 1994. In each
+M-step, a regression takes one Newton step (iteratively reweighted least squares). The steps of a
+mixture's regressions together point to where its likelihood rises; they are halved until it does
+not fall: K. Lange, "A gradient algorithm locally equivalent to the EM algorithm", 1995.
 
 EM takes ever smaller steps near the optimum. They are stretched ever more, as long as the
-likelihood rises more for it: R. Salakhutdinov, S. Roweis, "Adaptive overrelaxed bound optimization
-methods", 2003.
+likelihood does not fall for it: R. Salakhutdinov, S. Roweis, "Adaptive overrelaxed bound
+optimization methods", 2003.
+
+Of a stack of mixtures, the less likely half stops at times (successive halving: K. Jamieson,
+A. Talwalkar, "Non-stochastic best arm identification and hyperparameter optimization", 2016).
 
 Letters: S the stack of mixtures, N points, D features, K experts, G logits of the gate: K, or K - 1
-of a hierarchical one; C classes, F free logits of a regression: 1 of two classes, otherwise one for
-each.
+of a hierarchical one; C classes, F logits of a regression: 1 of two classes, otherwise one for
+each; M pairs of columns of the design, whatever their order.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -30,6 +35,8 @@ from models.moe import MixtureOfExperts, StackedLinear
 
 STRETCH = 1.5
 """What the overrelaxation grows by after each step that it has improved."""
+HALVINGS = (12, 16, 20)
+"""Iterations after which half of a stack stops. After five, the best is often not yet ahead."""
 DAMPING = 1e-8
 """Added to the curvature, per point: that of a regression which separates its points is zero."""
 MAX_HALVINGS = 20
@@ -62,6 +69,14 @@ class Coefficients(NamedTuple):
             _joined(gate.weight, gate.bias) / model.temperature,
         )
 
+    def logits(self, design: Tensor) -> tuple[Tensor, Tensor]:
+        """Return those of the gate, (*S, G, N), and of the experts, (*S, K, F, N)."""
+        return self.gate @ design.T, self.experts @ design.T
+
+    def log_gate(self, logits: Tensor) -> Tensor:
+        """Return log g_k, (*S, K, N), from the gate's logits, (*S, G, N)."""
+        return leaf_log_probabilities(logits) if self.is_hierarchical else logits.log_softmax(-2)
+
     @torch.no_grad()
     def copy_to(self, model: MixtureOfExperts) -> None:
         """Give a mixture these coefficients."""
@@ -72,15 +87,20 @@ class Coefficients(NamedTuple):
             layer.weight.copy_(values[..., :-1])
             layer.bias.copy_(values[..., -1])
 
-    def stretched(self, target: "Coefficients", by: Tensor) -> "Coefficients":
-        """Return what lies `by`, (*S,), times as far as the target."""
-        experts = self.experts + by[..., None, None, None] * (target.experts - self.experts)
-        return Coefficients(experts, self.gate + by[..., None, None] * (target.gate - self.gate))
+    def moved(self, by: Tensor, direction: "Coefficients") -> "Coefficients":
+        """Return what lies `by`, (*S,), times a direction away."""
+        experts = self.experts + by[..., None, None, None] * direction.experts
+        return Coefficients(experts, self.gate + by[..., None, None] * direction.gate)
 
-    def where(self, condition: Tensor, other: "Coefficients") -> "Coefficients":
-        """Return these where the condition, (*S,), holds, and the others elsewhere."""
-        experts = self.experts.where(condition[..., None, None, None], other.experts)
-        return Coefficients(experts, self.gate.where(condition[..., None, None], other.gate))
+    def where(self, condition: Tensor) -> "Coefficients":
+        """Return those of the A mixtures for which a condition, (*S,), holds, with S = (A,)."""
+        return Coefficients(self.experts[condition], self.gate[condition])
+
+    def replaced(self, condition: Tensor, by: "Coefficients") -> "Coefficients":
+        """Return these with others in the place of `where(condition)`."""
+        experts, gate = self.experts.clone(), self.gate.clone()
+        experts[condition], gate[condition] = by
+        return Coefficients(experts, gate)
 
 
 class Samples(NamedTuple):
@@ -89,7 +109,7 @@ class Samples(NamedTuple):
     design: Tensor
     """(N, D + 1): the points, and a one for the bias."""
     products: Tensor
-    """(N, (D + 1)^2): of each pair of columns of the design."""
+    """(N, M): of each pair of columns of the design."""
     targets: Tensor
     """(F, N): 1 for the class of a point, and 0 for the others; of two classes, that of class 1."""
 
@@ -98,7 +118,8 @@ class Samples(NamedTuple):
         """Prepare points (N, D) and labels (N,)."""
         dtype = torch.float32 if points.device.type == "mps" else torch.float64
         design = _joined(points, torch.ones_like(points[:, 0]), dtype)
-        products = (design.unsqueeze(-1) * design.unsqueeze(-2)).flatten(1)
+        first, second, _ = pairs(design.shape[1], design.device)
+        products = design[:, first] * design[:, second]
         one_hot = F.one_hot(labels.long(), num_classes).T.to(dtype)
         return cls(design, products, one_hot[1:] if num_classes == 2 else one_hot)
 
@@ -106,7 +127,7 @@ class Samples(NamedTuple):
 class ExpectationMaximisation(torch.optim.Optimizer):
     """EM as an optimiser whose steps are given the points; it has no learning rate.
 
-    Each mixture of a stack keeps its own overrelaxation.
+    Each mixture of a stack keeps its own overrelaxation, which is 0 once it has stopped.
     """
 
     def __init__(self, model: MixtureOfExperts):
@@ -116,12 +137,17 @@ class ExpectationMaximisation(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, points: Tensor, labels: Tensor) -> None:  # type: ignore[override]
         """Take one iteration on points (N, D) with labels (N,)."""
-        start = Coefficients.of(self.model)
-        state = self.state[self.model.experts.weight]
-        ones = torch.ones_like(start.gate[..., 0, 0])
+        start, state = Coefficients.of(self.model), self.state[self.model.experts.weight]
         samples = Samples.of(points, labels, self.model.num_classes)
-        end, state["overrelaxation"] = iterate(start, samples, state.get("overrelaxation", ones))
-        end.copy_to(self.model)
+        ones = torch.ones_like(start.gate[..., 0, 0])
+        overrelaxation = state.get("overrelaxation", ones).to(ones.dtype)
+        if state.get("step", 0) in HALVINGS:
+            overrelaxation = overrelaxation * is_likelier_half(start, samples, overrelaxation > 0)
+        goes_on = overrelaxation > 0
+        end, grown = iterate(start.where(goes_on), samples, overrelaxation[goes_on])
+        start.replaced(goes_on, end).copy_to(self.model)
+        state["overrelaxation"] = overrelaxation.masked_scatter(goes_on, grown)
+        state["step"] = state.get("step", 0) + 1
 
 
 def expectation_maximisation(
@@ -133,37 +159,49 @@ def expectation_maximisation(
         optimizer.step(points, labels)
 
 
+def is_likelier_half(coefficients: Coefficients, samples: Samples, among: Tensor) -> Tensor:
+    """Return which mixtures are the likelier half of those `among`, both (*S,) bool."""
+    likelihood = log_likelihood(coefficients.where(among), samples)
+    best = likelihood.topk(math.ceil(len(likelihood) / 2)).indices
+    return among.masked_scatter(among, torch.zeros_like(likelihood).scatter(0, best, 1) > 0)
+
+
 def iterate(
     start: Coefficients, samples: Samples, overrelaxation: Tensor
 ) -> tuple[Coefficients, Tensor]:
     """Take one E-step and one M-step; return the coefficients, and the overrelaxation (*S,)."""
-    design, products, targets = samples
-    joint = log_joint(start, samples)
+    gate_logits, expert_logits = start.logits(samples.design)
+    joint = start.log_gate(gate_logits) + log_probability(expert_logits, samples.targets)
     before, responsibility = joint.logsumexp(-2).mean(-1), joint.softmax(-2)  # (*S,), (*S, K, N)
-    experts = newton_step(start.experts, design, products, targets, responsibility)
-    gate = start.gate
+    experts = newton_direction(expert_logits, samples, samples.targets, responsibility)
     if start.is_hierarchical:
         branches = branch_sums(responsibility)  # (*S, G, 2, N)
         reach = branches.sum(-2)
         right = branches[..., 1:, :] / reach.unsqueeze(-2).clamp(min=TINY)
-        gate = newton_step(gate.unsqueeze(-2), design, products, right, reach).squeeze(-2)
-    elif gate.shape[-2] > 1:
-        gate = newton_step(gate, design, products, responsibility, torch.ones_like(design[:, 0]))
-    plain = Coefficients(experts, gate)
-    stretched = start.stretched(plain, overrelaxation)
-    # What is no number is not greater than anything.
-    better = log_likelihood(stretched, samples) >= before
-    grown = torch.where(better, STRETCH * overrelaxation, torch.ones_like(overrelaxation))
-    return stretched.where(better, plain), grown
+        gate = newton_direction(gate_logits.unsqueeze(-2), samples, right, reach).squeeze(-2)
+    else:
+        gate = newton_direction(gate_logits, samples, responsibility)
+    direction = Coefficients(experts, gate)
+    by, least = overrelaxation, before - ROUNDING * before.abs()
+    falls = torch.ones_like(by, dtype=torch.bool)
+    for _ in range(MAX_HALVINGS):
+        trial = start.where(falls).moved(by[falls], direction.where(falls))
+        # What is no number is not greater than anything.
+        is_worse = ~(log_likelihood(trial, samples) >= least[falls])
+        falls = falls.masked_scatter(falls, is_worse)
+        if not falls.any():
+            break
+        by = torch.where(falls, torch.where(by > 1, 1, by / 2), by)
+    by = by.where(~falls, 0)
+    grown = torch.where(by < overrelaxation, 1, STRETCH * overrelaxation)
+    return start.moved(by, direction), grown
 
 
 def log_joint(coefficients: Coefficients, samples: Samples) -> Tensor:
     """Return log g_k + log p_k(y), (*S, K, N)."""
-    columns = samples.design.T
-    logits = coefficients.gate @ columns
-    is_tree = coefficients.is_hierarchical
-    log_gate = leaf_log_probabilities(logits) if is_tree else logits.log_softmax(-2)
-    return log_gate + log_probability(coefficients.experts @ columns, samples.targets)
+    gate_logits, expert_logits = coefficients.logits(samples.design)
+    log_gate = coefficients.log_gate(gate_logits)
+    return log_gate + log_probability(expert_logits, samples.targets)
 
 
 def responsibilities(coefficients: Coefficients, samples: Samples) -> Tensor:
@@ -176,45 +214,49 @@ def log_likelihood(coefficients: Coefficients, samples: Samples) -> Tensor:
     return log_joint(coefficients, samples).logsumexp(-2).mean(-1)
 
 
-def newton_step(
-    coefficients: Tensor, design: Tensor, products: Tensor, targets: Tensor, weights: Tensor
+def newton_direction(
+    logits: Tensor, samples: Samples, targets: Tensor, weights: Tensor | None = None
 ) -> Tensor:
-    """Take a Newton step of many weighted logistic regressions at once, (..., F, D + 1).
+    """Return the Newton steps of many weighted logistic regressions at once, (..., F, D + 1).
 
-    It maximises sum_n w_n log p_n(t_n), and is halved where that would fall.
+    They maximise sum_n w_n log p_n(t_n). Of F > 1 logits only the differences matter: the step is
+    computed with the last one fixed, and then moves their mean by nothing.
 
     Args:
-        coefficients: (..., F, D + 1) where to start.
-        design: (N, D + 1).
-        products: (N, (D + 1)^2): see `Samples`.
+        logits: (..., F, N) at the start.
+        samples: the design and its products.
         targets: (..., F, N) t in [0, 1].
-        weights: (..., N) w, not negative.
+        weights: (..., N) w, not negative; otherwise 1.
 
     """
+    num_free = max(logits.shape[-2] - 1, 1)
+    p = (logits.sigmoid() if logits.shape[-2] == 1 else logits.softmax(-2))[..., :num_free, :]
+    residual, weighted = targets[..., :num_free, :] - p, p
+    if weights is not None:
+        residual, weighted = residual * weights.unsqueeze(-2), p * weights.unsqueeze(-2)
+    gradient = (residual @ samples.design).flatten(-2)
+    # w (diag(p) - p p^T) of each point and pair; then the sum over the points' x x^T.
+    first, second, place = pairs(num_free, p.device)
+    is_same = (first == second).to(p.dtype).unsqueeze(-1)
+    variance = weighted[..., first, :] * (is_same - p[..., second, :])
+    by_pair = variance @ samples.products  # (..., pairs of logits, M)
+    columns = pairs(samples.design.shape[1], p.device)[2]
+    curvature = by_pair[..., place[:, None, :, None], columns[None, :, None, :]]
+    curvature = curvature.flatten(-2).flatten(-3, -2)  # (..., F (D + 1), F (D + 1))
+    curvature.diagonal(dim1=-2, dim2=-1).add_(DAMPING * len(samples.design))
+    step: Tensor = torch.linalg.solve_ex(curvature, gradient)[0].unflatten(-1, (num_free, -1))
+    if num_free < logits.shape[-2]:
+        step = F.pad(step, (0, 0, 0, 1))
+        step -= step.mean(-2, keepdim=True)
+    return step
 
-    def objective(logits: Tensor) -> Tensor:
-        return (weights * log_probability(logits, targets)).sum(-1)
 
-    logits = coefficients @ design.T  # (..., F, N)
-    num_free, columns = coefficients.shape[-2:]
-    p = logits.sigmoid() if num_free == 1 else logits.softmax(-2)
-    weighted = weights.unsqueeze(-2)
-    gradient = (weighted * (targets - p)) @ design
-    identity = torch.eye(num_free, dtype=p.dtype, device=p.device).unsqueeze(-1)
-    # w (diag(p) - p p^T) of each point, (..., F, F, N); then its sum over the points' x x^T.
-    variance = (weighted * p).unsqueeze(-2) * (identity - p.unsqueeze(-3))
-    curvature = (variance @ products).unflatten(-1, (columns, columns))
-    curvature = curvature.transpose(-3, -2).flatten(-4, -3).flatten(-2)
-    curvature.diagonal(dim1=-2, dim2=-1).add_(DAMPING * len(design))
-    step: Tensor = torch.linalg.solve_ex(curvature, gradient.flatten(-2))[0].view_as(gradient)
-    before = objective(logits)
-    least = before - ROUNDING * before.abs()
-    for _ in range(MAX_HALVINGS):
-        worse = ~(objective((coefficients + step) @ design.T) >= least)[..., None, None]
-        if not worse.any():
-            return coefficients + step
-        step = torch.where(worse, step / 2, step)
-    return coefficients + step.where(~worse, 0)
+def pairs(size: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Return first and second of each pair of numbers below a size, and (size, size) its place."""
+    first, second = torch.triu_indices(size, size, device=device)
+    place = torch.zeros(size, size, dtype=torch.long, device=device)
+    place[first, second] = place[second, first] = torch.arange(len(first), device=device)
+    return first, second, place
 
 
 def log_probability(logits: Tensor, targets: Tensor) -> Tensor:

@@ -282,14 +282,14 @@ def training_curves(history: History, restart: int) -> Figure:
 
 
 def accuracy_by_num_experts(by_gate: dict[str, dict[int, float]], *, ring: bool) -> Figure:
-    """Draw validation accuracy against the number of experts, a line for each kind of gate.
+    """Draw validation accuracy against the number of experts, two lines for each kind of mixture.
 
     For the ring, the best that a boundary of so many straight segments could reach stands beside
     it: the ceiling for a linear gate with hard (top-1) routing.
     """
     figure, ((axes,),) = style.canvas(height=4.8)
     for index, (name, accuracy) in enumerate(by_gate.items()):
-        look: dict[str, Any] = {"color": style.SERIES[index // 2], "marker": "os"[index // 2]}
+        look: dict[str, Any] = {"color": style.SERIES[index // 2], "marker": "os^"[index // 2]}
         drawn = {k: min(value, MAX_ACCURACY) for k, value in accuracy.items()}
         axes.plot(*zip(*drawn.items(), strict=True), ls="-:"[index % 2], label=name, **look)
     shown = list(by_gate.values())

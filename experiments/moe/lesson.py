@@ -153,13 +153,15 @@ class MixtureOfLinearExperts(StackedExperiment):
         if config.z_loss_weight > 0:
             loss = loss + config.z_loss_weight * moe.z_loss(mixture.gate_logits)
         # The restarts share no parameter: the gradient of the sum is the gradient of each.
-        return StepOutput(loss.sum(), metrics, len(labels))
+        # Expectation maximisation needs none: no parameter asks for it, and the sum is a leaf.
+        return StepOutput(loss.sum().requires_grad_(), metrics, len(labels))
 
     # With `training=em`, there are no gradients: an epoch is an iteration, on all points at once.
 
     def build_model(self, config: MoEConfig, data: PointSplits) -> MixtureOfExperts:
         """Return R mixtures, perhaps as expectation maximisation leaves them."""
         model = self.build_stack(config, data, (config.restarts,))
+        model.requires_grad_(config.training != "em")
         if config.training == "em_then_gradient" and not model.experts.weight.is_meta:
             points, labels = data.train
             expectation_maximisation(model, points, labels, config.em_iterations)

@@ -47,6 +47,8 @@ def sequence_classifier(
 def mixture_of_experts(num_experts: int, **changes: Any) -> MixtureOfExperts:
     """Build a mixture on points in the plane, from the current state of torch's generator."""
     options: dict[str, Any] = {
+        "in_features": 2,
+        "num_classes": 2,
         "mixing": "logits",
         "expert_hidden": 0,
         "gate": "softmax",
@@ -57,7 +59,7 @@ def mixture_of_experts(num_experts: int, **changes: Any) -> MixtureOfExperts:
         "bias_update_rate": 0.0,
         "temperature": 1.0,
     }
-    return MixtureOfExperts(2, num_experts, **options | {"num_classes": 2} | changes)
+    return MixtureOfExperts(num_experts=num_experts, **options | changes)
 
 
 def random_symbols(*lengths: int) -> tuple[Tensor, Tensor]:

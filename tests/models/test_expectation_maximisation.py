@@ -117,17 +117,66 @@ def test_points_that_can_be_separated_do_not_lead_to_nan(gate: str, num_classes:
     assert (cross_entropy(model, points, labels) < 1e-3).all()
 
 
-def test_a_stack_iterates_as_each_mixture_would_alone() -> None:
+def test_a_stack_iterates_as_each_mixture_would_alone_until_its_half_stops(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(em, "HALVINGS", (5, 10))
     torch.manual_seed(0)
-    stack = mixture_of_experts(3, temperature=5.0, stack=(3,))
-    weights = [moe.select_from_stack(stack.state_dict(), i) for i in range(3)]
-    em.expectation_maximisation(stack, POINTS, LABELS, num_iterations=6)
-    for i, start in enumerate(weights):
+    stack = mixture_of_experts(3, temperature=5.0, stack=(6,))
+    weights = [moe.select_from_stack(stack.state_dict(), i) for i in range(6)]
+    optimizer, losses = em.ExpectationMaximisation(stack), []
+    for _ in range(12):
+        losses.append(cross_entropy(stack, POINTS, LABELS))
+        optimizer.step(POINTS, LABELS)
+    best = losses[5].argsort()[:3]  # three go on, and two of them after ten iterations
+    num_iterations = torch.full((6,), 5)
+    num_iterations[best] = 10
+    num_iterations[best[losses[10][best].argsort()[:2]]] = 12
+    for i, count in enumerate(num_iterations.tolist()):
         alone = mixture_of_experts(3, temperature=5.0)
-        alone.load_state_dict(start)
-        em.expectation_maximisation(alone, POINTS, LABELS, num_iterations=6)
+        alone.load_state_dict(weights[i])
+        em.expectation_maximisation(alone, POINTS, LABELS, count)
         for name, value in alone.state_dict().items():
             torch.testing.assert_close(stack.state_dict()[name][i], value, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+@pytest.mark.parametrize("num_experts", [1, 2, 4])
+def test_features_that_depend_on_each_other_do_not_lead_to_nan(
+    num_experts: int, num_classes: int
+) -> None:
+    """A column that is constant, and one that is another's double: the curvature is singular."""
+    points, labels = three_classes()
+    points = torch.cat([points, 2 * points[:, :1], torch.zeros(len(points), 1)], dim=1)
+    labels = (labels > 1).float() if num_classes == 2 else labels
+    torch.manual_seed(0)
+    model = mixture_of_experts(num_experts, in_features=4, num_classes=num_classes, stack=(2,))
+    before = cross_entropy(model, points, labels)
+    em.expectation_maximisation(model, points, labels, num_iterations=20)
+    assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
+    assert (cross_entropy(model, points, labels) < before).all()
+
+
+@pytest.mark.parametrize("num_classes", [2, 4])
+def test_a_newton_direction_is_that_of_the_curvature_by_automatic_differentiation(
+    num_classes: int,
+) -> None:
+    """Of several logits, by the pseudo-inverse: a shift of all of them changes nothing."""
+    torch.manual_seed(0)
+    points, num_logits = torch.randn(50, 2), 1 if num_classes == 2 else num_classes
+    samples = Samples.of(points, torch.randint(num_classes, (50,)), num_classes)
+    weights, start = torch.rand(50).double(), torch.randn(num_logits * 3).double()
+
+    def objective(coefficients: torch.Tensor) -> torch.Tensor:
+        logits = coefficients.view(num_logits, 3) @ samples.design.T
+        return (weights * em.log_probability(logits, samples.targets)).sum()
+
+    gradient = torch.autograd.functional.jacobian(objective, start)
+    hessian = torch.autograd.functional.hessian(objective, start)
+    expected = torch.linalg.lstsq(-hessian, gradient, driver="gelsd").solution
+    logits = start.view(num_logits, 3) @ samples.design.T
+    found = em.newton_direction(logits, samples, samples.targets, weights)
+    torch.testing.assert_close(found.flatten(), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("changes", [{"gate_hidden": 3}, {"expert_hidden": 3}, {"top_k": 1}])

@@ -33,7 +33,10 @@ def pictures(scene: figures.Scene, num_experts: int) -> dict[str, Figure]:
     ]
     history = History([{"learning_rate": value} for value in epochs], raw, best_epoch=6)
     labels = RANDOM.integers(2, size=count)
-    by_gate = {"linear gate": {1: 0.7, 2: 0.95}, "linear gate, hard routing": {1: 0.7, 2: 0.94}}
+    kinds = ("linear gate", "gate with a hidden layer", "linear gate, EM")
+    by_gate = {
+        f"{kind}{end}": {1: 0.7, 2: 0.95} for kind in kinds for end in ("", ", hard routing")
+    }
     return {
         "data": figures.data(scene),
         "decision_surface": figures.decision_surface(scene, gate[:, 0], "title"),

@@ -15,8 +15,8 @@ def test_each_number_of_experts_is_trained_with_each_gate(
     config = MoEExtendedConfig(**{**MoEExtendedConfig.tiny, "num_experts": 3, "animation": False})
     trained = train(EXPERIMENT, config)
     evaluation = EXPERIMENT.evaluate(config, trained, trained.data.test)
-    gates = ("linear_gate", "gate_with_a_hidden_layer")
-    names = {f"by_num_experts/{gate}{end}" for gate in gates for end in ("", "_routed_hard")}
+    kinds = ("linear_gate", "gate_with_a_hidden_layer", "linear_gate_em")
+    names = {f"by_num_experts/{kind}{end}" for kind in kinds for end in ("", "_routed_hard")}
     assert evaluation.series.keys() == names
     assert all(list(values) == [1, 2, 3] for values in evaluation.series.values())
     alone = train(EXPERIMENT, with_experts(config, 2, gate_hidden=0)).history.best
