@@ -37,6 +37,7 @@ NEEDS: dict[tuple[str, Any], dict[str, Any]] = {
     ("split", "ordered"): {"data": "digits"},
     ("baselines", True): {"task": "archive"},
     ("refit", True): {"task": "digits"},
+    ("resume", True): {"study_name": "earlier"},
 }
 """Choices that need another value beside them, which a message has to name."""
 
@@ -102,6 +103,8 @@ def test_what_a_choice_needs_is_named() -> None:
             known = {field.name for field in dataclasses.fields(config_class)}
             if getattr(config_class, "compares", False) and "seeds" in others:
                 continue  # it trains several by itself
+            if config_class is StudyConfig:
+                continue  # without a name it resumes its latest study
             if (name, value) in choices(config_class) and known & set(others):
                 with pytest.raises(UserError, match="|".join(others)):
                     config_class(**{**required(config_class), name: value})
