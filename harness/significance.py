@@ -134,9 +134,10 @@ def average_ranks(results: Results[B], *, maximise: bool) -> dict[str, float]:
 def cliques(
     ordered: Sequence[str], tests: Mapping[tuple[str, str], PairedTest]
 ) -> list[tuple[str, ...]]:
-    """Return the longest runs of neighbours of which no two differ significantly.
+    """Return the largest sets of groups of which no two differ significantly, each in this order.
 
-    `ordered` has the groups by their average ranks; runs of one group are left out.
+    They need not be neighbours: a group between two others may differ from one of them where these,
+    whose results vary more, do not differ. `ordered` has a few groups; sets of one are left out.
     """
 
     def differ(one: str, other: str) -> bool:
@@ -144,12 +145,9 @@ def cliques(
         return test is not None and test.is_significant
 
     found: list[tuple[str, ...]] = []
-    reached = 0
-    for start in range(len(ordered)):
-        end = start + 1
-        while end < len(ordered) and not any(differ(o, ordered[end]) for o in ordered[start:end]):
-            end += 1
-        if end - start > 1 and end > reached:
-            found.append(tuple(ordered[start:end]))
-        reached = max(reached, end)
+    for size in range(len(ordered), 1, -1):
+        for group in combinations(ordered, size):
+            is_part = any(set(group) <= set(larger) for larger in found)
+            if not is_part and not any(differ(*pair) for pair in combinations(group, 2)):
+                found.append(group)
     return found

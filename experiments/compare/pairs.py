@@ -88,5 +88,5 @@ def ranks_figure(results: Results[Block], tests: Tests, *, maximise: bool) -> Fi
     seeds = plural(len(blocks), "seed")
     one = len({name for name, *_ in blocks}) == 1
     over = seeds if one else f"{len(blocks)} pairs of a data set and a seed"
-    title = f"Average ranks over {over}; joined: differences that may be chance"
+    title = f"Average ranks over {over}; dots on a bar: differences that may be chance"
     return critical_difference(ranks, cliques(ordered, tests), title)

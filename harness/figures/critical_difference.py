@@ -19,8 +19,8 @@ def critical_difference(
 
     Args:
         ranks: average rank of each group by its name, from 1, the best; two or more groups.
-        joined: groups between which no difference is significant, neighbours by their ranks; a bar
-            joins each of these lists.
+        joined: sets of groups of which no two differ significantly, in the order of their ranks; a
+            bar joins each set, with dots at its groups: others may lie between them.
         title: says over what the ranks are averaged.
 
     """
@@ -51,9 +51,8 @@ def critical_difference(
             ha="right" if on_left else "left",
             va="center",
         )
-    overhang = 0.012 * (high - low)
     for row, group in enumerate(joined, start=1):
-        ends = [ranks[group[0]] - overhang, ranks[group[-1]] + overhang]
-        axes.plot(ends, [0.16 * row] * 2, color=style.VERMILION, lw=4, clip_on=False)
+        places, look = [ranks[name] for name in group], {"color": style.VERMILION, "lw": 3}
+        axes.plot(places, [0.16 * row] * len(group), "o-", markersize=7, clip_on=False, **look)
     style.titled(axes, title, "average rank (1 is best)", "")
     return figure

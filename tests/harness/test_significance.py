@@ -100,12 +100,14 @@ def test_average_ranks_share_ties() -> None:
     assert lowest == pytest.approx({"a": (2.5 + 3 + 3) / 3, "b": (2.5 + 1 + 1.5) / 3, "c": 4.5 / 3})
 
 
-def test_cliques_are_the_longest_runs_without_a_difference() -> None:
+def test_cliques_are_the_largest_sets_without_a_difference() -> None:
     def test(p: float) -> PairedTest:
         return PairedTest(10, 0.1, 0.0, p, p)
 
     differ = [("a", "d"), ("c", "a"), ("a", "e"), ("b", "e"), ("e", "c"), ("d", "e")]
     tests = {pair: test(0.01) for pair in differ}
     tests |= {("a", "b"): test(0.5), ("b", "c"): test(0.5), ("b", "d"): test(0.06)}
-    assert cliques("abcde", tests) == [("a", "b"), ("b", "c", "d")]
+    assert cliques("abcde", tests) == [("b", "c", "d"), ("a", "b")]
+    apart = {("b", "c"): test(0.01)}  # between the two neighbours of each
+    assert cliques("abcd", apart) == [("a", "b", "d"), ("a", "c", "d")]
     assert cliques("abc", {}) == [("a", "b", "c")]
