@@ -1,7 +1,8 @@
 """Recurrent networks and memory: repeat what was read some steps ago.
 
 An echo with a delay of d steps takes a memory of d letters in their order. To copy, ten symbols are
-read, held over many blanks, and repeated after a marker. Nothing tells a network how to remember:
+read, held over many blanks, and repeated after a marker. In selective tasks, the sequence itself
+says what is worth remembering, and when it is asked for. Nothing tells a network how to remember:
 it is trained on its errors alone.
 
     S. Hochreiter, J. Schmidhuber, "Long short-term memory", 1997
