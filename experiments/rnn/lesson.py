@@ -32,7 +32,7 @@ from experiments.rnn.network import (
     hidden_units,
     network_arguments,
 )
-from experiments.rnn.predictions import Predictions, as_texts, predict
+from experiments.rnn.predictions import Accuracies, Predictions, as_texts, predict
 from harness.experiment import Evaluation, Experiment, ImagesByEpoch, NamedFigure, Splits, Trained
 from harness.figures import style, training
 from harness.plural import plural
@@ -49,8 +49,8 @@ class MemoryEvaluation(Evaluation):
     """Metrics on the test split, and the predictions there and on longer sequences."""
 
     predictions: Predictions
-    by_factor: Mapping[int, tuple[float, float, float]]
-    """Accuracy on sequences `FACTORS` times as long: of symbols, of sequences, and by chance."""
+    by_factor: Mapping[int, Accuracies]
+    """On sequences `FACTORS` times as long."""
 
 
 class MemoryTasks(Experiment[RNNConfig]):
@@ -149,7 +149,8 @@ class MemoryTasks(Experiment[RNNConfig]):
             task = tasks.for_validation(config, factor)
             longer = task.generate(config.num_test, config.seed, "test", batch=factor)
             there = predict(trained.model, longer)
-            by_factor[factor] = there.accuracy, there.sequence_accuracy, task.chance_accuracy
+            accuracies = there.accuracy, there.sequence_accuracy, task.chance_accuracy
+            by_factor[factor] = Accuracies(*accuracies)
             if factor > 1:
                 metrics[f"test/accuracy_{factor}x_length"] = there.accuracy
         headline = (
