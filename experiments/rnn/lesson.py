@@ -60,6 +60,7 @@ class MemoryTasks(Experiment[RNNConfig]):
     training with an accuracy of 0.999997 (5 seeds). An LSTM of 128 units copies 10 symbols over 200
     blanks with 0.99996, and fails over 3,200 (0.134; chance is 1/8). It is trained on few blanks
     first, and then on more and more (curriculum.py); without, it learned nothing in the same time.
+    An LSTM of 64 units trained on parities of 40 bits makes no error in those of 640 (3 seeds).
     """
 
     config_class = RNNConfig
