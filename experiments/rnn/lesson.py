@@ -1,7 +1,8 @@
 """Recurrent networks and memory: repeat what was read some steps ago.
 
 An echo with a delay of d steps takes a memory of d letters in their order. To copy, ten symbols are
-read, held over many blanks, and repeated after a marker. Nothing tells a network how to remember:
+read, held over many blanks, and repeated after a marker. In selective tasks, the sequence itself
+says what is worth remembering, and when it is asked for. Nothing tells a network how to remember:
 it is trained on its errors alone.
 
     S. Hochreiter, J. Schmidhuber, "Long short-term memory", 1997
@@ -31,7 +32,7 @@ from experiments.rnn.network import (
     hidden_units,
     network_arguments,
 )
-from experiments.rnn.predictions import Predictions, as_texts, predict
+from experiments.rnn.predictions import Accuracies, Predictions, as_texts, predict
 from harness.experiment import Evaluation, Experiment, ImagesByEpoch, NamedFigure, Splits, Trained
 from harness.figures import style, training
 from harness.plural import plural
@@ -48,8 +49,8 @@ class MemoryEvaluation(Evaluation):
     """Metrics on the test split, and the predictions there and on longer sequences."""
 
     predictions: Predictions
-    by_factor: Mapping[int, tuple[float, float, float]]
-    """Accuracy on sequences `FACTORS` times as long: of symbols, of sequences, and by chance."""
+    by_factor: Mapping[int, Accuracies]
+    """On sequences `FACTORS` times as long."""
 
 
 class MemoryTasks(Experiment[RNNConfig]):
@@ -59,6 +60,7 @@ class MemoryTasks(Experiment[RNNConfig]):
     training with an accuracy of 0.999997 (5 seeds). An LSTM of 128 units copies 10 symbols over 200
     blanks with 0.99996, and fails over 3,200 (0.134; chance is 1/8). It is trained on few blanks
     first, and then on more and more (curriculum.py); without, it learned nothing in the same time.
+    An LSTM of 64 units trained on parities of 40 bits makes no error in those of 640 (3 seeds).
     """
 
     config_class = RNNConfig
@@ -148,7 +150,8 @@ class MemoryTasks(Experiment[RNNConfig]):
             task = tasks.for_validation(config, factor)
             longer = task.generate(config.num_test, config.seed, "test", batch=factor)
             there = predict(trained.model, longer)
-            by_factor[factor] = there.accuracy, there.sequence_accuracy, task.chance_accuracy
+            accuracies = there.accuracy, there.sequence_accuracy, task.chance_accuracy
+            by_factor[factor] = Accuracies(*accuracies)
             if factor > 1:
                 metrics[f"test/accuracy_{factor}x_length"] = there.accuracy
         headline = (

@@ -44,6 +44,15 @@ class Predictions(NamedTuple):
         return fraction((self.correct | ~self.sequences.mask).all(-1)).item()
 
 
+class Accuracies(NamedTuple):
+    """What is left of predictions whose sequences would take much memory."""
+
+    accuracy: float
+    sequence_accuracy: float
+    chance_accuracy: float
+    """That of the best predictor without memory."""
+
+
 @torch.inference_mode()
 def predict(network: RecurrentNetwork, sequences: Sequences) -> Predictions:
     """Return the most probable symbol at every step."""
