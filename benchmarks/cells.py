@@ -2,17 +2,17 @@
 
     python -m benchmarks.cells
 
-One layer of 128 units reads 8 sequences of 64 inputs. Cells whose gates do not see the state are
-also measured with a loop over the steps in place of the scan; all else of the cell is the same, and
-is computed for all steps at once in both. Scan and loop take turns, and the median of the ratios
-counts. The table has the median times.
+One layer of 128 units reads 8 sequences of 64 inputs. A cell whose gates do not see the state is
+measured in three ways: with the scan; with a loop over the steps in place of the scan, while all
+else is still computed for all steps at once; and step by step, given one input at a time and the
+state. They take turns, and the medians of times and ratios count.
 """
 
 import argparse
-import contextlib
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
+from contextlib import ExitStack
 from unittest.mock import patch
 
 import torch
@@ -23,11 +23,24 @@ from models.recurrent import build_recurrence
 
 BATCH_SIZE, NUM_INPUTS, HIDDEN_SIZE = 8, 64, 128
 LENGTHS = 256, 1_024, 4_096
-ROUNDS = 5
+ROUNDS = 3
+
+
+def at_once(layers: nn.Module, inputs: Tensor) -> None:
+    """Compute hidden units and gradients as every experiment does."""
+    layers(inputs)[0].square().mean().backward()
+
+
+def in_a_loop(layers: nn.Module, inputs: Tensor) -> None:
+    """Compute the same; the scan alone goes from step to step."""
+    with ExitStack() as stack:
+        for module in ("minimal_cells", "lru", "s6"):
+            stack.enter_context(patch(f"models.{module}.scan", loop))
+        at_once(layers, inputs)
 
 
 def loop(decay: Tensor, new: Tensor, initial: Tensor) -> Tensor:
-    """Return what `models.scan.scan` does, from step to step."""
+    """Return what `models.scan.scan` does."""
     hidden, states = initial, []
     for kept, added in zip(decay.unbind(1), new.unbind(1), strict=True):
         hidden = torch.addcmul(added, kept, hidden)
@@ -35,13 +48,16 @@ def loop(decay: Tensor, new: Tensor, initial: Tensor) -> Tensor:
     return torch.stack(states, dim=1)
 
 
-@contextlib.contextmanager
-def looping() -> Iterator[None]:
-    """Have every cell go through its steps one by one."""
-    with contextlib.ExitStack() as stack:
-        for module in ("minimal_cells", "lru", "s6"):
-            stack.enter_context(patch(f"models.{module}.scan", loop))
-        yield
+def step_by_step(layers: nn.Module, inputs: Tensor) -> None:
+    """Compute the same, from one input at a time."""
+    state, steps = None, []
+    for values in inputs.split(1, dim=1):
+        hidden, state = layers(values, state)
+        steps.append(hidden)
+    torch.cat(steps, dim=1).square().mean().backward()
+
+
+Way = Callable[[nn.Module, Tensor], None]
 
 
 def build(cell: CellName) -> nn.Module:
@@ -58,45 +74,40 @@ def build(cell: CellName) -> nn.Module:
     )
 
 
-def seconds(layers: nn.Module, inputs: Tensor) -> float:
+def seconds(way: Way, layers: nn.Module, inputs: Tensor) -> float:
     """Return the time of one forward and backward pass."""
     layers.zero_grad()
     start = time.perf_counter()
-    hidden, _ = layers(inputs)
-    hidden.square().mean().backward()
+    way(layers, inputs)
     return time.perf_counter() - start
 
 
-def measure(cell: CellName, length: int) -> tuple[list[float], list[float]]:
-    """Return the times of the cell, and those of its loop, if it is one that is scanned."""
-    layers, times, of_loop = build(cell), list[float](), list[float]()
-    inputs = torch.randn(BATCH_SIZE, length, NUM_INPUTS)
+def measure(cell: CellName, length: int) -> str:
+    """Return the time in ms, and those of the other ways, if there are any, as its multiples."""
+    layers, inputs = build(cell), torch.randn(BATCH_SIZE, length, NUM_INPUTS)
+    ways = (at_once, in_a_loop, step_by_step) if cell in SCANNED else (at_once,)
+    times: list[list[float]] = [[] for _ in ways]
     for turn in range(ROUNDS + 1):
-        taken = seconds(layers, inputs)
-        times += [taken] if turn > 0 else []  # the first one warms up
-        if cell in SCANNED:
-            with looping():
-                taken = seconds(layers, inputs)
-            of_loop += [taken] if turn > 0 else []
-    return times, of_loop
+        for way, measured in zip(ways, times, strict=True):
+            taken = seconds(way, layers, inputs)
+            if turn > 0:  # the first one warms up
+                measured.append(taken)
+    fast, *slower = times
+    ratios = [
+        f"{statistics.median(b / a for a, b in zip(fast, slow, strict=True)):.1f}"
+        for slow in slower
+    ]
+    return f"{1_000 * statistics.median(fast):.1f} {' '.join(ratios)}"
 
 
 def main() -> None:
     """Measure and print."""
-    print(f"{torch.get_num_threads()} threads; times in ms, and the loop's as a multiple")
-    print(f"{'cell':>8}", *(f"{length:>14,} steps" for length in LENGTHS))
+    argparse.ArgumentParser(description=__doc__.split("\n")[0]).parse_args()
+    print(f"{torch.get_num_threads()} threads; ms, and multiples in a loop and step by step")
+    print(f"{'cell':>8}", *(f"{f'{length:,} steps':>20}" for length in LENGTHS))
     for cell in CELLS:
-        columns = []
-        for length in LENGTHS:
-            times, of_loop = measure(cell, length)
-            column = f"{1_000 * statistics.median(times):.1f}"
-            if of_loop:
-                ratios = [slow / fast for slow, fast in zip(of_loop, times, strict=True)]
-                column += f" ({statistics.median(ratios):.1f})"
-            columns.append(f"{column:>20}")
-        print(f"{cell:>8}", *columns, flush=True)
+        print(f"{cell:>8}", *(f"{measure(cell, length):>20}" for length in LENGTHS), flush=True)
 
 
 if __name__ == "__main__":
-    argparse.ArgumentParser(description=__doc__.split("\n")[0]).parse_args()
     main()

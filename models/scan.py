@@ -34,7 +34,7 @@ def scan(decay: Tensor, new: Tensor, initial: Tensor) -> Tensor:
     if torch.compiler.is_exporting():
         _, hidden = scan_over(_one_step, initial, (decay, new), dim=1)
         return cast("Tensor", hidden)
-    return cast("Tensor", _Scan.apply(decay, new, initial))
+    return cast("Tensor", _scan_in_chunks(decay, new, initial))
 
 
 def _one_step(hidden: Tensor, step: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -103,3 +103,7 @@ def _fill(
     steps = [values[:, last].unbind(1)[forwards] for values in (hidden, decay, new)]
     for h, a, b in zip(*steps, strict=True):
         state = torch.addcmul(b, a, state, out=h)
+
+
+# It writes into views, which would divide a compiled model again and again.
+_scan_in_chunks = torch.compiler.disable(_Scan.apply)
