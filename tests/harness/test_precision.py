@@ -161,6 +161,8 @@ def test_parts_compute_as_the_rule_says(
         hardware = dataclasses.replace(hardware, device=GPU)
     found = products_of_parts(hardware, torch.get_float32_matmul_precision() == "high")
     expected = {name: {other} for name in PARTS} | {name: {recurrent} for name in FUSED_CELLS}
+    # What S6 reads of its complex states stays in their precision, which autocast does not change.
+    expected["s6"] = {other, recurrent}
     assert found == {**expected, "muon": {"fp32"}}
     Hardware.choose(SmallConfig(device="cpu"))
 

@@ -127,7 +127,7 @@ def test_labels_that_were_changed_are_counted(
     printed = capsys.readouterr().out
     (line,) = [line for line in printed.splitlines() if " changed, " in line]
     found = pd.read_csv(Path(config.output) / "mislabelled.csv")["probably_wrong"].sum()
-    correct = int(line.split(", and ")[1].split()[0])
+    correct = int(line.split(" changed, ")[1].split()[0])
     assert line == (
         f"10 labels changed, {correct} found: "
         f"precision {correct / found:.3f}, recall {correct / 10:.3f}"
