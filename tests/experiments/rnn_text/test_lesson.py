@@ -123,6 +123,26 @@ def test_dynamic_evaluation_predicts_before_it_adapts(network: Any) -> None:
         assert value.equal(weights[name])
 
 
+def test_a_step_of_dynamic_evaluation_is_that_of_its_equation(
+    network: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first step is the learning rate in the direction of each gradient, and a bit back."""
+    monkeypatch.setattr(dynamic_evaluation, "RETURN", 0.25)
+    length, rate = dynamic_evaluation.CHUNK_LENGTH, dynamic_evaluation.LEARNING_RATE
+    symbols = torch.arange(2 * length) % 7
+    losses = dynamic_evaluation.dynamic_evaluation(network, symbols).losses
+    before = F.pad(symbols, (1, 0))[None]
+    logits, state = network(before[:, :length])
+    F.cross_entropy(logits[0], symbols[:length]).backward()
+    with torch.no_grad():
+        for weight in network.parameters():
+            step = rate * weight.grad / (weight.grad.abs() + dynamic_evaluation.DAMPING)
+            weight -= 0.75 * step
+        logits, _ = network(before[:, length:-1], state=state)
+    expected = F.cross_entropy(logits[0], symbols[length:], reduction="none")
+    torch.testing.assert_close(losses[length:], expected, rtol=1e-5, atol=1e-5)
+
+
 def test_baselines_are_given_the_same_characters(config: RNNTextConfig) -> None:
     pytest.importorskip("pyppmd")
     data = EXPERIMENT.load_data(config)
