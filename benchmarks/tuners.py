@@ -74,6 +74,11 @@ def plain_optuna(space: Space, seed: int, limit_seconds: float) -> float:
     return float(study.best_value)
 
 
+def suggest(trial: optuna.Trial) -> None:
+    """Ask for the values of a trial; Ray Tune pickles this function, which a space cannot be."""
+    find("moe").suggest(trial)
+
+
 def ray_tune(space: Space, seed: int, limit_seconds: float) -> float:
     """Search with Ray Tune, Optuna's sampler and ASHA."""
     import ray
@@ -81,9 +86,6 @@ def ray_tune(space: Space, seed: int, limit_seconds: float) -> float:
     from ray.tune.schedulers import ASHAScheduler
     from ray.tune.search import ConcurrencyLimiter
     from ray.tune.search.optuna import OptunaSearch
-
-    def define(trial: optuna.Trial) -> None:
-        space.suggest(trial)
 
     def trainable(values: dict[str, Any]) -> None:
         def report(progress: Progress) -> None:
@@ -94,7 +96,7 @@ def ray_tune(space: Space, seed: int, limit_seconds: float) -> float:
         train(space.experiment, space.configuration({**values, "seed": seed}), callbacks=(report,))
 
     num_epochs = space.configuration({}).num_epochs
-    search = OptunaSearch(define, metric="value", mode="max", seed=seed)
+    search = OptunaSearch(suggest, metric="value", mode="max", seed=seed)
     tuner = ray_tune_module.Tuner(
         ray_tune_module.with_resources(trainable, {"cpu": 1}),
         tune_config=ray_tune_module.TuneConfig(
@@ -110,7 +112,8 @@ def ray_tune(space: Space, seed: int, limit_seconds: float) -> float:
     )
     if not ray.is_initialized():
         ray.init("local", num_cpus=WORKERS, include_dashboard=False, log_to_driver=False)
-    return max(float(result.metrics["best"]) for result in tuner.fit() if result.metrics)
+    reported = (result.metrics or {} for result in tuner.fit())
+    return max(float(metrics["best"]) for metrics in reported if "best" in metrics)
 
 
 TUNERS: dict[str, Callable[[Space, int, float], float]] = {
