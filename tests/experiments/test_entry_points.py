@@ -35,6 +35,8 @@ ENTRY_POINTS = list(yaml.safe_load((ROOT / "MLproject").read_text())["entry_poin
 CONFIGURATIONS = project.configurations()
 EXPERIMENTS = {name: experiments.find(name) for name in experiments.names()}
 OTHERS = [name for name in ENTRY_POINTS if name not in EXPERIMENTS]
+LONG = "main", "compare_tuned"
+"""They train several networks, and have tests of their own that are not slow."""
 
 
 def test_every_configuration_is_an_entry_point() -> None:
@@ -107,7 +109,13 @@ def database_with_a_run(module_store: Path) -> Path:
     return module_store / "mlflow.db"
 
 
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in LONG else (), id=name)
+        for name in OTHERS
+    ],
+)
 def test_other_entry_points_finish_too(
     name: str, tmp_path: Path, database_with_a_run: Path
 ) -> None:

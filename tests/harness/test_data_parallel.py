@@ -53,6 +53,7 @@ def check_equality(names: list[str], folder: Path) -> None:
                 assert here[key] == pytest.approx(there[key], rel=1e-5), name
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path: Path) -> None:
     check_equality(["line"], tmp_path)
 
