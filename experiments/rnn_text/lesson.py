@@ -113,7 +113,9 @@ class NextCharacter(Experiment[RNNTextConfig]):
 
     def network_arguments(self, config: RNNTextConfig, data: TextSplits) -> dict[str, Any]:
         """Return the arguments of `RecurrentNetwork`."""
-        return network_arguments(config, num_symbols=len(data.vocabulary), horizon=config.length)
+        size, rate = len(data.vocabulary), "embedding_dropout_rate"
+        also = {rate: config.embedding_dropout_rate} if config.has_effect(rate) else {}
+        return network_arguments(config, num_symbols=size, horizon=config.length) | also
 
     # 3 Training: cross-entropy of the next character, chunk by chunk.
 
