@@ -60,6 +60,6 @@ class RNNTextConfig(TextConfig, RecurrentConfig):
     ema_decay: Rate = 0.98
     batch_size: PositiveInt = 32
     """Streams that the text is cut into, which are read in parallel."""
-    num_epochs: PositiveInt = 30
+    num_epochs: PositiveInt = 24
     length: PositiveInt = 64
     """Steps of truncated backpropagation through time."""
