@@ -41,10 +41,11 @@ class RecurrentNetwork(nn.Module):
         cell: kind of recurrence.
         embedding_size: size of the embedding of symbols (0: one-hot vectors).
         num_conditions: conditions are 0 to `num_conditions` - 1 (0: sequences have none).
-        dropout_rate: probability of dropout on embedding, between layers and before the output
+        dropout_rate: probability of dropout between layers and before the output
             (Zaremba et al. 2014).
         initialisation: see `initialise`.
         horizon: longest memory of the chrono initialisation, in steps.
+        embedding_dropout_rate: probability of dropout on the embedding (None: `dropout_rate`).
 
     Raises:
         ValueError: the initialisation is not defined for the cell.
@@ -63,6 +64,7 @@ class RecurrentNetwork(nn.Module):
         dropout_rate: float,
         initialisation: Initialisation,
         horizon: int,
+        embedding_dropout_rate: float | None = None,
     ):
         super().__init__()
         self.num_symbols, self.num_conditions = num_symbols, num_conditions
@@ -72,6 +74,8 @@ class RecurrentNetwork(nn.Module):
             cell, input_size, hidden_size, num_layers, dropout_rate, initialisation, horizon
         )
         self.dropout = nn.Dropout(dropout_rate)
+        rate = dropout_rate if embedding_dropout_rate is None else embedding_dropout_rate
+        self.embedding_dropout = nn.Dropout(rate)
         self.output = nn.Sequential()
         if num_conditions:
             self.output.append(nn.Linear(hidden_size + num_conditions, hidden_size))
@@ -97,7 +101,7 @@ class RecurrentNetwork(nn.Module):
         if self.embedding is None:
             inputs = F.one_hot(symbols, self.num_symbols).to(next(self.parameters()).dtype)
         else:
-            inputs = self.dropout(self.embedding(symbols))
+            inputs = self.embedding_dropout(self.embedding(symbols))
         return self._with_conditions(inputs, conditions)
 
     def decode(self, hidden: Tensor, conditions: Tensor | None = None) -> Tensor:

@@ -1,15 +1,20 @@
 """What the network that predicts the next character can be told."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from datasets.choices import AlphabetName
 from experiments.rnn.config import RecurrentConfig
-from harness.config import STRICT, Configuration, OptimizerName, Rate
+from harness.config import STRICT, Configuration, OnlyIf, OptimizerName, Rate
 from models.choices import CellName
+
+HAS_EMBEDDING_DROPOUT = OnlyIf(
+    "embedding_size and dropout_rate above 0",
+    lambda config: config.embedding_size > 0 and config.dropout_rate > 0,
+)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -46,12 +51,15 @@ class RNNTextConfig(TextConfig, RecurrentConfig):
     hidden_size: PositiveInt = 384
     embedding_size: NonNegativeInt = 32
     dropout_rate: Rate = 0.5
+    """Fraction of hidden units, between layers and before the output, that dropout zeroes."""
+    embedding_dropout_rate: Annotated[Rate, HAS_EMBEDDING_DROPOUT] = 0.2
+    """Fraction of the embedding that dropout zeroes."""
     optimizer: OptimizerName = "muon"
     learning_rate: PositiveFloat = 7e-3
     weight_decay: NonNegativeFloat = 0.1
     ema_decay: Rate = 0.98
     batch_size: PositiveInt = 32
     """Streams that the text is cut into, which are read in parallel."""
-    num_epochs: PositiveInt = 30
+    num_epochs: PositiveInt = 24
     length: PositiveInt = 64
     """Steps of truncated backpropagation through time."""

@@ -79,5 +79,8 @@ def keep_out_of_autocast(model: nn.Module) -> None:
 
 
 def _in_own_precision(layers: nn.RNNBase, inputs: Tensor, state: Any = None) -> Any:
-    with torch.autocast(inputs.device.type, enabled=False):
+    device_type = inputs.device.type
+    # Not the meta device, on which operations are counted.
+    has_autocast = torch.amp.is_autocast_available(device_type)
+    with torch.autocast(device_type, enabled=False) if has_autocast else contextlib.nullcontext():
         return type(layers).forward(layers, inputs.to(layers.all_weights[0][0].dtype), state)

@@ -19,6 +19,7 @@ from harness.errors import UserError
 from harness.run_experiment import run_experiment
 from harness.training.batches import to_device
 from harness.training.device import Hardware, seed_everything
+from harness.training.metrics import model_cost
 from harness.training.muon import Muon, orthogonal
 from harness.training.precision import (
     Arithmetic,
@@ -187,6 +188,16 @@ def test_autocast_leaves_recurrent_layers_alone(kind: Any) -> None:
         for parameter in twin.parameters():
             nn.init.zeros_(parameter)
         assert not twin[1](x)[0].any(), "a copy has weights of its own"
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
+def test_operations_are_those_of_fp32(kind: Any) -> None:
+    """They are counted on the meta device, which has no autocast."""
+    model, example = kind(4, 6, num_layers=2, batch_first=True).eval(), torch.zeros(3, 5, 4)
+    expected = model_cost(model, example)
+    keep_out_of_autocast(model)
+    assert model_cost(model, example) == expected
+    assert expected["flops_per_sample"] > 0
 
 
 def test_tf32_is_left_as_it_was() -> None:

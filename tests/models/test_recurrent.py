@@ -245,6 +245,24 @@ def test_chrono_gates_remember_for_1_to_horizon_steps(cell: CellName) -> None:
         torch.testing.assert_close(layers.bias_ih_l0[:400], -layers.bias_ih_l0[400:800])
 
 
+@pytest.mark.parametrize(("rate", "of_embedding"), [(0.0, 0.5), (0.5, 0.0), (0.5, None)])
+def test_dropout_of_the_embedding_has_a_rate_of_its_own(
+    rate: float, of_embedding: float | None
+) -> None:
+    rates = {"dropout_rate": rate, "embedding_dropout_rate": of_embedding}
+    model: Any = network(embedding_size=3, **rates).train()
+    embedded, inputs = model.embedding(symbols(8, 200)), model.encode(symbols(8, 200))
+    if of_embedding == 0:
+        assert inputs.equal(embedded)
+    else:  # what is left is as much larger as there are fewer
+        kept = inputs != 0
+        torch.testing.assert_close(inputs[kept], 2 * embedded[kept])
+        assert kept.float().mean().item() == pytest.approx(0.5, abs=0.05)
+    hidden = torch.ones(1, 1, 6)
+    logits = {tuple(model.decode(hidden).flatten().tolist()) for _ in range(20)}
+    assert (len(logits) == 1) == (rate == 0)
+
+
 def test_an_initialisation_that_a_cell_has_not_is_refused() -> None:
     with pytest.raises(ValueError, match="initialisation=identity is not defined for cell=gru"):
         network("gru", initialisation="identity")

@@ -21,6 +21,7 @@ from experiments.rnn_text.config import RNNTextConfig
 from experiments.rnn_text.lesson import EXPERIMENT
 from experiments.rnn_text.streams import Carry, Chunk, Streams
 from harness.errors import UserError
+from harness.run_experiment import run_experiment
 from harness.training.train import train
 from tests.experiments.conftest import check_resuming
 
@@ -91,6 +92,22 @@ def test_two_passes_share_no_state() -> None:
     first, second = (next(iter(streams)).carry for _ in range(2))
     first.keep(torch.ones(1))
     assert second.state is None
+
+
+@pytest.mark.parametrize(
+    ("rates", "expected"),
+    [
+        ({}, (0.5, RNNTextConfig.embedding_dropout_rate)),
+        ({"embedding_dropout_rate": 0.4}, (0.5, 0.4)),
+        ({"dropout_rate": 0.0}, (0.0, 0.0)),  # without dropout there is none at all
+    ],
+)
+def test_dropout_is_as_configured(
+    config: RNNTextConfig, rates: dict[str, float], expected: tuple[float, float]
+) -> None:
+    config = config.replace(embedding_size=4, dropout_rate=0.5).replace(**rates)
+    network: Any = EXPERIMENT.build_model(config, EXPERIMENT.load_data(config))
+    assert (network.dropout.p, network.embedding_dropout.p) == expected
 
 
 def test_every_character_is_predicted_from_all_before_it(
@@ -259,6 +276,19 @@ def test_interrupted_and_resumed_it_ends_with_the_same_numbers(
     check_resuming(EXPERIMENT, config)
 
 
+def test_a_run_in_bf16_ends(
+    config: RNNTextConfig, monkeypatch: pytest.MonkeyPatch, store: Path
+) -> None:
+    monkeypatch.setattr(type(EXPERIMENT), "figures", lambda *_: iter(()))
+    metrics = [
+        run_experiment(EXPERIMENT, config.replace(precision=precision)).metrics
+        for precision in ("bf16", "fp32")
+    ]
+    assert len({each["flops_per_sample"] for each in metrics}) == 1
+    bits = [each["test/bits_per_character"] for each in metrics]
+    assert bits[0] == pytest.approx(bits[1], rel=0.02)
+
+
 def test_a_text_of_few_words_and_of_few_letters_is_trained_on(tmp_path: Path) -> None:
     """The shortest text that is accepted, and one of five words that repeat."""
     path = tmp_path / "text.txt"
@@ -295,6 +325,14 @@ def test_a_text_that_cannot_be_used_is_refused(content: bytes, tmp_path: Path) -
         (
             {"cell": "mingru", "initialisation": "orthogonal"},
             "initialisation=orthogonal: .*allowed for rnn, lstm, gru",
+        ),
+        (
+            {"embedding_size": 0, "embedding_dropout_rate": 0.3},
+            "embedding_dropout_rate=0.3: .*embedding_size and dropout_rate above 0",
+        ),
+        (
+            {"dropout_rate": 0.0, "embedding_dropout_rate": 0.3},
+            "embedding_dropout_rate=0.3: .*dropout_rate above 0",
         ),
         ({"delay": 3}, "delay: no such parameter"),
         ({"length": 0}, "length=0"),
