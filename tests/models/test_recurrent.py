@@ -249,7 +249,7 @@ def test_chrono_gates_remember_for_1_to_horizon_steps(cell: CellName) -> None:
 def test_dropout_of_the_embedding_has_a_rate_of_its_own(
     rate: float, of_embedding: float | None
 ) -> None:
-    rates = {"dropout_rate": rate, "embedding_dropout_rate": of_embedding}
+    rates: dict[str, Any] = {"dropout_rate": rate, "embedding_dropout_rate": of_embedding}
     model: Any = network(embedding_size=3, **rates).train()
     embedded, inputs = model.embedding(symbols(8, 200)), model.encode(symbols(8, 200))
     if of_embedding == 0:

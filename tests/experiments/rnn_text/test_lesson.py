@@ -47,6 +47,7 @@ def config(tmp_path: Path) -> RNNTextConfig:
 
 @pytest.fixture
 def network(config: RNNTextConfig) -> Any:
+    torch.manual_seed(0)
     return EXPERIMENT.build_model(config, EXPERIMENT.load_data(config)).eval()
 
 
@@ -126,7 +127,7 @@ def test_every_character_is_predicted_from_all_before_it(
 def test_dynamic_evaluation_predicts_before_it_adapts(network: Any) -> None:
     weights = {name: value.clone() for name, value in network.state_dict().items()}
     first = torch.arange(dynamic_evaluation.CHUNK_LENGTH) % 3
-    symbols = torch.cat([first] * 40).to(torch.uint8)
+    symbols = torch.cat([first] * 100).to(torch.uint8)
     loss = dynamic_evaluation.dynamic_evaluation(network, symbols).losses
     # The first chunk is predicted by the network as it was, whatever follows.
     expected = dynamic_evaluation.online_evaluation(network, symbols[: len(first)]).losses
@@ -135,7 +136,7 @@ def test_dynamic_evaluation_predicts_before_it_adapts(network: Any) -> None:
     changed = dynamic_evaluation.dynamic_evaluation(network, other).losses
     torch.testing.assert_close(loss[: -len(first)], changed[: -len(first)])
     # A copy adapts to what is repeated again and again.
-    assert loss[-len(first) :].mean() < 0.8 * loss[: len(first)].mean()
+    assert loss[-len(first) :].mean() < 0.7 * loss[: len(first)].mean()
     for name, value in network.state_dict().items():
         assert value.equal(weights[name])
 
