@@ -47,7 +47,7 @@ class CatsAndDogs(TaughtExperiment[CNNConfig]):
     """Tell photographs of cats from photographs of dogs, of which there are only 2,000.
 
     A residual network trained from scratch classifies 0.90 of the test photographs correctly, and
-    0.94 if it is deeper and sees more pixels for longer; a backbone pretrained on ImageNet, 0.985.
+    0.94 if it is deeper and sees more pixels for longer; a backbone pretrained on ImageNet, 0.995.
     """
 
     config_class = CNNConfig
