@@ -59,7 +59,7 @@ ui: $(INSTALLED)  ## Print links to the runs, and start the MLflow UI
 playground: $(INSTALLED)  ## Play with trained models at http://localhost:8501
 	python -m playground
 
-test: $(INSTALLED)  ## Run the tests (some 5 minutes on two cores)
+test: $(INSTALLED)  ## Run the tests (some 6 minutes on two cores)
 	python make.py test
 
 test-slow: $(INSTALLED)  ## Run every test that this machine can, those with servers and kills too

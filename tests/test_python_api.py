@@ -70,6 +70,7 @@ def test_an_error_is_one_line_that_names_the_parameter(values: dict[str, Any]) -
         MoEConfig().replace(**values)
 
 
+@pytest.mark.slow
 def test_the_readmes_example_runs(tmp_path: Path) -> None:
     """With fewer samples, and from a folder of its own."""
     (code,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)

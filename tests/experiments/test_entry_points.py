@@ -35,7 +35,7 @@ ENTRY_POINTS = list(yaml.safe_load((ROOT / "MLproject").read_text())["entry_poin
 CONFIGURATIONS = project.configurations()
 EXPERIMENTS = {name: experiments.find(name) for name in experiments.names()}
 OTHERS = [name for name in ENTRY_POINTS if name not in EXPERIMENTS]
-LONG = "main", "compare_tuned"
+LONG = "main", "tune", "compare_tuned"
 """They train several networks, and have tests of their own that are not slow."""
 
 

@@ -106,6 +106,7 @@ def test_a_trial_gives_what_its_configuration_gives_by_itself(store: Path) -> No
         assert trial.value == pytest.approx(history.best["val/loss"], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_same_seed_same_trials_and_another_seed_others(store: Path) -> None:
     def trials(seed: int, count: int = 14) -> list[tuple[dict[str, Any], float | None]]:
         result = run_study(trials=count, seed=seed, pruner="median")

@@ -421,6 +421,7 @@ def test_a_file_name_that_is_no_utf8_is_printed(
         assert r"caf\udce9.png" in text
 
 
+@pytest.mark.slow
 def test_a_model_of_others_is_refused(module_store: Path, tmp_path: Path) -> None:
     example = np.zeros((2, 2), dtype=np.float32)
     model = torch.nn.Linear(2, 1)

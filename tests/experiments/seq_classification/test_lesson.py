@@ -344,6 +344,7 @@ def test_a_regression_has_no_images() -> None:
     assert EXPERIMENT.images(config, train(EXPERIMENT, config)) == {}
 
 
+@pytest.mark.slow
 def test_refitting_trains_on_validation_too_and_keeps_the_last_epoch(
     tmp_path: Path, store: Path
 ) -> None:
