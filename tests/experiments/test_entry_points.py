@@ -181,6 +181,7 @@ def test_its_pictures_are_readable_and_not_blank(finished: Run) -> None:
             assert np.asarray(picture.convert("L")).std() > 5, path.name
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The given buffer is not writable")  # torch 2.11 of itself
 def test_its_model_predicts_in_a_clean_process_elsewhere(finished: Run, tmp_path: Path) -> None:
     """No code of this project, no working directory, no pickle: any batch size."""
