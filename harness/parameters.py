@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from harness.command_line import grouped
 from harness.config import (
+    SEVERAL,
     Configuration,
     TrainingConfig,
     as_text,
@@ -64,7 +65,10 @@ def _tables(config_class: type[Configuration], base: type[Configuration]) -> lis
 
 def _row(config_class: type[Configuration], field: dataclasses.Field[Any]) -> str:
     meaning = describe(config_class, field.name)
+    has_seeds = any(each.name == "seeds" for each in dataclasses.fields(config_class))
     for condition in conditions(config_class, field.name):
+        if condition is SEVERAL and not has_seeds:
+            continue  # a study, say, always has several trainings
         meaning += f" *Only with {condition.description}.*"
     text = as_text(field.default)
     text = text.lower() if isinstance(field.default, bool) else text

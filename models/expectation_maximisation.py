@@ -36,7 +36,7 @@ from models.moe import MixtureOfExperts, StackedLinear
 STRETCH = 1.5
 """What the overrelaxation grows by after each step that it has improved."""
 HALVINGS = (12, 16, 20)
-"""Iterations after which half of a stack stops. After five, the best is often not yet ahead."""
+"""Iterations after which half of a stack stops; after fewer, the best may not yet be ahead."""
 DAMPING = 1e-8
 """Added to the curvature, per point: that of a regression which separates its points is zero."""
 MAX_HALVINGS = 20

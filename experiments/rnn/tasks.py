@@ -10,9 +10,10 @@ MemoryTask = Echo | Copy | SelectiveTask
 
 def for_training(config: RNNConfig, epoch: int) -> MemoryTask:
     """Return the task of an epoch, counted from 1."""
-    if config.task in ("echo", "variable_echo"):
+    name, _ = length_parameter(config)
+    if name == "length":
         return for_validation(config)
-    return _holding(config, length_in(config, epoch))
+    return _holding(config, length_in(config, name, epoch))
 
 
 def for_validation(config: RNNConfig, factor: int = 1) -> MemoryTask:
@@ -30,7 +31,8 @@ def for_validation(config: RNNConfig, factor: int = 1) -> MemoryTask:
 
 def for_test(config: RNNConfig) -> MemoryTask:
     """Return the same task with the lengths of the test."""
-    if config.task in ("echo", "variable_echo"):
+    name, _ = length_parameter(config)
+    if name == "length":
         return _echo(config, config.length, config.test_length or config.length)
     return for_validation(config)
 

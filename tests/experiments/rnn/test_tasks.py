@@ -17,7 +17,7 @@ def copying(**changes: Any) -> RNNConfig:
 
 def test_the_blanks_are_few_at_first_and_all_at_last() -> None:
     config = copying(blank_length=320, initial_blank_length=5, num_epochs=11)
-    lengths = [length_in(config, epoch) for epoch in range(1, 12)]
+    lengths = [length_in(config, "blank_length", epoch) for epoch in range(1, 12)]
     # Doubled six times, over the five epochs from the fifth to the tenth.
     assert lengths == [5] * 5 + [round(5 * 64 ** (k / 5)) for k in range(1, 6)] + [320]
     assert [tasks.for_training(config, epoch) for epoch in (1, 11)] == [Copy(5), Copy(320)]
