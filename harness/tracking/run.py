@@ -23,6 +23,7 @@ from harness.fingerprints import DataSet
 from harness.summary import summary
 from harness.tracking import export
 from harness.tracking.locations import to_path
+from harness.tracking.races import again_after_race
 from harness.tracking.view import IMAGES, shown_at
 from harness.training.checkpoint import Checkpoint
 from harness.training.history import History
@@ -132,7 +133,7 @@ class Run:
 
         inputs, targets = arrays
         data = from_numpy(inputs, targets=targets, name=name, digest=digest)
-        mlflow.log_input(data, context=split)
+        again_after_race(lambda: mlflow.log_input(data, context=split))
 
     def log_model(self, exported: ModelExport) -> None:
         """Log the model, if the run has none yet, with what it was trained as."""

@@ -16,6 +16,7 @@ from mlflow.tracking import MlflowClient
 from harness.experiment import AnyExperiment
 from harness.search_space import SearchSpace
 from harness.tracking.locations import redact_password
+from harness.tracking.races import again_after_race
 from harness.training.history import best_name
 
 KEY = "results"
@@ -38,7 +39,8 @@ def save_view(run_id: str, experiment: AnyExperiment) -> None:
         now = round(1000 * time.time())
         view = {"name": "Results", "createdAt": now, "updatedAt": now}
         state = json.dumps(state_of_view(experiment))
-        client.set_experiment_tag(experiment_id, TAG, json.dumps({**view, "state": state}))
+        value = json.dumps({**view, "state": state})
+        again_after_race(lambda: client.set_experiment_tag(experiment_id, TAG, value))
 
 
 def state_of_view(experiment: AnyExperiment) -> dict[str, Any]:

@@ -5,17 +5,23 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import mlflow
+import numpy as np
 import optuna
 import psycopg
 import pytest
+from mlflow.tracking import MlflowClient
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 from sqlalchemy.engine import URL
 
+from harness.tracking.run import Run
 from tests.conftest import ERRORS, start, wait_until
+from tests.harness.small import SmallConfig
 from tests.tuning.lines import SPACE
 from tests.tuning.test_study import QUICK, children, states, with_behaviours
 from tuning import report, retries, storage, study
@@ -152,3 +158,25 @@ def _num_trials(opened: BaseStorage) -> int:
     except KeyError:
         return 0
     return opened.get_n_trials(study_id)
+
+
+def test_runs_that_log_the_same_data_at_the_same_moment(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the seeds of finalists do on a server; each run has the data set afterwards."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", database.replace("://", "+psycopg://"))
+    mlflow.set_tracking_uri(None)
+    experiment = mlflow.set_experiment("race").experiment_id
+    together = threading.Barrier(8)
+
+    def log_data(digest: str) -> str:
+        with mlflow.start_run(experiment_id=experiment) as run:
+            arrays = np.zeros((2, 1)), np.zeros(2)
+            together.wait()
+            Run(run.info.run_id, SmallConfig()).log_dataset("lines", "train", arrays, digest)
+        return str(run.info.run_id)
+
+    for digest in "abcd":
+        with ThreadPoolExecutor(8) as threads:
+            runs = [MlflowClient().get_run(i) for i in threads.map(log_data, [digest] * 8)]
+        assert [run.inputs.dataset_inputs[0].dataset.digest for run in runs] == [digest] * 8
