@@ -20,6 +20,8 @@ from harness.tracking.locations import SQLITE, redact_password, to_path
 
 # What MLflow says of its own doings would stand among the lines that are for the user.
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+# A run says where it can be seen; MLflow would add two lines for each trial on a server.
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 logging.getLogger("mlflow").setLevel(logging.WARNING)
 logging.getLogger("alembic").setLevel(logging.WARNING)
 # These report errors that are raised as well, or that the next call will raise.
