@@ -12,6 +12,8 @@ from typing import Literal, get_args
 
 CellName = Literal["rnn", "lstm", "gru", "mingru", "minlstm", "lru", "s6"]
 Initialisation = Literal["default", "orthogonal", "identity", "chrono"]
+NGRAM_LENGTHS = (2, 3, 4, 5, 6, 8, 11, 16)
+"""Symbols of the n-grams that a recurrent network can have."""
 EncoderName = Literal[CellName, "tcn", "fcn", "inception", "transformer", "causal_transformer"]
 PoolingName = Literal["last", "mean", "max", "attention"]
 Mixing = Literal["logits", "probabilities"]

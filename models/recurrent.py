@@ -19,13 +19,15 @@ from torch._higher_order_ops.scan import scan as scan_over
 from models.choices import CellName, Initialisation, suits
 from models.lru import LRU
 from models.minimal_cells import MinGRU, MinLSTM
+from models.ngram_logits import NGramLogits
 from models.s6 import S6
 from models.scan_layers import ScanLayers
 
-State = Tensor | tuple[Tensor, Tensor]
+State = Tensor | tuple[Any, ...]
 """Hidden state (L, B, H); of an LSTM the hidden and the cell state, each (L, B, H).
 
-Of an LRU (L, B, H, 2), of S6 (L, B, N, H, 2): the real and imaginary parts of complex numbers.
+Of an LRU (L, B, H, 2), of S6 (L, B, N, H, 2): the real and imaginary parts of complex numbers. A
+network with n-grams has a pair: this state, and the last symbols.
 """
 
 
@@ -46,6 +48,8 @@ class RecurrentNetwork(nn.Module):
         initialisation: see `initialise`.
         horizon: longest memory of the chrono initialisation, in steps.
         embedding_dropout_rate: probability of dropout on the embedding (None: `dropout_rate`).
+        longest_ngram: n-grams up to this length add to the logits (below 2: none); see
+            `NGramLogits`.
 
     Raises:
         ValueError: the initialisation is not defined for the cell.
@@ -65,6 +69,7 @@ class RecurrentNetwork(nn.Module):
         initialisation: Initialisation,
         horizon: int,
         embedding_dropout_rate: float | None = None,
+        longest_ngram: int = 0,
     ):
         super().__init__()
         self.num_symbols, self.num_conditions = num_symbols, num_conditions
@@ -81,6 +86,7 @@ class RecurrentNetwork(nn.Module):
             self.output.append(nn.Linear(hidden_size + num_conditions, hidden_size))
             self.output.append(nn.ReLU())
         self.output.append(nn.Linear(hidden_size, num_symbols))
+        self.ngrams = NGramLogits(num_symbols, longest_ngram) if longest_ngram > 1 else None
 
     def forward(
         self, symbols: Tensor, conditions: Tensor | None = None, state: State | None = None
@@ -93,8 +99,13 @@ class RecurrentNetwork(nn.Module):
             ValueError: the network has conditions, (B,) int64, and none are given.
 
         """
+        if self.ngrams is None:
+            hidden, state = self.recurrence(self.encode(symbols, conditions), state)
+            return self.decode(hidden, conditions), state
+        state, before = state or (None, None)
         hidden, state = self.recurrence(self.encode(symbols, conditions), state)
-        return self.decode(hidden, conditions), state
+        direct, before = self.ngrams(symbols, before)
+        return self.decode(hidden, conditions) + direct, (state, before)
 
     def encode(self, symbols: Tensor, conditions: Tensor | None = None) -> Tensor:
         """Return the inputs of the recurrence, (B, T, I)."""
@@ -140,7 +151,8 @@ class ExportableRNN(nn.Module):
             check_range(conditions, self.network.num_conditions, "first number, the condition,")
         check_range(symbols, self.network.num_symbols, "symbol")
         hidden = apply_recurrence(self.network.recurrence, self.network.encode(symbols, conditions))
-        return self.network.decode(hidden, conditions)
+        logits = self.network.decode(hidden, conditions)
+        return logits if self.network.ngrams is None else logits + self.network.ngrams(symbols)[0]
 
 
 def check_range(numbers: Tensor, count: int, name: str) -> None:

@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
+from annotated_types import Ge, Le
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from datasets.choices import AlphabetName
 from experiments.rnn.config import RecurrentConfig
 from harness.config import STRICT, Configuration, OnlyIf, OptimizerName, Rate
-from models.choices import CellName
+from models.choices import NGRAM_LENGTHS, CellName
 
 HAS_EMBEDDING_DROPOUT = OnlyIf(
     "embedding_size and dropout_rate above 0",
@@ -50,6 +51,8 @@ class RNNTextConfig(TextConfig, RecurrentConfig):
     cell: CellName = "lstm"
     hidden_size: PositiveInt = 384
     embedding_size: NonNegativeInt = 32
+    longest_ngram: Annotated[int, Ge(0), Le(NGRAM_LENGTHS[-1])] = 16
+    """Characters of the longest n-grams that add to the logits directly (below 2: no n-grams)."""
     dropout_rate: Rate = 0.5
     """Fraction of hidden units, between layers and before the output, that dropout zeroes."""
     embedding_dropout_rate: Annotated[Rate, HAS_EMBEDDING_DROPOUT] = 0.2
@@ -60,6 +63,6 @@ class RNNTextConfig(TextConfig, RecurrentConfig):
     ema_decay: Rate = 0.98
     batch_size: PositiveInt = 32
     """Streams that the text is cut into, which are read in parallel."""
-    num_epochs: PositiveInt = 24
+    num_epochs: PositiveInt = 12
     length: PositiveInt = 64
     """Steps of truncated backpropagation through time."""

@@ -71,13 +71,15 @@ def dynamic_evaluation(
     then one step of gradient descent is taken on their loss, before the next are predicted. No
     character is trained on before it was predicted, so the result is a fair one, as that of a
     compressor. Steps are divided by the root mean square of each weight's gradients, as they are
-    met, and weights return a little towards the trained ones. The network, in evaluation mode,
-    stays as it is: a copy adapts. `also` is given each chunk of symbols (T,) with the logits (T, S)
-    that were predicted for it.
+    met, and weights return a little towards the trained ones. Those of n-grams stay: few of so many
+    have a gradient. The network, in evaluation mode, stays as it is: a copy adapts. `also` is given
+    each chunk of symbols (T,) with the logits (T, S) that were predicted for it.
     """
-    trained: list[Tensor] = list(network.parameters())
     network = copy.deepcopy(network)
-    weights: list[Tensor] = list(network.parameters())
+    if network.ngrams is not None:
+        network.ngrams.requires_grad_(False)
+    weights: list[Tensor] = [each for each in network.parameters() if each.requires_grad]
+    trained = [each.detach().clone() for each in weights]
     # Without momentum, Adam divides by the root mean square alone, and corrects it from the start.
     optimizer = torch.optim.Adam(
         weights, LEARNING_RATE, betas=(0.0, 0.999), eps=DAMPING, fused=True

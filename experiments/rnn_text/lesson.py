@@ -105,7 +105,8 @@ class NextCharacter(Experiment[RNNTextConfig]):
         """Return the characters, and those that follow them."""
         return split.symbols[:-1].numpy(), split.symbols[1:].numpy()
 
-    # 2 Model: characters -> embedding -> recurrent layers -> logits of the next character.
+    # 2 Model: characters -> embedding -> recurrent layers -> logits of the next character, to which
+    # the last few characters add directly, what networks are slow to learn by heart.
 
     def build_model(self, config: RNNTextConfig, data: TextSplits) -> nn.Module:
         """Return a network over the symbols of the text."""
@@ -114,7 +115,9 @@ class NextCharacter(Experiment[RNNTextConfig]):
     def network_arguments(self, config: RNNTextConfig, data: TextSplits) -> dict[str, Any]:
         """Return the arguments of `RecurrentNetwork`."""
         size, rate = len(data.vocabulary), "embedding_dropout_rate"
-        also = {rate: config.embedding_dropout_rate} if config.has_effect(rate) else {}
+        also: dict[str, Any] = {"longest_ngram": config.longest_ngram}
+        if config.has_effect(rate):
+            also[rate] = config.embedding_dropout_rate
         return network_arguments(config, num_symbols=size, horizon=config.length) | also
 
     # 3 Training: cross-entropy of the next character, chunk by chunk.

@@ -15,6 +15,7 @@ SPACE = SearchSpace(
         **learning_rate_decay(),
         "gradient_clip_norm": Range(0.05, 2.0, log=True),
         "dropout_rate": Range(0.0, 0.7),
+        "longest_ngram": choice(0, 6, 16),
         "embedding_dropout_rate": Range(0.0, 0.5),
         "weight_decay": Range(1e-3, 1.0, log=True),
         "ema_decay": choice(0.0, 0.9, 0.98),

@@ -33,11 +33,12 @@ class Carry:
 
     def keep(self, state: State) -> None:
         """Keep a state without its history: gradients end where a chunk begins."""
-        if isinstance(state, tuple):
-            hidden, cells = state
-            self.state = hidden.detach(), cells.detach()
-        else:
-            self.state = state.detach()
+        self.state = detached(state)
+
+
+def detached(state: State) -> State:
+    """Return a state, or the parts of one, without their history."""
+    return tuple(map(detached, state)) if isinstance(state, tuple) else state.detach()
 
 
 class Chunk(NamedTuple):
