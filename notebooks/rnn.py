@@ -250,7 +250,9 @@ for read, expected, scored in zip(*(part[:4] for part in padded[:3]), strict=Tru
 
 # %%
 language_model = NextCharacter()
-text_config = RNNTextConfig(hidden_size=128, num_epochs=5, dropout_rate=0.0, seed=0)
+text_config = RNNTextConfig(
+    hidden_size=128, longest_ngram=0, num_epochs=5, dropout_rate=0.0, seed=0
+)
 
 # %%
 print(inspect.getsource(NextCharacter.loss))

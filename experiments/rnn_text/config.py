@@ -45,6 +45,7 @@ class RNNTextConfig(TextConfig, RecurrentConfig):
         "num_epochs": 2,
         "batch_size": 20,
         "hidden_size": 8,
+        "longest_ngram": 3,
         "text": "README.md",
     }
 

@@ -161,7 +161,7 @@ assert blanks > 0.95
 # improves, then add dropout.
 
 # %%
-text = RNNTextConfig(hidden_size=32, num_epochs=2, dropout_rate=0.0)
+text = RNNTextConfig(hidden_size=32, longest_ngram=0, num_epochs=2, dropout_rate=0.0)
 for hidden_size in (32, 64):
     best = train(NextCharacter(), text.replace(hidden_size=hidden_size)).history.best
     print(f"{hidden_size} units: {best['val/bits_per_character']:.3f} bits per character")

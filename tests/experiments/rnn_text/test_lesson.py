@@ -36,6 +36,7 @@ def config(tmp_path: Path) -> RNNTextConfig:
         text=str(path),
         cell="gru",
         hidden_size=8,
+        longest_ngram=3,
         embedding_size=0,
         dropout_rate=0.0,
         batch_size=4,
