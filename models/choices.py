@@ -14,7 +14,9 @@ CellName = Literal["rnn", "lstm", "gru", "mingru", "minlstm", "lru", "s6"]
 Initialisation = Literal["default", "orthogonal", "identity", "chrono"]
 NGRAM_LENGTHS = (2, 3, 4, 5, 6, 8, 11, 16)
 """Symbols of the n-grams that a recurrent network can have."""
-EncoderName = Literal[CellName, "tcn", "fcn", "inception", "transformer", "causal_transformer"]
+EncoderName = Literal[
+    CellName, "tcn", "fcn", "inception", "transformer", "causal_transformer", "hydra"
+]
 PoolingName = Literal["last", "mean", "max", "attention"]
 Mixing = Literal["logits", "probabilities"]
 """What the gate of a mixture of experts averages: the experts' logits or their probabilities."""
@@ -45,6 +47,9 @@ CELLS: tuple[CellName, ...] = get_args(CellName)
 ENCODERS: tuple[EncoderName, ...] = get_args(EncoderName)
 TRANSFORMERS: tuple[EncoderName, ...] = ("transformer", "causal_transformer")
 """Encoders with positions, which reach only so far, and attention in four heads."""
+
+UNTRAINED: tuple[EncoderName, ...] = ("hydra",)
+"""Encoders whose weights stay as they were drawn: only what follows them is trained."""
 
 SCANNED: tuple[CellName, ...] = ("mingru", "minlstm", "lru", "s6")
 """Cells whose gates do not see the state, so that all steps are computed at once.

@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.choices import EncoderName, Initialisation, PoolingName
+from models.choices import UNTRAINED, EncoderName, Initialisation, PoolingName
 from models.pooling import Pooling, padding_mask
+from models.random_convolutions import RandomFeatureScaling
 from models.sequence_encoders import ENCODER_CONSTRUCTORS, EncoderOptions
 
 
@@ -64,6 +65,7 @@ class SequenceClassifier(nn.Module):
         )
         self.encoder = ENCODER_CONSTRUCTORS[encoder](options)
         self.pool = Pooling(pooling, width)
+        self.scale = RandomFeatureScaling(width) if encoder in UNTRAINED else nn.Identity()
         self.dropout = nn.Dropout(dropout_rate)
         self.head = nn.Linear(width, num_outputs)
 
@@ -72,9 +74,18 @@ class SequenceClassifier(nn.Module):
 
         `lengths` (B,) int64 are from 1 to T; the padding has any value.
         """
-        features = self.pool(self.encode(inputs, lengths), lengths)  # (B, F)
+        return self.classify(self.to_channels(inputs), lengths)
+
+    def classify(self, channels: Tensor, lengths: Tensor) -> Tensor:
+        """Map channels (B, T, C) as `to_channels` returns them to outputs (B, K)."""
+        features = self.scale(self.pooled(channels, lengths))
         outputs: Tensor = self.head(self.dropout(features))
         return outputs
+
+    def pooled(self, channels: Tensor, lengths: Tensor) -> Tensor:
+        """Return the pooled features of such channels, (B, F)."""
+        features: Tensor = self.pool(self.encoder(channels, lengths), lengths)
+        return features
 
     def encode(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """Return the features of every step, (B, T, F)."""

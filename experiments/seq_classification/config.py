@@ -176,7 +176,7 @@ class SequenceConfig(
         if self.refit and self.lr_schedule == "plateau":
             raise ValueError(f"{no_validation} lr_schedule=plateau needs")
         if not self.match_parameters:
-            if self.encoder in (*TRANSFORMERS, "inception") and self.width % 4:
+            if self.encoder in (*TRANSFORMERS, "inception", "hydra") and self.width % 4:
                 raise ValueError(f"width={self.width}: a multiple of 4 for encoder={self.encoder}")
             if self.bidirectional and self.width % 2:
                 raise ValueError(f"width={self.width}: an even number with bidirectional=True")

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from datasets.sequence_datasets import random_affine
 from datasets.sequence_tasks import LabelledSequences
 from experiments.ensemble.teacher import TaughtExperiment
-from experiments.seq_classification import baselines, figures
+from experiments.seq_classification import baselines, figures, random_features
 from experiments.seq_classification.config import SequenceConfig
 from experiments.seq_classification.inspection import inspect
 from experiments.seq_classification.tasks import TASKS, SequenceData
@@ -100,10 +100,13 @@ class SequenceClassification(TaughtExperiment[SequenceConfig]):
         if config.match_parameters:
             width = matching_width(build, config.match_parameters, multiple_of=WIDTH_STEP)
         model = build(width)
-        if isinstance(data.train, LabelledSequences) and not data.symbols:
-            # Pixels, like coefficients of speech, have one unit; other channels have their own.
-            same_unit = config.source in ("digits", "japanese_vowels")
-            model.standardize.fit(data.train.inputs, data.train.lengths, same_unit=same_unit)
+        if isinstance(data.train, LabelledSequences):
+            inputs, lengths, _ = data.train
+            if not data.symbols:
+                # Pixels, like coefficients of speech, have one unit; other channels have their own.
+                same_unit = config.source in ("digits", "japanese_vowels")
+                model.standardize.fit(inputs, lengths, same_unit=same_unit)
+            random_features.fit(model, data.train)  # where the encoder is not trained
         return model
 
     def build_network(

@@ -60,6 +60,8 @@ def recipe(config: EncodersConfig, encoder: EncoderName, data: SequenceData) -> 
         changes["num_layers"] = 3
     elif encoder in TRANSFORMERS:
         changes["num_layers"] = 2
+    elif encoder == "hydra":  # kernels up to the length of the longest sequence
+        changes["num_layers"] = max(1, math.floor(math.log2(max(1, data.horizon - 1))) - 2)
     if not is_recurrent(encoder):  # they diverge at learning rates that are best for recurrent ones
         changes["learning_rate"] = config.learning_rate / 3
     return config.replace(

@@ -45,7 +45,7 @@ def gradient_times_input(
     classification the output is the logit of `labels` (B,) int64.
     """
     channels = network.to_channels(inputs).detach().requires_grad_()
-    outputs = network.head(network.pool(network.encoder(channels, lengths), lengths))  # (B, K)
+    outputs = network.classify(channels, lengths)  # (B, K)
     if outputs.shape[1] > 1:
         outputs = outputs.gather(1, labels.unsqueeze(1))
     (gradient,) = torch.autograd.grad(outputs.sum(), channels)

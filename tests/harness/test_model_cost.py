@@ -13,6 +13,7 @@ from harness.training.metrics import model_cost
 from models.choices import CELLS, ENCODERS, CellName, EncoderName, PoolingName
 from models.cnn import PlainCNN, ResidualCNN, SeparableCNN
 from models.moe import StackedLinear
+from models.random_convolutions import Hydra
 from models.recurrent import ExportableRNN
 from models.s6 import NUM_STATES, S6
 from models.sequence_classifier import ExportableSequenceClassifier
@@ -62,6 +63,8 @@ def operations(module: Any, inputs: Any, output: Any) -> int | None:
         return int(2 * output.numel() * x.shape[-2])
     if isinstance(module, nn.Conv1d | nn.Conv2d):
         return int(2 * output.numel() * module.weight[0].numel())
+    if isinstance(module, Hydra):
+        return int(2 * output.numel() * module.kernels[0].numel())
     if isinstance(module, nn.RNNBase):  # at each step: all gates, from the inputs and the state
         gates = {"LSTM": 4, "GRU": 3}.get(module.mode, 1)
         sizes = [module.input_size] + [module.hidden_size] * (module.num_layers - 1)
