@@ -39,6 +39,8 @@ class Inspection(NamedTuple):
     """(T,): gradient times input, the contribution of each step to the output."""
     attention: np.ndarray | None
     """(T,): weights of attention pooling, None for other poolings."""
+    series: np.ndarray | None = None
+    """(T, C): channels, standardized over training; None for symbols."""
 
 
 def accuracy_by_length(lengths: np.ndarray, correct: np.ndarray, bins: int = 8) -> Figure:
@@ -194,6 +196,36 @@ def importance(inspections: Sequence[Inspection]) -> Figure:
     name = "logit of its class" if is_class else "output"
     figure.suptitle(f"Contribution of each step to the {name}\n({shown})", fontsize=12)
     figure.supylabel("gradient times input", fontsize=10)
+    return figure
+
+
+def importance_on_series(inspections: Sequence[Inspection]) -> Figure:
+    """Draw series of numbers on colours that say what each step contributes to the output.
+
+    Every channel is a line. The few largest contributions have the colour of the next largest.
+    """
+    figure, axes = _grid(len(inspections), 1 if len(inspections) <= 4 else 2)
+    sizes = np.abs(np.concatenate([each.contributions for each in inspections]))
+    limit = float(np.quantile(sizes, 0.98)) or 1.0
+    for place, each in zip(axes.flat, inspections, strict=False):
+        assert each.series is not None
+        place.plot(
+            each.series, color=style.BLACK, linewidth=1.0 if each.series.shape[1] == 1 else 0.7
+        )
+        low, high = place.get_ylim()
+        look: dict[str, Any] = {"aspect": "auto", "interpolation": "nearest"}
+        extent = (-0.5, len(each.series) - 0.5, low, high)
+        image = place.imshow(
+            each.contributions[np.newaxis], "RdBu_r", vmin=-limit, vmax=limit, extent=extent, **look
+        )
+        _label(place, each, short(each.title))
+    figure.colorbar(image, ax=list(axes.flat), pad=0.02, extend="both").set_label(
+        "gradient times input", fontsize=10
+    )
+    is_class = inspections[0].predictions.shape[1] > 1
+    name = "logit of its class" if is_class else "output"
+    figure.suptitle(f"Contribution of each step to the {name}, behind the series", fontsize=12)
+    figure.supylabel("standard deviations from the mean", fontsize=10)
     return figure
 
 

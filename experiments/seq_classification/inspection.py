@@ -41,4 +41,5 @@ def inspect(
         predictions=task.predict(outputs).numpy(),
         contributions=contributions[0].numpy(),
         attention=attention,
+        series=None if data.symbols else model.to_channels(inputs)[0].numpy(),
     )

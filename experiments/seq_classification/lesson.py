@@ -230,6 +230,8 @@ class SequenceClassification(TaughtExperiment[SequenceConfig]):
         inspections = [inspect(trained.model, task, data, test, index) for index in examples]
         yield "states", figures.states(inspections)
         yield "importance", figures.importance(inspections)
+        if not data.symbols:
+            yield "importance_on_series", figures.importance_on_series(inspections)
         yield "prediction_by_step", figures.prediction_by_step(inspections, data.classes)
 
     def images(self, config: SequenceConfig, trained: Trained) -> ImagesByEpoch:

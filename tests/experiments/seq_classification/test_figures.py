@@ -163,3 +163,25 @@ def test_time_is_drawn_against_length() -> None:
     (axes,) = drawn(figures.time_by_length((32, 64), {"tcn": np.array([0.5, 1.0])})).axes
     assert np.ravel(axes.lines[0].get_xdata()).tolist() == [32, 64]
     assert np.ravel(axes.lines[0].get_ydata()).tolist() == [0.5, 1.0]
+
+
+@pytest.mark.parametrize(("count", "channels"), [(1, 1), (3, 2), (8, 6)])
+def test_contributions_are_colours_behind_the_series(count: int, channels: int) -> None:
+    each = inspection("abcdefghij")._replace(text="")
+    each = each._replace(series=np.random.default_rng(1).normal(size=(10, channels)))
+    figure = drawn(figures.importance_on_series([each] * count))
+    panels = [axes for axes in figure.axes if axes.images]
+    assert len(panels) == count
+    for axes in panels:
+        (image,) = axes.images
+        assert np.array_equal(np.ravel(image.get_array()), each.contributions)
+        assert each.series is not None
+        drawn_lines = [np.asarray(line.get_ydata()) for line in axes.lines]
+        assert np.array_equal(np.stack(drawn_lines, axis=1), each.series)
+        left, right, low, high = image.get_extent()
+        assert (left, right) == (-0.5, 9.5)
+        assert low <= each.series.min() < each.series.max() <= high
+        colour_low, colour_high = image.get_clim()
+        assert colour_low == -colour_high  # white is no contribution
+    still = each._replace(contributions=np.zeros(10))
+    drawn(figures.importance_on_series([still]))
