@@ -212,7 +212,14 @@ def test_a_regression_has_figures_too(store: Path) -> None:
     config = small(task="adding", length=12, pooling="attention")
     run_id = run_experiment(EXPERIMENT, config).run_id
     files = {file.path for file in mlflow.MlflowClient().list_artifacts(run_id, "figures")}
-    names = ("curves", "accuracy_by_length", "predictions", "states", "importance")
+    names = (
+        "curves",
+        "accuracy_by_length",
+        "predictions",
+        "states",
+        "importance",
+        "importance_on_series",
+    )
     assert files >= {f"figures/{name}.png" for name in (*names, "prediction_by_step")}
 
 
