@@ -28,7 +28,7 @@ def fit(model: SequenceClassifier, train: LabelledSequences) -> None:
         return  # nothing to be fitted, or shapes without numbers
     was_training = model.training
     model.eval()
-    batches = zip(train.inputs.split(100), train.lengths.split(100), strict=True)
+    batches = zip(train.inputs.split(20), train.lengths.split(20), strict=True)
     pooled = torch.cat([model.pooled(model.to_channels(x), lengths) for x, lengths in batches])
     model.scale.fit(pooled)
     features, labels = model.scale(pooled).numpy(), train.labels.numpy()  # (N, F), (N,)
