@@ -6,6 +6,8 @@
 Letters: B sequences, N of a training split, T steps, C channels, F features.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -52,8 +54,17 @@ class Hydra(nn.Module):
             GROUP_SIZE * len(range(branch, num_groups, branches)) for branch in range(branches)
         ]
 
-    def forward(self, channels: Tensor, lengths: Tensor) -> Tensor:
-        """Map (B, T, C) and lengths (B,) to (B, T, F)."""
+    def forward(
+        self,
+        channels: Tensor,
+        lengths: Tensor,
+        pool: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """Map (B, T, C) and lengths (B,) to (B, T, F), or with `pool` to (B, F).
+
+        What pools each feature by itself is best given here: the thousands of features of all steps
+        are then never in memory together.
+        """
         padding = padding_mask(channels, lengths).unsqueeze(-1)  # (B, T, 1)
         changes = F.pad(channels[:, 1:] - channels[:, :-1], (0, 0, 1, 0))
         seen = [each.masked_fill(padding, 0).transpose(1, 2) for each in (channels, changes)]
@@ -64,8 +75,9 @@ class Hydra(nn.Module):
                 responses = F.conv1d(seen[kind], kernels, padding="same", dilation=2**layer)
                 groups = responses.unflatten(1, (-1, GROUP_SIZE))  # (B, groups, 4, T)
                 largest = groups.amax(2, keepdim=True).relu()
-                features.append(groups.masked_fill(groups < largest, 0).flatten(1, 2))
-        return torch.cat(features, dim=1).transpose(1, 2)
+                winners = groups.masked_fill(groups < largest, 0).flatten(1, 2).transpose(1, 2)
+                features.append(pool(winners, lengths) if pool else winners)
+        return torch.cat(features, dim=-1)
 
 
 class RandomFeatureScaling(nn.Module):

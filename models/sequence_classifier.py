@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from models.choices import UNTRAINED, EncoderName, Initialisation, PoolingName
 from models.pooling import Pooling, padding_mask
-from models.random_convolutions import RandomFeatureScaling
+from models.random_convolutions import Hydra, RandomFeatureScaling
 from models.sequence_encoders import ENCODER_CONSTRUCTORS, EncoderOptions
 
 
@@ -84,8 +84,12 @@ class SequenceClassifier(nn.Module):
 
     def pooled(self, channels: Tensor, lengths: Tensor) -> Tensor:
         """Return the pooled features of such channels, (B, F)."""
-        features: Tensor = self.pool(self.encoder(channels, lengths), lengths)
-        return features
+        pooled: Tensor
+        if isinstance(self.encoder, Hydra) and self.pool.score is None:
+            pooled = self.encoder(channels, lengths, self.pool)
+        else:
+            pooled = self.pool(self.encoder(channels, lengths), lengths)
+        return pooled
 
     def encode(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """Return the features of every step, (B, T, F)."""

@@ -64,7 +64,7 @@ def operations(module: Any, inputs: Any, output: Any) -> int | None:
     if isinstance(module, nn.Conv1d | nn.Conv2d):
         return int(2 * output.numel() * module.weight[0].numel())
     if isinstance(module, Hydra):
-        return int(2 * output.numel() * module.kernels[0].numel())
+        return 2 * x.shape[0] * x.shape[1] * module.kernels.numel()
     if isinstance(module, nn.RNNBase):  # at each step: all gates, from the inputs and the state
         gates = {"LSTM": 4, "GRU": 3}.get(module.mode, 1)
         sizes = [module.input_size] + [module.hidden_size] * (module.num_layers - 1)

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from models.choices import PoolingName
+from models.pooling import Pooling
 from models.random_convolutions import KERNEL_SIZE, Hydra, RandomFeatureScaling
 
 
@@ -30,6 +32,15 @@ def test_of_four_kernels_the_one_that_fits_best_counts(num_channels: int) -> Non
     groups = responses.reshape(length, 6, 4)
     counts = np.where(groups == groups.max(2, keepdims=True), groups, 0).clip(min=0)
     np.testing.assert_allclose(features[:length], counts.reshape(length, 24), atol=1e-12)
+
+
+@pytest.mark.parametrize("pooling", ["last", "mean", "max"])
+@torch.no_grad()
+def test_features_that_are_pooled_branch_by_branch_are_the_same(pooling: PoolingName) -> None:
+    hydra, pool = Hydra(3, width=48, num_layers=2), Pooling(pooling, 48)
+    channels, lengths = torch.randn(4, 20, 3), torch.tensor([20, 3, 11, 1])
+    expected = pool(hydra(channels, lengths), lengths)
+    torch.testing.assert_close(hydra(channels, lengths, pool), expected)
 
 
 def test_a_group_of_kernels_sees_half_of_the_channels_and_no_constant() -> None:
