@@ -174,7 +174,7 @@ def test_contributions_are_colours_behind_the_series(count: int, channels: int) 
     assert len(panels) == count
     for axes in panels:
         (image,) = axes.images
-        assert np.array_equal(np.ravel(image.get_array()), each.contributions)
+        assert np.array_equal(np.asarray(image.get_array()).ravel(), each.contributions)
         assert each.series is not None
         drawn_lines = [np.asarray(line.get_ydata()) for line in axes.lines]
         assert np.array_equal(np.stack(drawn_lines, axis=1), each.series)
