@@ -71,7 +71,7 @@ class MemoryTasks(Experiment[RNNConfig]):
         """Generate inputs and targets (B, T), a mask of what is scored (B, T), delays (B,)."""
 
         def generate(epoch: int, number: int, device: torch.device) -> Sequences:
-            task = tasks.for_training(config, epoch)
+            task = tasks.for_training(config, epoch, number)
             return task.generate(config.batch_size, config.seed, "train", number, device)
 
         task, seed = tasks.for_validation(config), config.seed
@@ -104,7 +104,7 @@ class MemoryTasks(Experiment[RNNConfig]):
         return network_arguments(
             config,
             num_symbols=VOCABULARY_SIZE,
-            horizon=tasks.for_validation(config).max_length,
+            horizon=tasks.for_training(config, epoch=1).max_length,
             num_conditions=config.max_delay + 1 if config.task == "variable_echo" else 0,
         )
 
