@@ -16,6 +16,8 @@ NUM_STATES = 4
 """N, complex."""
 STEP_SIZES = 1e-3, 1e-1
 """Smallest and largest step size at the start (section 3.6)."""
+THRESHOLD = 0.01
+"""What is subtracted from step sizes; below it, time stands still."""
 PIECE_LENGTH = 64
 """So many steps are in memory at a time; their states are computed once more for gradients."""
 
@@ -29,12 +31,13 @@ class S6(nn.Module):
         h[t] = exp(d[t] A) h[t-1] + (exp(d[t] A) - 1) / A * B[t] x[t]
         y[t] = Re(C*[t] . h[t]) + D x[t]
 
-    x, B and C are linear in the input, and d is softplus of a linear function (algorithm 2): where
-    it is 0, nothing changes. B and C are the same for all units; C* is conjugate to C. Each step
-    decays, and rotates: A = -exp(a) + i w, at first -1/2 + i pi n (S4D-Lin, Gu et al. 2022). The
-    output is a linear function of y silu(z), z linear in the input (Mamba's block, without its
-    convolution). Where a layer has as many inputs as hidden units, its input is normalised, and
-    added to its output.
+    x, B and C are linear in the input, and d is softplus of a linear function (algorithm 2) less a
+    threshold, and not below 0: where it is 0, nothing changes. The threshold, which Mamba has not,
+    lets d be exactly 0, so that a state is held for any number of steps. B and C are the same for
+    all units; C* is conjugate to C. Each step decays, and rotates: A = -exp(a) + i w, at first -1/2
+    + i pi n (S4D-Lin, Gu et al. 2022). The output is a linear function of y silu(z), z linear in
+    the input (Mamba's block, without its convolution). Where a layer has as many inputs as hidden
+    units, its input is normalised, and added to its output.
     """
 
     def __init__(self, input_size: int, hidden_size: int):
@@ -59,7 +62,7 @@ class S6(nn.Module):
         """Map (B, T, I) and the state (B, N, H, 2) before it to (B, T, H) and that after it."""
         projected = self.input_projection(self.norm(inputs)).to(state.dtype)
         x, z, steps, write, read = projected.split(self.sizes, dim=-1)
-        steps = F.softplus(steps)
+        steps = F.relu(F.softplus(steps) - THRESHOLD)
         if torch.compiler.is_exporting():
             y, state = self._read(state, x, steps, write, read)
         else:
@@ -102,6 +105,6 @@ class S6(nn.Module):
         self._set_step_sizes((1 + 1 / spans).log() / decay)
 
     def _set_step_sizes(self, sizes: Tensor) -> None:
-        """Set what softplus makes `sizes` (H,) of where the input is zero."""
+        """Set the biases that make the step sizes `sizes`, (H,), where the input is zero."""
         _, _, bias, _, _ = self.input_projection.bias.data.split(self.sizes)
-        bias.copy_(sizes.expm1().log())
+        bias.copy_((sizes + THRESHOLD).expm1().log())

@@ -20,6 +20,7 @@ from harness.config import (
 from models.choices import CELLS_FOR_INITIALISATION, CellName, Initialisation, suits
 
 ECHO = only_if(task=("echo", "variable_echo"))
+HELD = only_if(task=("copy", *SELECTIVE_TASKS), resample_each_epoch=True)
 CURRICULUM = only_if(task="copy", resample_each_epoch=True)
 SELECTIVE_CURRICULUM = only_if(task=SELECTIVE_TASKS, resample_each_epoch=True)
 
@@ -84,6 +85,8 @@ class MemoryTaskConfig(GeneratedDataConfig):
     """Steps of a sequence; of selective_copying those before the recall."""
     initial_sequence_length: Annotated[NonNegativeInt, SELECTIVE_CURRICULUM] = 0
     """The same in the first epochs; it then grows to `sequence_length` (0: no curriculum)."""
+    mix_lengths: Annotated[bool, HELD] = False
+    """Draw the length of each batch, from the shortest possible to that of the epoch."""
     num_items: Annotated[PositiveInt, only_if(task=("selective_copying", "associative_recall"))] = 8
     """selective_copying: symbols to remember; associative_recall: pairs of key and value."""
     resample_each_epoch: bool = True
@@ -129,15 +132,20 @@ class MemoryTaskConfig(GeneratedDataConfig):
         if self.initial_sequence_length:
             name = "initial_sequence_length"
         steps = getattr(self, name)
-        if self.task == "induction_heads" and steps < 3:
+        if self.task == "induction_heads" and steps < self.shortest_length:
             raise ValueError(f"{name}={steps}: induction_heads needs 3 steps or more")
-        for_each = {"selective_copying": 1, "associative_recall": 3}.get(self.task, 0)
-        if for_each * items > steps:
+        if self.shortest_length > steps:
             raise ValueError(
-                f"num_items={items}: exceeds {steps // for_each}, for which there is room in "
-                f"{name}={steps} of {self.task}"
+                f"num_items={items}: exceeds {steps * items // self.shortest_length}, for which "
+                f"there is room in {name}={steps} of {self.task}"
             )
         return self
+
+    @property
+    def shortest_length(self) -> int:
+        """The fewest blanks or steps in which what is to be remembered finds room."""
+        for_each = {"selective_copying": 1, "associative_recall": 3}.get(self.task, 0)
+        return for_each * self.num_items or {"induction_heads": 3}.get(self.task, 1)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -1,6 +1,10 @@
 """The curriculum of tasks that are held over many steps: few of them first."""
 
+from datasets.generated import random_integers, seeded_generator
 from experiments.rnn.config import RNNConfig
+
+LENGTHS = 1
+"""Tells the random numbers of lengths from those of sequences."""
 
 
 def length_in(config: RNNConfig, name: str, epoch: int) -> int:
@@ -17,3 +21,14 @@ def length_in(config: RNNConfig, name: str, epoch: int) -> int:
     grown = min(max(0.0, (progress - 0.4) / 0.5), 1.0)
     factor: float = (final / initial) ** grown
     return round(initial * factor)
+
+
+def drawn(config: RNNConfig, length: int, batch: int) -> int:
+    """Draw a length from the shortest possible to `length`, for a batch counted from 0.
+
+    When to recall is then no matter of time: a clock cannot stand for the memory of what was read.
+    With lengths that grow, this is the combined strategy of Zaremba & Sutskever (2014, section 4).
+    """
+    generator = seeded_generator(config.seed, "train", batch, LENGTHS)
+    lengths = range(config.shortest_length, length + 1)
+    return int(random_integers(lengths, (), generator))

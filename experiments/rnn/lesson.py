@@ -58,9 +58,11 @@ class MemoryTasks(Experiment[RNNConfig]):
 
     The default GRU echoes every letter after 4 steps, in sequences sixteen times as long as in
     training with an accuracy of 0.999997 (5 seeds). An LSTM of 128 units copies 10 symbols over 200
-    blanks with 0.99996, and fails over 3,200 (0.134; chance is 1/8). It is trained on few blanks
-    first, and then on more and more (curriculum.py); without, it learned nothing in the same time.
-    An LSTM of 64 units trained on parities of 40 bits makes no error in those of 640 (3 seeds).
+    blanks with 0.99996, and fails over 3,200 (0.134; chance is 1/8). Two layers of S6, for which
+    time can stand still, copy over 3,200 without an error (3 seeds of 200 sequences). Both are
+    trained on few blanks first, and then on more and more (curriculum.py); without, the LSTM
+    learned nothing in the same time. An LSTM of 64 units trained on parities of 40
+    bits makes no error in those of 640 (3 seeds).
     """
 
     config_class = RNNConfig
@@ -71,7 +73,7 @@ class MemoryTasks(Experiment[RNNConfig]):
         """Generate inputs and targets (B, T), a mask of what is scored (B, T), delays (B,)."""
 
         def generate(epoch: int, number: int, device: torch.device) -> Sequences:
-            task = tasks.for_training(config, epoch)
+            task = tasks.for_training(config, epoch, number)
             return task.generate(config.batch_size, config.seed, "train", number, device)
 
         task, seed = tasks.for_validation(config), config.seed
@@ -104,7 +106,7 @@ class MemoryTasks(Experiment[RNNConfig]):
         return network_arguments(
             config,
             num_symbols=VOCABULARY_SIZE,
-            horizon=tasks.for_validation(config).max_length,
+            horizon=tasks.for_training(config, epoch=1).max_length,
             num_conditions=config.max_delay + 1 if config.task == "variable_echo" else 0,
         )
 

@@ -3,17 +3,20 @@
 from datasets.memory_tasks import Copy, Echo
 from datasets.selective_tasks import SelectiveTask, selective_task
 from experiments.rnn.config import RNNConfig
-from experiments.rnn.curriculum import length_in
+from experiments.rnn.curriculum import drawn, length_in
 
 MemoryTask = Echo | Copy | SelectiveTask
 
 
-def for_training(config: RNNConfig, epoch: int) -> MemoryTask:
-    """Return the task of an epoch, counted from 1."""
+def for_training(config: RNNConfig, epoch: int, batch: int | None = None) -> MemoryTask:
+    """Return the task of an epoch, counted from 1: that of a batch, or else the longest."""
     name, _ = length_parameter(config)
     if name == "length":
         return for_validation(config)
-    return _holding(config, length_in(config, name, epoch))
+    length = length_in(config, name, epoch)
+    if config.mix_lengths and batch is not None:
+        length = drawn(config, length, batch)
+    return _holding(config, length)
 
 
 def for_validation(config: RNNConfig, factor: int = 1) -> MemoryTask:

@@ -85,7 +85,7 @@ def s6_step(layers: Any, u: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tenso
     x, z, d = (projected[k * size : (k + 1) * size] for k in range(3))
     b, c = projected[3 * size :].chunk(2)
     b, c = torch.complex(b[::2], b[1::2]), torch.complex(c[::2], c[1::2])
-    d = (1 + d.exp()).log()
+    d = torch.maximum((1 + d.exp()).log() - 0.01, ZEROS)
     a = torch.complex(-cell.log_decay.exp(), cell.frequency).reshape(num_states, size).T
     decay = (d[:, None] * a).exp()
     h = decay * h + (decay - 1) / a * b * x[:, None]
@@ -166,6 +166,16 @@ def test_a_stream_in_pieces_is_the_stream_as_a_whole(cell: CellName, num_layers:
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
 
 
+@torch.no_grad()
+def test_s6_holds_its_state_to_the_bit_while_its_step_sizes_are_zero() -> None:
+    layers: Any = network("s6", hidden_size=4).recurrence
+    _, before = layers(torch.randn(2, 3, 5))
+    layers.layers[0].input_projection.bias.data[8:12] = -20  # of the step sizes
+    _, after = layers(torch.randn(2, 5000, 5), before)
+    assert before.abs().min() > 0
+    assert after.equal(before)
+
+
 @pytest.mark.parametrize("cell", CELLS)
 @torch.no_grad()
 def test_logits_depend_on_the_past_alone(cell: CellName) -> None:
@@ -232,7 +242,7 @@ def test_chrono_gates_remember_for_1_to_horizon_steps(cell: CellName) -> None:
     elif cell == "lru":
         kept = (-layers.layers[0].log_rate.exp()).exp()
     elif cell == "s6":
-        steps = (1 + layers.layers[0].input_projection.bias[800:1200].exp()).log()
+        steps = (1 + layers.layers[0].input_projection.bias[800:1200].exp()).log() - 0.01
         kept = (-steps / 2).exp()
     else:
         assert cell in ("lstm", "gru"), f"add here how much the gates of {cell} keep"

@@ -76,6 +76,8 @@ def test_what_is_not_allowed_is_refused(values: dict[str, Any], message: str) ->
         {"sequence_length": 30},
         {"initial_sequence_length": 30},
         {"task": "parity", "resample_each_epoch": False, "initial_sequence_length": 3},
+        {"mix_lengths": True},
+        {"task": "copy", "resample_each_epoch": False, "mix_lengths": True},
         {"task": "copy", "num_items": 30},
         {"task": "parity", "num_items": 3},
         {"task": "induction_heads", "num_items": 3},
@@ -91,14 +93,15 @@ def test_what_has_no_effect_is_refused_and_not_logged(values: dict[str, Any]) ->
 
 
 def test_every_task_logs_the_parameters_that_it_has() -> None:
+    selective = {"sequence_length", "initial_sequence_length", "mix_lengths"}
     own: dict[Any, set[str]] = {
         "echo": {"delay", "length", "min_length", "test_length"},
         "variable_echo": {"max_delay", "length", "min_length", "test_length"},
-        "copy": {"blank_length", "initial_blank_length"},
-        "selective_copying": {"sequence_length", "initial_sequence_length", "num_items"},
-        "induction_heads": {"sequence_length", "initial_sequence_length"},
-        "associative_recall": {"sequence_length", "initial_sequence_length", "num_items"},
-        "parity": {"sequence_length", "initial_sequence_length"},
+        "copy": {"blank_length", "initial_blank_length", "mix_lengths"},
+        "selective_copying": {*selective, "num_items"},
+        "induction_heads": selective,
+        "associative_recall": {*selective, "num_items"},
+        "parity": selective,
     }
     every = set.union(*own.values())
     for task, names in own.items():

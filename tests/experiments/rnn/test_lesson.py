@@ -81,6 +81,20 @@ def test_each_epoch_has_new_sequences_unless_they_are_fixed() -> None:
     assert not torch.equal(*epochs)
 
 
+def test_every_batch_has_a_length_of_its_own_if_they_are_mixed() -> None:
+    config = small(task="copy", blank_length=20, mix_lengths=True, num_epochs=2)
+    data = EXPERIMENT.load_data(config)
+    for epoch in (1, 2):
+        lengths = [
+            batch.inputs.shape[1] for batch in EXPERIMENT.training_batches(config, data, epoch)
+        ]
+        first = (epoch - 1) * len(lengths)
+        expected = [tasks.for_training(config, epoch, first + k) for k in range(len(lengths))]
+        assert lengths == [task.max_length for task in expected]
+        assert len(set(lengths)) > 1
+    assert data.validation.inputs.shape[1] == 40
+
+
 def test_the_blank_length_that_was_trained_with_is_measured() -> None:
     config = small(task="copy", blank_length=20, initial_blank_length=2, num_epochs=3)
     history = train(EXPERIMENT, config).history

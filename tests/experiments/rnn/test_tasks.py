@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 
 from datasets.memory_tasks import Copy, Echo
-from datasets.selective_tasks import AssociativeRecall
+from datasets.selective_tasks import AssociativeRecall, InductionHeads, Parity, SelectiveCopying
 from experiments.rnn import tasks
 from experiments.rnn.config import RNNConfig
 from experiments.rnn.curriculum import length_in
+from experiments.rnn.tasks import MemoryTask
 
 
 def copying(**changes: Any) -> RNNConfig:
@@ -46,3 +47,32 @@ def test_training_and_test_have_the_lengths_that_are_asked_for() -> None:
     lengths = [tasks.for_training(growing, epoch).max_length for epoch in (1, 2, 3)]
     assert lengths == [15, round(15 * 2**0.2), 30]
     assert tasks.for_validation(growing).max_length == 30
+
+
+@pytest.mark.parametrize(
+    ("changes", "shortest"),
+    [
+        ({"task": "copy", "blank_length": 30, "initial_blank_length": 9}, Copy(1)),
+        ({"task": "selective_copying", "num_items": 5}, SelectiveCopying(5, 5)),
+        ({"task": "associative_recall", "num_items": 2}, AssociativeRecall(6, 2)),
+        ({"task": "induction_heads"}, InductionHeads(3)),
+        ({"task": "parity"}, Parity(1)),
+    ],
+)
+def test_mixed_lengths_are_drawn_from_the_shortest_possible_to_that_of_the_epoch(
+    changes: dict[str, Any], shortest: MemoryTask
+) -> None:
+    if changes["task"] != "copy":
+        changes = {**changes, "sequence_length": 30, "initial_sequence_length": 9}
+    config = RNNConfig(**changes, num_epochs=10, mix_lengths=True)
+    for epoch in (1, 10):
+        longest = tasks.for_training(config, epoch)
+        assert longest == tasks.for_training(config.replace(mix_lengths=False), epoch, batch=7)
+        drawn = {tasks.for_training(config, epoch, batch) for batch in range(1000)}
+        lengths = sorted(task.max_length for task in drawn)
+        assert lengths == list(range(shortest.max_length, longest.max_length + 1))
+        assert shortest in drawn
+    again = {tasks.for_training(config, 10, batch=3) for _ in range(10)}
+    assert len(again) == 1, "a resumed run draws the same"
+    others = {tasks.for_training(config.replace(seed=seed), 10, batch=3) for seed in range(20)}
+    assert len(others) > 5
