@@ -63,7 +63,7 @@ test: $(INSTALLED)  ## Run the tests (some 6 minutes on two cores)
 	python make.py test
 
 test-slow: $(INSTALLED)  ## Run every test that this machine can, those with servers and kills too
-	python -m pytest -n 2 --dist loadfile
+	python -m pytest -n 2 --dist worksteal
 
 gpu-check: $(INSTALLED)  ## Check and measure everything on the GPU (in miniature without one)
 	python -m benchmarks.gpu_check $(if $(filter-out download,$(DATA)),"$(DATA)")

@@ -20,7 +20,7 @@ PYTHON = PROGRAMS / ("python.exe" if os.name == "nt" else "python")
 INSTALLED = VENV / ".installed"
 """As old as the last installation, which holds until pyproject.toml is changed."""
 OLDEST_PYTHON = (3, 11)
-FAST_TESTS = ["-n", "2", "--dist", "loadfile", "-m", "not slow and not gpu"]
+FAST_TESTS = ["-n", "2", "--dist", "worksteal", "-m", "not slow and not gpu"]
 
 
 def main(name: str = "", *arguments: str) -> int:

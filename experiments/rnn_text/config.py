@@ -54,7 +54,7 @@ class RNNTextConfig(TextConfig, RecurrentConfig):
     embedding_size: NonNegativeInt = 32
     longest_ngram: Annotated[int, Ge(0), Le(NGRAM_LENGTHS[-1])] = 16
     """Characters of the longest n-grams that add to the logits directly (below 2: no n-grams)."""
-    dropout_rate: Rate = 0.5
+    dropout_rate: Rate = 0.6
     """Fraction of hidden units, between layers and before the output, that dropout zeroes."""
     embedding_dropout_rate: Annotated[Rate, HAS_EMBEDDING_DROPOUT] = 0.2
     """Fraction of the embedding that dropout zeroes."""
@@ -64,6 +64,6 @@ class RNNTextConfig(TextConfig, RecurrentConfig):
     ema_decay: Rate = 0.98
     batch_size: PositiveInt = 32
     """Streams that the text is cut into, which are read in parallel."""
-    num_epochs: PositiveInt = 12
+    num_epochs: PositiveInt = 16
     length: PositiveInt = 64
     """Steps of truncated backpropagation through time."""
