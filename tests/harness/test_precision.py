@@ -127,7 +127,8 @@ def products_of_parts(hardware: Hardware, tf32: bool) -> dict[str, set[str]]:
                 arguments = (inputs, lengths) if name in ENCODER_CONSTRUCTORS else (inputs,)
                 with hardware.autocast():
                     outputs = model(*arguments)
-                outputs.float().square().mean().backward()
+                if outputs.requires_grad:  # random convolutions are not trained
+                    outputs.float().square().mean().backward()
             found[name] = watch.products
             if name in CELLS:  # of those that are scanned, the products alone are not in fp32
                 assert outputs.dtype == torch.float32
