@@ -109,7 +109,9 @@ def training_memory(experiment: Experiment[C], config: C, data: Any) -> Training
             return TrainingMemory(TOO_MANY)
         # It asks for values, which tensors have none of there: what it saved before is counted.
     parameters = sum(each.nbytes for each in model.parameters())
-    activations = max(0, sum(saved.values()) - parameters) // 2
+    for each in model.parameters():  # some are saved as well
+        saved.pop(each.untyped_storage()._cdata, None)
+    activations = sum(saved.values()) // 2
     return TrainingMemory(4 * parameters, activations, len(batch[0]))
 
 

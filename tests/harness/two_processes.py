@@ -15,7 +15,7 @@ from harness.training.data_parallel import ALONE, Processes, joined
 from harness.training.train import train
 from tests.harness.small import FitALine, SmallConfig
 
-RANDOM = ("dropout", "balance_loss_weight")
+RANDOM = ("dropout", "balance_loss_weight", "longest_ngram")
 """Parts of the names of parameters whose effect is that of each process alone."""
 
 

@@ -51,7 +51,8 @@ def test_killed_resumed_and_stopped(tmp_path: Path) -> None:
         if trial.state == TrialState.RUNNING:
             assert after[trial.number].state == TrialState.FAIL
             assert "its process was killed" in after[trial.number].user_attrs["failure"]
-            assert sum(t.params == trial.params for t in after) >= 2  # it is in the queue again
+            # It was queued again, with what it had been given by then: perhaps nothing yet.
+            assert sum(trial.params.items() <= t.params.items() for t in after) >= 2
         else:
             assert after[trial.number] == trial
     assert TrialState.RUNNING not in {trial.state for trial in after}
