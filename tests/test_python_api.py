@@ -27,6 +27,7 @@ def final_metrics(metrics: Metrics) -> Metrics:
     return {k: v for k, v in metrics.items() if k.startswith(("best/", "test/"))}
 
 
+@pytest.mark.slow
 def test_python_and_the_command_line_give_the_same_numbers(store: Path) -> None:
     experiment, config = MixtureOfLinearExperts(), MoEConfig(**SETTINGS)
     trained = train(experiment, config)

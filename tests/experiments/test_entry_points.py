@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,16 @@ ENTRY_POINTS = list(yaml.safe_load((ROOT / "MLproject").read_text())["entry_poin
 CONFIGURATIONS = project.configurations()
 EXPERIMENTS = {name: experiments.find(name) for name in experiments.names()}
 OTHERS = [name for name in ENTRY_POINTS if name not in EXPERIMENTS]
-LONG = "main", "tune", "compare_tuned"
+LONG = "main", "tune", "compare_tuned", "moe_extended", "rnn_cells", "seq_encoders"
 """They train several networks, and have tests of their own that are not slow."""
+
+
+def each(names: Iterable[str]) -> list[Any]:
+    """Return entry points as parameters of a test, which is slow for the long ones."""
+    return [
+        pytest.param(name, marks=pytest.mark.slow if name in LONG else (), id=name)
+        for name in names
+    ]
 
 
 def test_every_configuration_is_an_entry_point() -> None:
@@ -88,7 +96,7 @@ def run_forked(command: str, folder: str, experiment_id: str, run_id: str) -> Lo
     return LocalSubmittedRun(run_id, ForkedRun(command, folder, variables))
 
 
-@pytest.fixture(scope="module", params=list(EXPERIMENTS))
+@pytest.fixture(scope="module", params=each(EXPERIMENTS))
 def finished(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
@@ -109,13 +117,7 @@ def database_with_a_run(module_store: Path) -> Path:
     return module_store / "mlflow.db"
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.slow if name in LONG else (), id=name)
-        for name in OTHERS
-    ],
-)
+@pytest.mark.parametrize("name", each(OTHERS))
 def test_other_entry_points_finish_too(
     name: str, tmp_path: Path, database_with_a_run: Path
 ) -> None:
