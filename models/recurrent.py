@@ -120,6 +120,10 @@ class RecurrentNetwork(nn.Module):
         logits: Tensor = self.output(self._with_conditions(self.dropout(hidden), conditions))
         return logits
 
+    def direct(self, symbols: Tensor) -> Tensor | float:
+        """Return the logits (B, T, S) that n-grams add from the first symbol on; 0 without them."""
+        return 0.0 if self.ngrams is None else self.ngrams(symbols)[0]
+
     def _with_conditions(self, values: Tensor, conditions: Tensor | None) -> Tensor:
         """Append one-hot conditions to values (B, T, ...) at every step."""
         if not self.num_conditions:
@@ -151,8 +155,7 @@ class ExportableRNN(nn.Module):
             check_range(conditions, self.network.num_conditions, "first number, the condition,")
         check_range(symbols, self.network.num_symbols, "symbol")
         hidden = apply_recurrence(self.network.recurrence, self.network.encode(symbols, conditions))
-        logits = self.network.decode(hidden, conditions)
-        return logits if self.network.ngrams is None else logits + self.network.ngrams(symbols)[0]
+        return self.network.decode(hidden, conditions) + self.network.direct(symbols)
 
 
 def check_range(numbers: Tensor, count: int, name: str) -> None:

@@ -17,7 +17,7 @@ NUM_STATES = 4
 STEP_SIZES = 1e-3, 1e-1
 """Smallest and largest step size at the start (section 3.6)."""
 THRESHOLD = 0.01
-"""What is subtracted from step sizes; below it, time stands still."""
+"""What is subtracted from step sizes, which are 0 where they would be smaller."""
 PIECE_LENGTH = 64
 """So many steps are in memory at a time; their states are computed once more for gradients."""
 
@@ -32,12 +32,12 @@ class S6(nn.Module):
         y[t] = Re(C*[t] . h[t]) + D x[t]
 
     x, B and C are linear in the input, and d is softplus of a linear function (algorithm 2) less a
-    threshold, and not below 0: where it is 0, nothing changes. The threshold, which Mamba has not,
-    lets d be exactly 0, so that a state is held for any number of steps. B and C are the same for
-    all units; C* is conjugate to C. Each step decays, and rotates: A = -exp(a) + i w, at first -1/2
-    + i pi n (S4D-Lin, Gu et al. 2022). The output is a linear function of y silu(z), z linear in
-    the input (Mamba's block, without its convolution). Where a layer has as many inputs as hidden
-    units, its input is normalised, and added to its output.
+    threshold, and not below 0: where it is 0, nothing changes. The threshold, which Mamba does not
+    have, lets d be exactly 0, so that a state is held for any number of steps. B and C are the same
+    for all units; C* is conjugate to C. Each step decays, and rotates: A = -exp(a) + i w, at first
+    -1/2 + i pi n (S4D-Lin, Gu et al. 2022). The output is a linear function of y silu(z), z linear
+    in the input (Mamba's block, without its convolution). Where a layer has as many inputs as
+    hidden units, its input is normalised, and added to its output.
     """
 
     def __init__(self, input_size: int, hidden_size: int):

@@ -69,7 +69,7 @@ def hidden_units(
 
     """
     hidden, _ = network.recurrence(network.encode(symbols, conditions))
-    predicted = network(symbols, conditions)[0].argmax(-1)
+    predicted = (network.decode(hidden, conditions) + network.direct(symbols)).argmax(-1)
     read, said = ([names[index] for index in row[0].tolist()] for row in (symbols, predicted))
     return hidden[0].numpy(), read, said
 

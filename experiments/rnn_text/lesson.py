@@ -105,8 +105,8 @@ class NextCharacter(Experiment[RNNTextConfig]):
         """Return the characters, and those that follow them."""
         return split.symbols[:-1].numpy(), split.symbols[1:].numpy()
 
-    # 2 Model: characters -> embedding -> recurrent layers -> logits of the next character, to which
-    # the last few characters add directly, what networks are slow to learn by heart.
+    # 2 Model: characters -> embedding -> recurrent layers -> logits of the next character. Hashed
+    # n-grams add logits of their own: they learn by heart what recurrent layers are slow to learn.
 
     def build_model(self, config: RNNTextConfig, data: TextSplits) -> nn.Module:
         """Return a network over the symbols of the text."""

@@ -29,7 +29,7 @@ def gradient_by_lag(
     """
     inputs = network.encode(symbols, conditions).detach().requires_grad_()  # (B, T, I)
     hidden, _ = network.recurrence(inputs)
-    last = network.decode(hidden[:, -1:], conditions).squeeze(1)
+    last = (network.decode(hidden, conditions) + network.direct(symbols))[:, -1]
     loss = F.cross_entropy(last, targets, reduction="sum")
     (gradient,) = torch.autograd.grad(loss, inputs)
     norms: Tensor = gradient.norm(dim=-1).mean(0).flip(0)

@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from models.choices import CellName
+from models.inspection.sequential import gradient_by_lag
 from models.ngram_logits import NUM_WEIGHTS, NGramLogits
 from tests.models.small import recurrent_network
 
@@ -96,3 +98,17 @@ def test_a_network_carries_its_last_symbols_along(cell: CellName) -> None:
     without = recurrent_network(cell)
     without.load_state_dict(network.state_dict(), strict=False)
     torch.testing.assert_close(whole - without(read)[0], network.ngrams(read)[0])
+
+
+def test_gradients_by_lag_are_those_of_the_loss_with_ngrams() -> None:
+    network = recurrent_network(embedding_size=4, longest_ngram=6)
+    assert network.embedding is not None
+    assert network.ngrams is not None
+    torch.nn.init.normal_(network.ngrams.bias)
+    read, targets = symbols(12), torch.tensor([1, 3])
+    inputs: list[Tensor] = []
+    network.embedding.register_forward_hook(lambda module, given, output: inputs.append(output))
+    loss = F.cross_entropy(network(read)[0][:, -1], targets, reduction="sum")
+    (gradient,) = torch.autograd.grad(loss, inputs)
+    expected = gradient.norm(dim=-1).mean(0).flip(0)
+    torch.testing.assert_close(gradient_by_lag(network, read, targets), expected)
