@@ -59,6 +59,22 @@ def user_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "cache"
 
 
+@pytest.fixture(autouse=True)
+def no_setting_is_left() -> Iterator[None]:
+    """Fail a test that leaves MLflow set up otherwise: the processes of later tests inherit it."""
+    before = settings_of_mlflow()
+    yield
+    after = settings_of_mlflow()
+    for name in after.keys() - before.keys():
+        del os.environ[name]
+    assert after == before
+
+
+def settings_of_mlflow() -> dict[str, str]:
+    """Return the environment variables that tell MLflow what to do."""
+    return {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")}
+
+
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: Path) -> Iterator[Path]:
     """Give the test an empty folder as working directory, and a tracking store in it."""
@@ -132,26 +148,27 @@ def serve(folder: Path, is_up: str, *arguments: str) -> Iterator[str]:
         process.wait()
 
 
-ERRORS = "stderr.txt"
+class Started(subprocess.Popen[bytes]):
+    """Python at work in a folder, with the project on its path and a store there."""
 
+    def __init__(self, folder: Path, *arguments: str):
+        self.log = folder / "stderr.txt"
+        environment = os.environ | {
+            "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
+            "PYTHONPATH": str(ROOT),
+        }
+        with self.log.open("a") as errors:
+            super().__init__(
+                [sys.executable, *arguments],
+                cwd=folder,
+                env=environment,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+            )
 
-def start(folder: Path, *arguments: str) -> "subprocess.Popen[bytes]":
-    """Start Python on `arguments` in `folder`, with the project on its path and a store there.
-
-    What it says on stderr is added to the file `ERRORS` in that folder.
-    """
-    environment = os.environ | {
-        "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
-        "PYTHONPATH": str(ROOT),
-    }
-    with (folder / ERRORS).open("a") as errors:
-        return subprocess.Popen(
-            [sys.executable, *arguments],
-            cwd=folder,
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-        )
+    def said(self) -> str:
+        """Return what it has said on stderr, after what others had said in that folder."""
+        return self.log.read_text()
 
 
 class ForkedRun:
@@ -194,7 +211,8 @@ def wait_until(condition: Callable[[], bool], process: "subprocess.Popen[bytes]"
     """Wait for something that a process that goes on will bring about."""
     deadline = time.monotonic() + 100
     while not condition():
-        assert process.poll() is None, "the process has ended"
+        is_here = process.poll() is None
+        assert is_here, process.said() if isinstance(process, Started) else process.args
         assert time.monotonic() < deadline
         time.sleep(0.05)
 

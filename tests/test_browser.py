@@ -21,7 +21,7 @@ from experiments.moe.config import MoEConfig
 from experiments.seq_classification.config import SequenceConfig
 from harness.run_experiment import run_experiment
 from harness.tracking import view
-from tests.conftest import serve, start
+from tests.conftest import Started, serve
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -39,7 +39,7 @@ STUDY = ["moe", "--trials=12", "--finalists=2", "--final-seeds=2", "--set", "num
 @pytest.fixture(scope="module")
 def runs(module_store: Path) -> dict[str, Run]:
     """Train what is to be seen: mixtures, sequence classifiers, and a study's champion."""
-    study = start(module_store, "-m", "tuning", *STUDY)
+    study = Started(module_store, "-m", "tuning", *STUDY)
     mixtures: list[dict[str, Any]] = [
         {},
         {"mixing": "logits"},

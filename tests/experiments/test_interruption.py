@@ -10,7 +10,7 @@ import mlflow
 import pytest
 from mlflow.tracking import MlflowClient
 
-from tests.conftest import ERRORS, ROOT, start, wait_until
+from tests.conftest import ROOT, Started, wait_until
 
 SLOW_ENOUGH = "--num-train 1500 --batch-size 10 --num-validation 200 --num-test 500 --restarts 2"
 """A hundred and fifty steps an epoch: about a quarter of a second, in which to be killed."""
@@ -29,7 +29,7 @@ def test_killed_in_mid_epoch_and_resumed_ends_with_the_same_metrics(tmp_path: Pa
     whole, killed = (tmp_path / name for name in ("whole", "killed"))
     whole.mkdir()
     killed.mkdir()
-    undisturbed, victim = start(whole, *arguments), start(killed, *arguments)
+    undisturbed, victim = (Started(folder, *arguments) for folder in (whole, killed))
     wait_until(lambda: bool(list(killed.rglob("last.pt"))), victim)
     time.sleep(0.2)  # into the next epoch
     victim.kill()
@@ -39,8 +39,8 @@ def test_killed_in_mid_epoch_and_resumed_ends_with_the_same_metrics(tmp_path: Pa
     assert run.info.status == "RUNNING"  # nothing could end it
     assert len(client.get_metric_history(run.info.run_id, "val/loss")) < 5
 
-    resumed = start(killed, "-m", "experiments.moe", "--resume", run.info.run_id)
-    assert resumed.wait() == undisturbed.wait() == 0, (killed / ERRORS).read_text()
+    resumed = Started(killed, "-m", "experiments.moe", "--resume", run.info.run_id)
+    assert resumed.wait() == undisturbed.wait() == 0, resumed.said()
     run = only_run(client)
     other = MlflowClient(f"sqlite:///{whole}/mlflow.db")
     reference = only_run(other)
@@ -58,19 +58,18 @@ def test_killed_in_mid_epoch_and_resumed_ends_with_the_same_metrics(tmp_path: Pa
 
 @pytest.mark.slow
 def test_sigterm_ends_the_run_as_killed_after_a_last_checkpoint(tmp_path: Path) -> None:
-    process = start(tmp_path, *f"-m experiments.moe --num-epochs 999 {SLOW_ENOUGH}".split())
+    process = Started(tmp_path, *f"-m experiments.moe --num-epochs 999 {SLOW_ENOUGH}".split())
     wait_until(lambda: bool(list(tmp_path.rglob("config.json"))), process)
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     run_id = only_run(client).info.run_id
     wait_until(lambda: bool(client.get_metric_history(run_id, "val/loss")), process)
     process.terminate()
-    errors = tmp_path / ERRORS
-    assert process.wait(timeout=30) == 128 + signal.SIGTERM, errors.read_text()
+    assert process.wait(timeout=30) == 128 + signal.SIGTERM, process.said()
     run = only_run(client)
     assert run.info.status == "KILLED"
     assert "Terminated" in run.data.tags["failure"]
     assert list(tmp_path.rglob("last.pt"))
-    opened, *summary, interrupted, command = errors.read_text().splitlines()
+    opened, *summary, interrupted, command = process.said().splitlines()
     assert summary[0].startswith("Data ring (")
     assert opened.startswith(f"Run {run_id}: moe ")
     assert "num_epochs=999" in opened

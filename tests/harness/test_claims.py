@@ -19,7 +19,7 @@ from harness.errors import UserError
 from harness.run_experiment import run_experiment
 from harness.tracking.processes import process_lives, process_of, process_tags
 from harness.tracking.resume import resume_command
-from tests.conftest import ROOT, process_tags_with, start, wait_until
+from tests.conftest import ROOT, Started, process_tags_with, wait_until
 from tests.harness.small import EXPERIMENT, FitALine, SmallConfig
 from tests.harness.test_tracking import history, interrupted_run
 from tuning.config import StudyConfig
@@ -101,7 +101,7 @@ def test_on_a_server_the_later_of_two_claims_counts(
 def test_two_resume_commands_at_once(tmp_path: Path) -> None:
     """Two real processes: one of them trains, the other is refused in one line."""
     arguments = ["--num-train", "1500", "--batch-size", "10", "--animation", "false"]
-    first = start(tmp_path, "-m", "experiments.moe", "--num-epochs", "30", *arguments)
+    first = Started(tmp_path, "-m", "experiments.moe", "--num-epochs", "30", *arguments)
     wait_until(lambda: bool(list(tmp_path.rglob("config.json"))), first)
     first.kill()
     first.wait()

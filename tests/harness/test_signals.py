@@ -16,7 +16,7 @@ from mlflow.tracking import MlflowClient
 from harness import signals
 from harness.run_experiment import run_experiment
 from harness.signals import Terminated
-from tests.conftest import start, wait_until
+from tests.conftest import Started, wait_until
 from tests.harness.small import EXPERIMENT, SmallConfig
 
 RAISED = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: Terminated}
@@ -104,7 +104,7 @@ time.sleep(1000)
 def test_a_further_ctrl_c_ends_what_reaches_no_safe_point(
     tmp_path: Path, first: str, status: int
 ) -> None:
-    process = start(tmp_path, "-c", SCRIPT.format(first=first))
+    process = Started(tmp_path, "-c", SCRIPT.format(first=first))
     wait_until((tmp_path / "noted").exists, process)
     process.send_signal(signal.SIGTERM)  # a supervisor may send several
     assert process.poll() is None
@@ -205,7 +205,7 @@ with lifecycle.track(SmallConfig(), "cpu") as run:
 
 
 def test_a_further_ctrl_c_ends_the_runs_of_a_process_and_its_workers_as_killed(store: Path) -> None:
-    process = start(store, "-c", TWICE)
+    process = Started(store, "-c", TWICE)
     assert process.wait(timeout=100) == 128 + signal.SIGINT
     runs = mlflow.search_runs(search_all_experiments=True, output_format="list")
     assert sorted(run.info.status for run in runs) == ["KILLED", "KILLED", "RUNNING"]

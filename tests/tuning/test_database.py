@@ -20,7 +20,7 @@ from optuna.trial import TrialState
 from sqlalchemy.engine import URL
 
 from harness.tracking.run import Run
-from tests.conftest import ERRORS, start, wait_until
+from tests.conftest import Started, wait_until
 from tests.harness.small import SmallConfig
 from tests.tuning.lines import SPACE
 from tests.tuning.test_study import QUICK, children, states, with_behaviours
@@ -132,10 +132,10 @@ def test_two_processes_share_the_trials_of_one_study(tmp_path: Path, database: s
     small = "--set num_epochs=30 num_train=2000 num_validation=500 restarts=4"
     arguments = ["-m", "tuning", "moe", *small.split(), *options.split()]
     opened = storage.open_storage(database)
-    first = start(tmp_path, *arguments, database)
+    first = Started(tmp_path, *arguments, database)
     wait_until(lambda: _num_trials(opened) > 0, first)
-    second = start(tmp_path, *arguments, database, "--resume")
-    assert first.wait() == second.wait() == 0, (tmp_path / ERRORS).read_text()
+    second = Started(tmp_path, *arguments, database, "--resume")
+    assert first.wait() == second.wait() == 0, second.said()
     found = optuna.load_study(study_name="shared", storage=opened).get_trials()
     assert [trial.state for trial in found].count(TrialState.COMPLETE) == len(found)
     assert 12 <= len(found) <= 13  # the two may ask for the last one at the same moment
@@ -160,13 +160,11 @@ def _num_trials(opened: BaseStorage) -> int:
     return opened.get_n_trials(study_id)
 
 
-def test_runs_that_log_the_same_data_at_the_same_moment(
-    database: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("store")
+def test_runs_that_log_the_same_data_at_the_same_moment(database: str) -> None:
     """As the seeds of finalists do on a server; each run has the data set afterwards."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", database.replace("://", "+psycopg://"))
-    mlflow.set_tracking_uri(None)
-    experiment = mlflow.set_experiment("race").experiment_id
+    mlflow.set_tracking_uri(database.replace("://", "+psycopg://"))
+    experiment = mlflow.create_experiment("race")
     together = threading.Barrier(8)
 
     def log_data(digest: str) -> str:

@@ -13,7 +13,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 from optuna.trial import TrialState
 
-from tests.conftest import ERRORS, start, wait_until
+from tests.conftest import Started, wait_until
 from tuning import storage
 
 OPTIONS = "--study-name mine --workers 2 --finalists 1 --final-seeds 2 --trials 500"
@@ -24,7 +24,7 @@ COMMAND = ["-m", "tuning", "moe", *OPTIONS.split(), "--set", *SMALL.split()]
 @pytest.mark.slow
 def test_killed_resumed_and_stopped(tmp_path: Path) -> None:
     """SIGKILL to the process with the lease; then Ctrl-C: what was found is registered."""
-    first = start(tmp_path, *COMMAND)
+    first = Started(tmp_path, *COMMAND)
     wait_until(lambda: num_complete(tmp_path) >= 3, first)
     workers = [
         process
@@ -39,11 +39,11 @@ def test_killed_resumed_and_stopped(tmp_path: Path) -> None:
     running = [trial for trial in before if trial.state == TrialState.RUNNING]
     assert running
 
-    second = start(tmp_path, *COMMAND, "--resume")
+    second = Started(tmp_path, *COMMAND, "--resume")
     wait_until(lambda: num_complete(tmp_path) >= num_of(before, TrialState.COMPLETE) + 3, second)
     second.send_signal(signal.SIGINT)
-    assert second.wait(timeout=120) == 0, (tmp_path / ERRORS).read_text()
-    said = (tmp_path / ERRORS).read_text().splitlines()
+    assert second.wait(timeout=120) == 0, second.said()
+    said = second.said().splitlines()
     assert said[0].startswith("Data ring (")
     assert said == 2 * said[: len(said) // 2], "each process says what the data are, and no more"
     after = trials(tmp_path)

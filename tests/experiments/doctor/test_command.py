@@ -23,7 +23,7 @@ from harness.tracking import lifecycle
 from harness.tracking.abandoned import abandoned_runs, delete
 from harness.tracking.processes import process_tags, this_process
 from harness.tracking.run import CHECKPOINT, LOCAL_COPY
-from tests.conftest import process_tags_with, start, wait_until
+from tests.conftest import Started, process_tags_with, wait_until
 from tests.harness.small import EXPERIMENT, SmallConfig
 from tests.harness.test_tracking import interrupted_run
 
@@ -55,7 +55,7 @@ def status(run_id: str) -> str:
 def test_runs_of_a_killed_process_are_closed_when_asked(
     place: str, store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    process = start(store, "-c", SCRIPT)
+    process = Started(store, "-c", SCRIPT)
     wait_until((store / "started").exists, process)
     doctor.main(DoctorConfig(fix=True))
     runs = [run.info.run_id for run in MlflowClient().search_runs([place])]

@@ -18,7 +18,7 @@ from harness.execution import forkserver
 from harness.execution.local import LocalPool, Worker
 from harness.execution.messages import Died, Done, Epoch, Failed, Message, Pruned, Report, Task
 from harness.training.metrics import DivergedError
-from tests.conftest import ERRORS, start
+from tests.conftest import Started
 
 INITIALIZED = "REPORTED_BY_THE_INITIALIZER"
 
@@ -175,8 +175,8 @@ time.sleep(1000)
 
 def test_the_server_ends_with_its_parent_in_the_middle_of_an_import(tmp_path: Path) -> None:
     (tmp_path / "endless.py").write_text(ENDLESS)
-    parent = start(tmp_path, "-c", STARTS_A_SERVER)
-    assert parent.wait(timeout=60) == 0, (tmp_path / ERRORS).read_text()
+    parent = Started(tmp_path, "-c", STARTS_A_SERVER)
+    assert parent.wait(timeout=60) == 0, parent.said()
     number = int((tmp_path / "importing").read_text())
     with contextlib.suppress(psutil.NoSuchProcess):
         psutil.Process(number).wait(timeout=60)
