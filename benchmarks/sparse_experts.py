@@ -17,7 +17,7 @@ import time
 import torch
 from torch import Tensor
 
-from models import moe
+from models import moe_losses
 from models.moe import MixtureOfExperts
 
 NUM_EXPERTS, EXPERT_HIDDEN, TOP_K = 64, 256, 2
@@ -53,7 +53,7 @@ def seconds(way: str, model: MixtureOfExperts, x: Tensor, labels: Tensor) -> flo
     model.train(IS_SPARSE[way])  # in evaluation, every expert is evaluated at every point
     model.zero_grad()
     start = time.perf_counter()
-    moe.cross_entropy(model.mix(x).combine("probabilities"), labels).backward()
+    moe_losses.cross_entropy(model.mix(x).combine("probabilities"), labels).backward()
     return time.perf_counter() - start
 
 

@@ -31,7 +31,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.hierarchical import branch_sums, leaf_log_probabilities
-from models.moe import MixtureOfExperts, StackedLinear
+from models.moe import MixtureOfExperts
+from models.stacked import StackedLinear
 
 STRETCH = 1.5
 """What the overrelaxation grows by after each step that it has improved."""

@@ -60,19 +60,13 @@ def user_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def no_setting_is_left() -> Iterator[None]:
-    """Fail a test that leaves MLflow set up otherwise: the processes of later tests inherit it."""
-    before = settings_of_mlflow()
+def settings_of_mlflow() -> Iterator[None]:
+    """Undo what a test leaves in MLflow's variables: processes of later tests would inherit it."""
+    before = {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")}
     yield
-    after = settings_of_mlflow()
-    for name in after.keys() - before.keys():
+    for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
         del os.environ[name]
-    assert after == before
-
-
-def settings_of_mlflow() -> dict[str, str]:
-    """Return the environment variables that tell MLflow what to do."""
-    return {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")}
+    os.environ.update(before)
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from harness.experiment import Trained
 from harness.plural import plural
 from harness.training.metrics import StepOutput
 from harness.training.train import train
-from models.moe import MLP, cross_entropy
+from models.moe_losses import cross_entropy
+from models.stacked import MLP
 from models.zero_one_loss import smoothed_zero_one_loss
 
 

@@ -45,7 +45,7 @@ from harness.plural import plural
 from harness.training.batches import Batches, TensorBatches
 from harness.training.history import History
 from harness.training.metrics import StepOutput, scalars
-from models import moe
+from models import moe_losses, stacked
 from models.expectation_maximisation import ExpectationMaximisation, expectation_maximisation
 from models.moe import Mixture, MixtureOfExperts
 from models.zero_one_loss import smoothed_zero_one_loss
@@ -53,10 +53,10 @@ from models.zero_one_loss import smoothed_zero_one_loss
 
 def routing_metrics(mixture: Mixture, top_k: int) -> dict[str, Tensor]:
     """Return how the gate divides the points: entropy (*S,), imbalance (*S,), shares (*S, K)."""
-    share = moe.expert_load(mixture, top_k)
+    share = moe_losses.expert_load(mixture, top_k)
     return {
-        "gate_entropy": moe.gate_entropy(mixture.gate),
-        "load_variation": moe.coefficient_of_variation(share),
+        "gate_entropy": moe_losses.gate_entropy(mixture.gate),
+        "load_variation": moe_losses.coefficient_of_variation(share),
         "expert_share": share,
     }
 
@@ -136,9 +136,9 @@ class MixtureOfLinearExperts(StackedExperiment):
         mixture = model.mix(points)
         logits = mixture.combine(config.mixing)  # (R, B), or (R, C, B) of C > 2 classes
         if config.loss == "competitive":
-            loss = moe.competitive_loss(mixture, labels)  # experts compete for each point
+            loss = moe_losses.competitive_loss(mixture, labels)  # experts compete for each point
         else:
-            loss = moe.cross_entropy(logits, labels)
+            loss = moe_losses.cross_entropy(logits, labels)
         metrics = {"loss": loss, "accuracy": accuracy(logits, labels)}
         if not model.training:
             metrics["objective"] = objective(config, loss, logits, labels)
@@ -148,10 +148,10 @@ class MixtureOfLinearExperts(StackedExperiment):
             loss = smoothed_zero_one_loss(logits, labels, *sharpness)
         # Penalties that even out the load and keep the gate's logits small; not in the logged loss.
         if config.balance_loss_weight > 0:
-            balance = moe.balance_loss(mixture, config.top_k, config.balance_loss)
+            balance = moe_losses.balance_loss(mixture, config.top_k, config.balance_loss)
             loss = loss + config.balance_loss_weight * balance
         if config.z_loss_weight > 0:
-            loss = loss + config.z_loss_weight * moe.z_loss(mixture.gate_logits)
+            loss = loss + config.z_loss_weight * moe_losses.z_loss(mixture.gate_logits)
         # The restarts share no parameter: the gradient of the sum is the gradient of each.
         # Expectation maximisation needs none: no parameter asks for it, and the sum is a leaf.
         return StepOutput(loss.sum().requires_grad_(), metrics, len(labels))
@@ -200,7 +200,7 @@ class MixtureOfLinearExperts(StackedExperiment):
         """Return what the mixture predicts for points."""
         points, labels = split
         logits = trained.model.mix(points).combine(trained.config.mixing)
-        probabilities = moe.class_probabilities(logits, labels).numpy()
+        probabilities = moe_losses.class_probabilities(logits, labels).numpy()
         return Predictions(labels.numpy().astype(int), probabilities, trained.data.classes)
 
     def evaluate(self, config: MoEConfig, trained: Trained, test: Points) -> MixtureEvaluation:
@@ -217,7 +217,7 @@ class MixtureOfLinearExperts(StackedExperiment):
         metrics = {
             **predictions.metrics(),
             "test/accuracy": accuracy(logits, labels).item(),
-            "test/loss": moe.cross_entropy(logits, labels).item(),
+            "test/loss": moe_losses.cross_entropy(logits, labels).item(),
             "test/hard_routing_accuracy": accuracy(mixture.top1_logits, labels).item(),
             **{f"test/{name}": value for name, value in routing.items()},
             "test/logistic_regression_accuracy": train_baseline(0, config, trained),
@@ -281,14 +281,14 @@ class MixtureOfLinearExperts(StackedExperiment):
         entropy = torch.special.entr(mixture.gate).sum(0).numpy()
         yield "gate_entropy", routing_figures.gate_entropy(scene, entropy, config.num_experts)
         if config.gate == "hierarchical":
-            share = moe.expert_load(evaluation.mixture, config.top_k).tolist()
+            share = moe_losses.expert_load(evaluation.mixture, config.top_k).tolist()
             yield "gating_tree", tree_figure.gating_tree(scene, mixture.gate.T.numpy(), share)
         yield "reliability", classification.reliability(*evaluation.predictions.reliability)
         yield from self.training_figures(trained.history)
         if config.training == "em":
             part = figures.Scene(plane, truth, points[:1500], labels[:1500])
             mixtures = self.mixtures_by_epoch(config, trained.data, trained.history)
-            first = moe.select_from_stack(
+            first = stacked.select_from_stack(
                 trained.untrained.state_dict(), best_restart(trained.history)
             )
             mixtures[0] = self.restore_model(config, trained.data, first)
@@ -309,7 +309,7 @@ class MixtureOfLinearExperts(StackedExperiment):
         with torch.inference_mode():
             mixture = trained.model.mix(torch.from_numpy(view.points))
         logits = mixture.combine(trained.config.mixing)
-        probabilities = moe.class_probabilities(logits, data.test.labels).numpy()
+        probabilities = moe_losses.class_probabilities(logits, data.test.labels).numpy()
         gate, test_gate = mixture.weights.T.numpy(), evaluation.mixture.weights.T.numpy()
         surface = table_figures.decision_surface(view, probabilities, points, predictions)
         yield "decision_surface", surface
@@ -357,7 +357,7 @@ class MixtureOfLinearExperts(StackedExperiment):
         """Return the restart that was kept as it was after earlier epochs, where they are kept."""
         restart = best_restart(history)
         return {
-            epoch: self.restore_model(config, data, moe.select_from_stack(stack, restart))
+            epoch: self.restore_model(config, data, stacked.select_from_stack(stack, restart))
             for epoch, stack in history.snapshots.items()
             if epoch < history.best_epoch
         }

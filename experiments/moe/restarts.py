@@ -21,7 +21,7 @@ from harness.training.batches import Batches, TensorBatches
 from harness.training.history import History
 from harness.training.metrics import fraction, scalars
 from harness.training.optimizers import build_optimizer
-from models.moe import select_from_stack
+from models.stacked import select_from_stack
 from models.zero_one_loss import smoothed_zero_one_loss
 
 MIN_STEPS = 10

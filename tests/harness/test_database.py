@@ -137,19 +137,19 @@ def test_a_copy_of_a_store_leaves_the_artifacts_of_the_other_alone(
     assert list(before.iterdir()) == []
 
 
-def test_a_store_that_others_have_half_made_is_made_anew(tmp_path: Path) -> None:
-    file = tmp_path / "mlflow.db"
+def test_a_store_that_others_have_half_made_is_made_anew(store: Path) -> None:
+    file = store / "mlflow.db"
+    file.unlink()
     with sqlite3.connect(file) as connection:
         connection.execute("CREATE TABLE experiments (name TEXT)")
         connection.execute("CREATE TABLE _alembic_tmp_tags (name TEXT)")
         connection.execute("CREATE TABLE alembic_version (version_num TEXT)")
         connection.execute("INSERT INTO alembic_version VALUES ('451aebb31d03')")
     connection.close()
-    (tmp_path / "mlflow.db.new").write_text("what a killed process has left")
+    (store / "mlflow.db.new").write_text("what a killed process has left")
     os.utime(file, (0, 0))
-    mlflow.set_tracking_uri(to_database_uri(file))
     with store_lock():
-        check_whole(tmp_path)
+        check_whole(store)
 
 
 def test_a_store_that_somebody_is_making_is_waited_for(

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from harness.training.metrics import model_cost
 from models.choices import CELLS, ENCODERS, CellName, EncoderName, PoolingName
 from models.cnn import PlainCNN, ResidualCNN, SeparableCNN
-from models.moe import StackedLinear
 from models.random_convolutions import Hydra
 from models.recurrent import ExportableRNN
 from models.s6 import NUM_STATES, S6
 from models.sequence_classifier import ExportableSequenceClassifier
 from models.sequence_encoders import AttentionBlock
+from models.stacked import StackedLinear
 from tests.models.small import mixture_of_experts, recurrent_network, sequence_classifier
 
 SYMBOLS = torch.randint(5, (2, 7), generator=torch.Generator().manual_seed(0))

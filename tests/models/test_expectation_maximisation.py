@@ -10,7 +10,7 @@ from scipy.special import log_softmax, logsumexp, softmax
 
 from datasets.toy_datasets import toy_dataset
 from models import expectation_maximisation as em
-from models import moe
+from models import moe_losses, stacked
 from models.expectation_maximisation import Coefficients, Samples
 from tests.models.small import mixture_of_experts
 
@@ -24,7 +24,7 @@ def three_classes() -> tuple[torch.Tensor, torch.Tensor]:
 
 def cross_entropy(model: Any, points: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     logits = model.mix(points).combine("probabilities")
-    return moe.cross_entropy(logits, labels).detach()
+    return moe_losses.cross_entropy(logits, labels).detach()
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_stack_iterates_as_each_mixture_would_alone_until_its_half_stops(
     monkeypatch.setattr(em, "HALVINGS", (5, 10))
     torch.manual_seed(0)
     stack = mixture_of_experts(3, temperature=5.0, stack=(6,))
-    weights = [moe.select_from_stack(stack.state_dict(), i) for i in range(6)]
+    weights = [stacked.select_from_stack(stack.state_dict(), i) for i in range(6)]
     optimizer, losses = em.ExpectationMaximisation(stack), []
     for _ in range(12):
         losses.append(cross_entropy(stack, POINTS, LABELS))

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from models import moe
+from models import moe_losses, stacked
 from models.choices import Mixing
-from models.moe import MLP, Mixture, MixtureOfExperts
+from models.moe import Mixture, MixtureOfExperts
+from models.stacked import MLP
 from tests.models.small import mixture_of_experts
 
 VARIANTS: list[dict[str, Any]] = [
@@ -75,7 +76,7 @@ def test_a_stack_is_so_many_separate_models(mixing: Mixing) -> None:
     assert stack(x).shape == (5, 7)
     for i in range(5):
         one = mixture_of_experts(3, mixing=mixing, gate_hidden=4)
-        one.load_state_dict(moe.select_from_stack(stack.state_dict(), i))
+        one.load_state_dict(stacked.select_from_stack(stack.state_dict(), i))
         torch.testing.assert_close(stack(x)[i], one(x))
 
 
@@ -92,10 +93,10 @@ def test_exactly_k_experts_have_a_weight_which_is_that_of_the_softmax_over_all(t
 
 
 LOSSES: dict[str, Callable[[MixtureOfExperts, Tensor, Tensor], Tensor]] = {
-    "cross_entropy": lambda model, x, labels: moe.cross_entropy(model(x), labels),
-    "competitive": lambda model, x, labels: moe.competitive_loss(model.mix(x), labels),
-    "balance": lambda model, x, labels: moe.switch_loss(model.mix(x), model.gate.top_k),
-    "z": lambda model, x, labels: moe.z_loss(model.mix(x).gate_logits),
+    "cross_entropy": lambda model, x, labels: moe_losses.cross_entropy(model(x), labels),
+    "competitive": lambda model, x, labels: moe_losses.competitive_loss(model.mix(x), labels),
+    "balance": lambda model, x, labels: moe_losses.switch_loss(model.mix(x), model.gate.top_k),
+    "z": lambda model, x, labels: moe_losses.z_loss(model.mix(x).gate_logits),
 }
 
 
@@ -151,17 +152,17 @@ def test_competitive_loss_is_written_out_and_equals_cross_entropy_of_mixed_proba
     p = mixture.expert_logits.sigmoid()
     likelihood = torch.where(labels == 1, p, 1 - p)
     expected = -(mixture.gate * likelihood).sum(-2).log().mean()
-    competitive = moe.competitive_loss(mixture, labels)
+    competitive = moe_losses.competitive_loss(mixture, labels)
     torch.testing.assert_close(competitive, expected)
-    torch.testing.assert_close(competitive, moe.cross_entropy(model(x), labels))
-    mixed = moe.cross_entropy(mixture.combine("logits"), labels)
+    torch.testing.assert_close(competitive, moe_losses.cross_entropy(model(x), labels))
+    mixed = moe_losses.cross_entropy(mixture.combine("logits"), labels)
     assert (competitive - mixed).abs() > 1e-3
 
 
 def test_the_cross_entropy_of_two_classes_is_torchs() -> None:
     logits, labels = torch.randn(40), torch.randint(2, (40,)).float()
     expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels)
-    torch.testing.assert_close(moe.cross_entropy(logits, labels), expected)
+    torch.testing.assert_close(moe_losses.cross_entropy(logits, labels), expected)
 
 
 @pytest.mark.parametrize("top_k", [0, 1, 2])
@@ -171,11 +172,11 @@ def test_balance_loss_is_one_in_balance_and_highest_where_one_expert_takes_all(t
     for i in range(8):
         for j in range(width):
             balanced[(i + j) % num_experts, i] = 1
-    torch.testing.assert_close(moe.switch_loss(routed(balanced), top_k), torch.tensor(1.0))
+    torch.testing.assert_close(moe_losses.switch_loss(routed(balanced), top_k), torch.tensor(1.0))
     collapsed = torch.zeros(num_experts, 8)
     collapsed[:width] = 1
     expected = torch.tensor(num_experts / width)
-    torch.testing.assert_close(moe.switch_loss(routed(collapsed), top_k), expected)
+    torch.testing.assert_close(moe_losses.switch_loss(routed(collapsed), top_k), expected)
 
 
 def routed(chosen: Tensor) -> Mixture:
@@ -188,25 +189,25 @@ def test_balance_loss_is_written_out() -> None:
     gate = torch.tensor([[0.5, 0.6], [0.3, 0.1], [0.2, 0.3]])
     chosen = torch.tensor([[True, True], [False, False], [False, False]])
     mixture = Mixture(gate.log(), chosen, torch.zeros(3, 2))
-    torch.testing.assert_close(moe.switch_loss(mixture, 1), torch.tensor(3 * 0.55))
+    torch.testing.assert_close(moe_losses.switch_loss(mixture, 1), torch.tensor(3 * 0.55))
     chosen = torch.tensor([[True, True], [True, False], [False, True]])
     mixture = Mixture(gate.log(), chosen, torch.zeros(3, 2))
     expected = 3 * (0.5 * 0.55 + 0.25 * 0.2 + 0.25 * 0.25)
-    torch.testing.assert_close(moe.switch_loss(mixture, 2), torch.tensor(expected))
+    torch.testing.assert_close(moe_losses.switch_loss(mixture, 2), torch.tensor(expected))
 
 
 def test_routing_to_all_experts_is_weighing_all_of_them() -> None:
     gate = torch.tensor([[0.9, 0.8], [0.1, 0.2]])
     mixture = Mixture(gate.log(), torch.ones(2, 2) > 0, torch.zeros(2, 2))
     for top_k in (0, 2):
-        assert moe.expert_load(mixture, top_k).tolist() == [1, 0]
+        assert moe_losses.expert_load(mixture, top_k).tolist() == [1, 0]
 
 
 def test_balance_loss_pushes_the_gate_towards_the_idle_expert() -> None:
     logits = torch.tensor([[2.0, 2.0], [0.0, 0.0]], requires_grad=True)
     for top_k, chosen in ((0, torch.ones(2, 2)), (1, torch.tensor([[1, 1], [0, 0]]))):
         logits.grad = None
-        moe.switch_loss(Mixture(logits, chosen > 0, torch.zeros(2, 2)), top_k).backward()
+        moe_losses.switch_loss(Mixture(logits, chosen > 0, torch.zeros(2, 2)), top_k).backward()
         assert logits.grad is not None
         assert (logits.grad[0] > 0).all()
         assert (logits.grad[1] < 0).all()
@@ -215,23 +216,23 @@ def test_balance_loss_pushes_the_gate_towards_the_idle_expert() -> None:
 def test_small_terms_against_their_formulas() -> None:
     logits = torch.tensor([[0.0, 0.0], [1.0, -1.0]])
     expected = (math.log(2) ** 2 + math.log(math.e + 1 / math.e) ** 2) / 2
-    torch.testing.assert_close(moe.z_loss(logits.T), torch.tensor(expected))
+    torch.testing.assert_close(moe_losses.z_loss(logits.T), torch.tensor(expected))
     gate = torch.tensor([[0.5, 0.5], [1.0, 0.0]])
-    torch.testing.assert_close(moe.gate_entropy(gate.T), torch.tensor(math.log(2) / 2))
+    torch.testing.assert_close(moe_losses.gate_entropy(gate.T), torch.tensor(math.log(2) / 2))
     load = torch.tensor([0.5, 0.25, 0.25])
     expected = torch.tensor([0.5, 0.25, 0.25]).numpy().std() * 3
-    torch.testing.assert_close(moe.coefficient_of_variation(load).item(), float(expected))
+    torch.testing.assert_close(moe_losses.coefficient_of_variation(load).item(), float(expected))
 
 
 def test_loss_free_bias_evens_out_the_load() -> None:
     torch.manual_seed(1)
     model = mixture_of_experts(4, top_k=1, bias_update_rate=0.01)
     x = torch.randn(400, 2)
-    before = moe.expert_load(model.eval().mix(x), 1).max()
+    before = moe_losses.expert_load(model.eval().mix(x), 1).max()
     model.train()
     for _ in range(300):
         model(x)
-    after = moe.expert_load(model.eval().mix(x), 1).max()
+    after = moe_losses.expert_load(model.eval().mix(x), 1).max()
     assert before > 0.4
     assert after < 0.3
 
@@ -242,7 +243,7 @@ def test_gradients_reach_every_parameter(variant: dict[str, Any]) -> None:
     model = mixture_of_experts(3, **variant)
     mixture = model.mix(torch.randn(64, 2))
     labels = torch.randint(2, (64,)).float()
-    moe.cross_entropy(mixture.combine(variant["mixing"]), labels).backward()
+    moe_losses.cross_entropy(mixture.combine(variant["mixing"]), labels).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0, name
@@ -258,7 +259,7 @@ def test_eight_points_can_be_overfitted(variant: dict[str, Any]) -> None:
     optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
     for _ in range(400):
         optimizer.zero_grad()
-        moe.cross_entropy(model(x), labels).sum().backward()
+        moe_losses.cross_entropy(model(x), labels).sum().backward()
         optimizer.step()
     correct = ((model.eval()(x) > 0) == (labels > 0.5)).all(-1)
     assert correct.any()

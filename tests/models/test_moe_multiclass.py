@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from models import moe
+from models import moe_losses, stacked
 from models.moe import MixtureOfExperts
 from models.standardised import StandardisedInput
 
@@ -54,13 +54,13 @@ def test_probabilities_and_loss_are_those_by_hand(mixing: Any, top_k: int) -> No
     logits = mixture.combine(mixing)
     assert logits.shape == (C, B)
     np.testing.assert_allclose(
-        moe.class_probabilities(logits, labels).detach(), expected, rtol=1e-4
+        moe_losses.class_probabilities(logits, labels).detach(), expected, rtol=1e-4
     )
     np.testing.assert_allclose(model(x).softmax(-1).detach(), expected, rtol=1e-4)
-    loss = moe.cross_entropy(logits, labels).item()
+    loss = moe_losses.cross_entropy(logits, labels).item()
     assert loss == pytest.approx(-np.log(expected[range(B), labels]).mean(), rel=1e-4)
     if mixing == "probabilities":
-        assert moe.competitive_loss(mixture, labels).item() == pytest.approx(loss, rel=1e-5)
+        assert moe_losses.competitive_loss(mixture, labels).item() == pytest.approx(loss, rel=1e-5)
     weights = model.expert_weights()
     assert weights.shape == (K, C, D)
     torch.testing.assert_close(weights[1, 4], 2 * model.experts.weight[4 * K + 1])
@@ -71,12 +71,12 @@ def test_a_stack_is_its_models_side_by_side() -> None:
     stack = MixtureOfExperts(D, K, stack=(2,), **options)
     x, labels = torch.randn(B, D), torch.randint(C, (B,))
     outputs = stack(x)
-    losses = moe.cross_entropy(stack.mix(x).combine("probabilities"), labels)
+    losses = moe_losses.cross_entropy(stack.mix(x).combine("probabilities"), labels)
     assert outputs.shape == (2, B, C)
     top1 = stack.mix(x).top1_logits
     for i in range(2):
         one = MixtureOfExperts(D, K, **options)
-        one.load_state_dict(moe.select_from_stack(stack.state_dict(), i))
+        one.load_state_dict(stacked.select_from_stack(stack.state_dict(), i))
         torch.testing.assert_close(one(x), outputs[i])
         expected = torch.nn.functional.cross_entropy(one(x), labels)
         torch.testing.assert_close(losses[i], expected)

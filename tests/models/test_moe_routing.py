@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models import moe
+from models import moe, moe_losses
 from models.choices import Mixing, Routing
 from models.moe import MixtureOfExperts
 from tests.models.small import mixture_of_experts
@@ -102,8 +102,8 @@ def test_the_loss_moves_gate_and_noise(
     def loss() -> Tensor:
         torch.manual_seed(2)  # the same noise each time
         outputs = model.train().mix(points)
-        balance = moe.switch_loss(outputs, top_k)
-        return moe.cross_entropy(outputs.combine(mixing), target) + 0.1 * balance
+        balance = moe_losses.switch_loss(outputs, top_k)
+        return moe_losses.cross_entropy(outputs.combine(mixing), target) + 0.1 * balance
 
     check_gradients_of_the_gate(model, loss)
 
@@ -154,15 +154,15 @@ def test_importance_and_load_are_written_out(top_k: int, points: Tensor) -> None
     np.testing.assert_allclose(outputs.selection_probability.detach(), selected, rtol=1e-9)
     importance = outputs.weights.detach().numpy().sum(1)
     expected = [float(np.var(v) / np.mean(v) ** 2) for v in (importance, selected.sum(1))]
-    assert moe.importance_loss(outputs).item() == pytest.approx(expected[0])
-    assert moe.load_loss(outputs).item() == pytest.approx(expected[1])
-    both = moe.balance_loss(outputs, top_k, "importance_and_load")
+    assert moe_losses.importance_loss(outputs).item() == pytest.approx(expected[0])
+    assert moe_losses.load_loss(outputs).item() == pytest.approx(expected[1])
+    both = moe_losses.balance_loss(outputs, top_k, "importance_and_load")
     assert both.item() == pytest.approx(sum(expected))
-    switch = moe.balance_loss(outputs, top_k, "switch")
-    assert switch.item() == moe.switch_loss(outputs, top_k).item()
+    switch = moe_losses.balance_loss(outputs, top_k, "switch")
+    assert switch.item() == moe_losses.switch_loss(outputs, top_k).item()
 
 
-@pytest.mark.parametrize("loss", [moe.importance_loss, moe.load_loss])
+@pytest.mark.parametrize("loss", [moe_losses.importance_loss, moe_losses.load_loss])
 def test_importance_and_load_move_the_gate(
     loss: Callable[[moe.Mixture], Tensor], points: Tensor
 ) -> None:
@@ -179,7 +179,7 @@ def test_without_noise_the_load_is_the_number_of_points(points: Tensor) -> None:
     outputs = mixture("noisy_top_k", 2).eval().mix(points)
     counts = outputs.chosen.sum(-1).numpy()
     expected = np.var(counts) / np.mean(counts) ** 2
-    assert moe.load_loss(outputs).item() == pytest.approx(expected)
+    assert moe_losses.load_loss(outputs).item() == pytest.approx(expected)
 
 
 def test_noise_that_has_died_out_leaves_finite_gradients(points: Tensor) -> None:
@@ -187,7 +187,7 @@ def test_noise_that_has_died_out_leaves_finite_gradients(points: Tensor) -> None
     bias = model.gate.noise_scores.layers.bias
     assert isinstance(bias, Tensor)
     torch.nn.init.constant_(bias, -200.0)
-    moe.load_loss(model.mix(points.float())).backward()
+    moe_losses.load_loss(model.mix(points.float())).backward()
     assert all(torch.isfinite(p.grad).all() for p in model.gate.parameters() if p.grad is not None)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models import moe
+from models import moe, moe_losses
 from models.choices import Mixing, Routing
 from models.moe import MixtureOfExperts
 from models.sparse_experts import evaluate_chosen
@@ -24,7 +24,7 @@ def outputs_and_gradients(
         model.zero_grad()
         x = x.clone().requires_grad_()
         logits = model.mix(x).combine(model.mixing)
-    moe.cross_entropy(logits, labels).sum().backward()
+    moe_losses.cross_entropy(logits, labels).sum().backward()
     gradients = [parameter.grad for parameter in (x, *model.parameters())]
     return [logits, *(gradient for gradient in gradients if gradient is not None)]
 

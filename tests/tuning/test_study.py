@@ -57,6 +57,9 @@ def states(result: StudyResult) -> list[str]:
     return [trial.state.name for trial in result.study.get_trials()]
 
 
+draw = report.draw
+
+
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw nothing: the pictures have tests of their own, and take seconds."""
@@ -376,9 +379,8 @@ def test_a_best_value_at_the_edge_is_warned_of(store: Path) -> None:
     assert "learning_rate=0.00011 is at the low end of 0.0001 to 0.5" in note
 
 
-def test_every_picture_of_a_study_is_drawn(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
-    monkeypatch.chdir(store)
+@pytest.mark.usefixtures("store")
+def test_every_picture_of_a_study_is_drawn() -> None:
     made = optuna.create_study(direction="minimize", sampler=optuna.samplers.RandomSampler(seed=0))
 
     def objective(trial: optuna.Trial) -> float:
@@ -387,7 +389,7 @@ def test_every_picture_of_a_study_is_drawn(store: Path, monkeypatch: pytest.Monk
         return float((values["learning_rate"] - 0.1) ** 2 + values["batch_size"] / 100)
 
     made.optimize(objective, n_trials=20)
-    pictures = report.draw(made, SPACE, {}, importance(made))
+    pictures = draw(made, SPACE, {}, importance(made))
     expected = {
         "history",
         "importance",

@@ -18,8 +18,7 @@ from harness.errors import UserError
 from harness.run_experiment import run_experiment
 from harness.training.device import seed_everything
 from harness.training.train import train
-from models import moe
-from models.moe import select_from_stack
+from models import moe_losses, stacked
 from tests.experiments.calibrated import temperature_of
 
 DATA = EXPERIMENT.load_data(MoEConfig(**MoEConfig.tiny))
@@ -31,7 +30,7 @@ def test_restarts_train_as_they_would_alone() -> None:
     points, labels = EXPERIMENT.load_data(config).train
     seed_everything(0)
     stack = EXPERIMENT.build_stack(config, DATA, (3,))
-    starts = [select_from_stack(stack.state_dict(), i) for i in range(3)]
+    starts = [stacked.select_from_stack(stack.state_dict(), i) for i in range(3)]
 
     def descend(model: torch.nn.Module) -> dict[str, torch.Tensor]:
         optimizer = EXPERIMENT.optimizer(config, model)
@@ -105,7 +104,7 @@ def test_four_experts_of_which_each_point_gets_one_come_close_to_four_segments()
     with torch.inference_mode():
         mixture = trained.model.mix(points)
         assert accuracy(mixture.combine(config.mixing), labels) > 0.97
-    assert moe.expert_load(mixture, config.top_k).min() > 0.15
+    assert moe_losses.expert_load(mixture, config.top_k).min() > 0.15
 
 
 @pytest.mark.parametrize("data", ["moons", "circles", "spirals", "checkerboard"])

@@ -15,7 +15,7 @@ from experiments.moe.restarts import best_restart
 from experiments.moe_extended.config import MoEExtendedConfig
 from harness.errors import UserError
 from harness.training.train import train
-from models import moe
+from models import stacked
 from models.expectation_maximisation import expectation_maximisation
 from tests.experiments.conftest import check_resuming
 
@@ -47,7 +47,7 @@ def test_it_gains_accuracy_where_the_likelihood_stops_and_costs_likelihood() -> 
     config = SMALL.replace(num_train=10_000, num_epochs=6, training="em_then_gradient", restarts=2)
     config = config.replace(zero_one_fraction=1.0, learning_rate=0.05, num_validation=5_000)
     trained = train(EXPERIMENT, config)
-    first = moe.select_from_stack(trained.untrained.state_dict(), best_restart(trained.history))
+    first = stacked.select_from_stack(trained.untrained.state_dict(), best_restart(trained.history))
     likeliest = EXPERIMENT.restore_model(config, trained.data, first)
     reached = {}
     for name, model in (("likelihood", likeliest), ("errors", trained.model)):
@@ -97,7 +97,7 @@ def test_an_epoch_of_em_is_an_iteration_on_all_points() -> None:
     stack = trained.untrained
     points, labels = trained.data.train
     expectation_maximisation(stack, points, labels, trained.history.best_epoch)
-    alone = moe.select_from_stack(stack.state_dict(), best_restart(trained.history))
+    alone = stacked.select_from_stack(stack.state_dict(), best_restart(trained.history))
     for name, value in trained.model.state_dict().items():
         torch.testing.assert_close(value, alone[name], rtol=1e-4, atol=1e-4)
     assert set(trained.history.column("learning_rate")) == {0.0}
