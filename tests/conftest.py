@@ -205,8 +205,8 @@ def wait_until(condition: Callable[[], bool], process: "subprocess.Popen[bytes]"
     """Wait for something that a process that goes on will bring about."""
     deadline = time.monotonic() + 100
     while not condition():
-        is_here = process.poll() is None
-        assert is_here, process.said() if isinstance(process, Started) else process.args
+        is_running = process.poll() is None
+        assert is_running, process.said() if isinstance(process, Started) else process.args
         assert time.monotonic() < deadline
         time.sleep(0.05)
 

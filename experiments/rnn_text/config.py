@@ -53,7 +53,8 @@ class RNNTextConfig(TextConfig, RecurrentConfig):
     hidden_size: PositiveInt = 384
     embedding_size: NonNegativeInt = 32
     longest_ngram: Annotated[int, Ge(0), Le(NGRAM_LENGTHS[-1])] = 16
-    """N-grams of 2 to 6, 8, 11, 16 characters, up to this length, add to the logits (0: none)."""
+    """N-grams of 2 to 6, 8, 11 and 16 characters, up to this length, add to the logits (below 2:
+    no n-grams)."""
     dropout_rate: Rate = 0.6
     """Fraction of hidden units, between layers and before the output, that dropout zeroes."""
     embedding_dropout_rate: Annotated[Rate, HAS_EMBEDDING_DROPOUT] = 0.2

@@ -41,7 +41,7 @@ def register_run(run_id: str, name: str = "") -> ModelVersion:
         metrics = {k.replace("/ensemble_", "/"): v for k, v in metrics.items() if "/ensemble_" in k}
         tags |= {ENSEMBLE: members, "command": f"python -m experiments.ensemble {members}"}
     if (value := metrics.get(best_name(metric))) is None:
-        raise UserError(f"run={run_id}: that run has no {best_name(metric)} to be judged by")
+        raise UserError(f"run={run_id}: that run has no {best_name(metric)} to be compared by")
     tested = {k: repr(v) for k, v in metrics.items() if k.startswith("test/")}
     if tested:
         tags |= {"tested": "once, in the run that logged the model", **tested}
