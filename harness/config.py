@@ -231,7 +231,7 @@ class HardwareConfig(Configuration):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute; auto takes the GPU if there is one."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the forward pass (auto: bf16 where a CUDA GPU has units for it, else fp32)."""
+    """Arithmetic of the forward pass (auto: bf16 where there are units for it that help)."""
     compile: bool = False
     """Compile the model (torch.compile); pays in long runs on a GPU."""
     threads: Annotated[int, Ge(0), Le(1024)] = 0
@@ -240,6 +240,10 @@ class HardwareConfig(Configuration):
     def useful_threads(self) -> int | None:
         """Return how many CPU threads help a run of this size (None: as many as there are)."""
         return None
+
+    def gains_from_bf16(self) -> bool:
+        """Return whether bf16 is faster on a CPU that has units for it: large convolutions are."""
+        return False
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -167,6 +167,10 @@ class CNNConfig(
             return "crop"
         return super().resizing
 
+    def gains_from_bf16(self) -> bool:
+        """Return whether bf16 is faster on a CPU: not to fine-tune a backbone."""
+        return self.architecture != "pretrained" or self.frozen
+
     @model_validator(mode="after")
     def _views_grow(self) -> "CNNConfig":
         if self.initial_resolution > self.final_resolution:

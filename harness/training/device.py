@@ -16,7 +16,12 @@ from torch import nn
 
 from harness.config import HardwareConfig, TrainingConfig
 from harness.errors import UserError
-from harness.training.precision import allow_tf32, arithmetic, keep_out_of_autocast
+from harness.training.precision import (
+    allow_tf32,
+    arithmetic,
+    cpu_has_bf16,
+    keep_out_of_autocast,
+)
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -40,8 +45,9 @@ class Hardware:
         """
         name = _device_name(config.device)
         capability = torch.cuda.get_device_capability() if name == "cuda" else None
+        cpu_gains = config.gains_from_bf16() and cpu_has_bf16()
         recurrent, other = (
-            arithmetic(config.precision, name, capability, layers)
+            arithmetic(config.precision, name, capability, layers, cpu_gains=cpu_gains)
             for layers in ("recurrent", "other")
         )
         allow_tf32(recurrent == "tf32")

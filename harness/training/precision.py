@@ -19,7 +19,12 @@ AMPERE = (8, 0)
 
 
 def arithmetic(
-    asked: Asked, device_type: str, capability: tuple[int, int] | None, layers: Layers
+    asked: Asked,
+    device_type: str,
+    capability: tuple[int, int] | None,
+    layers: Layers,
+    *,
+    cpu_gains: bool = False,
 ) -> Arithmetic:
     """Return the arithmetic of some layers' forward pass.
 
@@ -31,6 +36,7 @@ def arithmetic(
         device_type: `cpu`, `cuda` or `mps`.
         capability: of a CUDA device, such as (8, 0); None of another.
         layers: their kind.
+        cpu_gains: whether a CPU would be faster in bf16; none is without units for it.
 
     Raises:
         UserError: bf16 on a GPU that has no units for it. CPUs without them emulate it, slowly.
@@ -43,11 +49,21 @@ def arithmetic(
             f"{_dotted(AMPERE)} or higher; this is {_dotted(capability) if capability else 'MPS'}, "
             "where auto and fp32 are allowed"
         )
-    if asked == "fp32" or (asked == "auto" and not has_units):
+    gains = cpu_gains if device_type == "cpu" else has_units
+    if asked == "fp32" or (asked == "auto" and not gains):
         return "fp32"
     if layers == "recurrent":
         return "tf32" if has_units else "fp32"
     return "bf16"
+
+
+def cpu_has_bf16() -> bool:
+    """Return whether this CPU multiplies in bf16: x86 with AVX-512 BF16 or AMX.
+
+    Those of ARM that do, too, have not been measured.
+    """
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def _dotted(capability: tuple[int, int]) -> str:

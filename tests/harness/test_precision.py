@@ -10,10 +10,13 @@ from typing import Any, Literal
 import mlflow
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import experiments
+from experiments.cnn.config import CNNConfig
+from experiments.cnn.lesson import CatsAndDogs
 from harness.command_line import run_command
 from harness.errors import UserError
 from harness.run_experiment import run_experiment
@@ -36,6 +39,7 @@ from models.sequence_encoders import ENCODER_CONSTRUCTORS, EncoderOptions
 from tests.fake_gpu import GPU, Watch, fake_gpu
 from tests.harness.small import FitALine, SmallConfig
 
+LAYERS: tuple[Layers, ...] = ("other", "recurrent")
 VOLTA, TURING, AMPERE, HOPPER = (7, 0), (7, 5), (8, 0), (9, 0)
 REFUSED = None
 TABLE: list[tuple[str, tuple[int, int] | None, Asked, Arithmetic | None, Arithmetic | None]] = [
@@ -48,7 +52,7 @@ TABLE: list[tuple[str, tuple[int, int] | None, Asked, Arithmetic | None, Arithme
     ("mps", None, "auto", "fp32", "fp32"),
     ("mps", None, "fp32", "fp32", "fp32"),
     ("mps", None, "bf16", REFUSED, REFUSED),
-    ("cpu", None, "auto", "fp32", "fp32"),  # also with units for bf16
+    ("cpu", None, "auto", "fp32", "fp32"),
     ("cpu", None, "fp32", "fp32", "fp32"),
     ("cpu", None, "bf16", "bf16", "fp32"),  # also without them: the same numbers, slowly
 ]
@@ -87,6 +91,57 @@ def test_the_hardware_is_as_the_rule_says(
     Hardware.choose(SmallConfig(device="cpu"))  # what an earlier run has set does not remain
     assert torch.get_float32_matmul_precision() == "highest"
     assert not torch.backends.cudnn.allow_tf32
+
+
+@pytest.mark.parametrize(("asked", "other"), [("auto", "bf16"), ("fp32", "fp32"), ("bf16", "bf16")])
+def test_the_rule_where_a_cpu_would_be_faster_in_bf16(asked: Asked, other: Arithmetic) -> None:
+    answers = [arithmetic(asked, "cpu", None, layers, cpu_gains=True) for layers in LAYERS]
+    assert answers == [other, "fp32"]
+    assert arithmetic("auto", "mps", None, "other", cpu_gains=True) == "fp32"
+    assert arithmetic("auto", "cuda", TURING, "other", cpu_gains=True) == "fp32"
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "has_units"),
+    [
+        ({"architecture": "x86_64", "avx2": True, "avx512_f": True, "avx512_bf16": False}, False),
+        ({"architecture": "x86_64", "avx512_f": True, "avx512_bf16": True}, True),
+        ({"architecture": "x86_64", "amx_bf16": True, "amx_tile": True}, True),
+        ({"architecture": "aarch64", "neon": True, "bf16": True}, False),
+    ],
+)
+def test_auto_is_bf16_for_photographs_alone_where_a_cpu_has_units_for_it(
+    capabilities: dict[str, Any], has_units: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    found = {}
+    for name in experiments.names():
+        config_class = experiments.find(name).config_class
+        hardware = Hardware.choose(config_class(**config_class.tiny).replace(device="cpu"))
+        found[name] = hardware.precision
+        assert torch.get_float32_matmul_precision() == "highest"
+    assert found == dict.fromkeys(found, "fp32") | {"cnn": "bf16" if has_units else "fp32"}
+    tuned = CNNConfig(architecture="pretrained", frozen=False, device="cpu")
+    assert Hardware.choose(tuned).precision == "fp32"  # slower in bf16
+
+
+def test_the_network_of_photographs_computes_about_the_same_in_bf16_on_a_cpu() -> None:
+    """Logits to 2 % of their size, and a gradient that points where that of fp32 does."""
+    experiment, config = CatsAndDogs(), CNNConfig(device="cpu", dropout_rate=0.0)
+    images, targets = torch.rand(8, 3, 64, 64), torch.eye(2)[torch.arange(8) % 2]
+    logits, gradients = [], []
+    for precision in ("fp32", "bf16"):
+        hardware = Hardware.choose(config.replace(precision=precision))
+        seed_everything(0)
+        model = hardware.prepare(experiment.network(config, 2))
+        with hardware.autocast():
+            logits.append(model(images).float())
+            experiment.loss(config, model, (images, targets)).loss.backward()
+        found = [p.grad for p in model.parameters() if p.grad is not None]
+        gradients.append(torch.cat([each.flatten() for each in found]))
+    assert 0 < (logits[1] - logits[0]).norm() < 0.02 * logits[0].norm()
+    assert F.cosine_similarity(gradients[0], gradients[1], dim=0) > 0.995
+    assert gradients[1].dtype == torch.float32
 
 
 FUSED_CELLS = ("rnn", "lstm", "gru")
