@@ -190,6 +190,12 @@ def test_a_set_of_the_archives_has_their_test_split(name: str) -> None:
     assert np.abs(of_validation - counts / 5).max() <= 1
     assert of_validation.min() >= 1
     assert not torch.equal(data.validation.inputs, other.validation.inputs)
+    assert data.fingerprints["train"] != other.fingerprints["train"]
+    assert data.refit().fingerprints == other.refit().fingerprints  # the same series to learn from
+    changed = other.refit().train.inputs.clone()
+    changed[0, 0] += 1
+    with_another = other._replace(train=other.train._replace(inputs=changed[: len(other.train[0])]))
+    assert with_another.refit().fingerprints != data.refit().fingerprints
 
 
 @pytest.mark.parametrize(

@@ -204,6 +204,19 @@ def test_what_is_no_ensemble_is_said(module_store: Path, trained: Callable[..., 
             main(EnsembleConfig(runs=runs))
 
 
+def test_seeds_that_trained_on_training_and_validation_split_become_one_model(
+    module_store: Path,
+) -> None:
+    """Each seed draws another validation split, and is trained on the same series."""
+    pytest.importorskip("aeon.datasets")
+    values = {"task": "archive", "data_set": "ItalyPowerDemand", "num_epochs": 1, "width": 8}
+    parent, _ = train_seeds("seq_classification", **values, refit=True)
+    main(EnsembleConfig(runs=(parent,)))
+    metrics = MlflowClient().get_run(parent).data.metrics
+    assert 0 < metrics["test/ensemble_accuracy"] < 1
+    assert not any(name.startswith("best/ensemble") for name in metrics)  # without validation
+
+
 @pytest.mark.slow
 def test_members_with_other_splits_and_of_numbers_are_refused(module_store: Path) -> None:
     parent, _ = train_seeds("moe", data="iris", num_epochs=2)
