@@ -15,7 +15,14 @@ Initialisation = Literal["default", "orthogonal", "identity", "chrono"]
 NGRAM_LENGTHS = (2, 3, 4, 5, 6, 8, 11, 16)
 """Symbols of the n-grams that a recurrent network can have."""
 EncoderName = Literal[
-    CellName, "tcn", "fcn", "inception", "transformer", "causal_transformer", "hydra"
+    CellName,
+    "tcn",
+    "fcn",
+    "inception",
+    "transformer",
+    "causal_transformer",
+    "hydra",
+    "multirocket_hydra",
 ]
 PoolingName = Literal["last", "mean", "max", "attention"]
 Mixing = Literal["logits", "probabilities"]
@@ -48,7 +55,15 @@ ENCODERS: tuple[EncoderName, ...] = get_args(EncoderName)
 TRANSFORMERS: tuple[EncoderName, ...] = ("transformer", "causal_transformer")
 """Encoders with positions, which reach only so far, and attention in four heads."""
 
-UNTRAINED: tuple[EncoderName, ...] = ("hydra",)
+WIDTH_STEPS: dict[EncoderName, int] = {
+    **dict.fromkeys(TRANSFORMERS, 4),
+    "inception": 4,
+    "hydra": 4,
+    "multirocket_hydra": 8,
+}
+"""What the width of these encoders is a multiple of: heads, branches, groups of kernels."""
+
+UNTRAINED: tuple[EncoderName, ...] = ("hydra", "multirocket_hydra")
 """Encoders whose weights stay as they were drawn: only what follows them is trained."""
 
 SCANNED: tuple[CellName, ...] = ("mingru", "minlstm", "lru", "s6")

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.choices import UNTRAINED, EncoderName, Initialisation, PoolingName
+from models.choices import EncoderName, Initialisation, PoolingName
 from models.pooling import Pooling, padding_mask
-from models.random_convolutions import Hydra, RandomFeatureScaling
+from models.random_convolutions import Hydra, MultiRocketHydra, RandomFeatureScaling
 from models.sequence_encoders import ENCODER_CONSTRUCTORS, EncoderOptions
 
 
@@ -65,7 +65,9 @@ class SequenceClassifier(nn.Module):
         )
         self.encoder = ENCODER_CONSTRUCTORS[encoder](options)
         self.pool = Pooling(pooling, width)
-        self.scale = RandomFeatureScaling(width) if encoder in UNTRAINED else nn.Identity()
+        self.scale: nn.Module = nn.Identity()
+        if isinstance(self.encoder, Hydra | MultiRocketHydra):
+            self.scale = RandomFeatureScaling(width, self.encoder.num_means)
         self.dropout = nn.Dropout(dropout_rate)
         self.head = nn.Linear(width, num_outputs)
 
@@ -85,7 +87,7 @@ class SequenceClassifier(nn.Module):
     def pooled(self, channels: Tensor, lengths: Tensor) -> Tensor:
         """Return the pooled features of such channels, (B, F)."""
         pooled: Tensor
-        if isinstance(self.encoder, Hydra) and self.pool.score is None:
+        if isinstance(self.encoder, Hydra | MultiRocketHydra) and self.pool.score is None:
             pooled = self.encoder(channels, lengths, self.pool)
         else:
             pooled = self.pool(self.encoder(channels, lengths), lengths)

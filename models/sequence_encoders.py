@@ -1,6 +1,6 @@
 """Encoders of sequences: recurrent, convolutional (TCN, FCN, Inception), attention (Transformer).
 
-Random convolutions (Hydra) are in models/random_convolutions.py.
+Random convolutions (Hydra, MultiRocket) are in models/random_convolutions.py.
 
 Each maps channels (B, T, C) and lengths (B,) int64 to features (B, T, F). What lies beyond the end
 of a sequence does not affect the features before it.
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from models.choices import CELLS, CellName, EncoderName, Initialisation
 from models.pooling import padding_mask
-from models.random_convolutions import Hydra
+from models.random_convolutions import Hydra, MultiRocketHydra
 from models.recurrent import apply_recurrence, build_recurrence
 
 TCN_KERNEL_SIZE = 3
@@ -35,11 +35,10 @@ class EncoderOptions(NamedTuple):
     num_channels: int
     """C."""
     width: int
-    """F; a multiple of 4 of a transformer, which has 4 heads, of Inception, of 4 branches, and of
-    Hydra, of groups of 4 kernels."""
+    """F; a multiple of what `WIDTH_STEPS` in models/choices.py says of the encoder."""
     num_layers: int
-    """Convolutions of an FCN, modules of Inception, dilations of Hydra; otherwise layers or
-    blocks."""
+    """Convolutions of an FCN, modules of Inception, dilations of random convolutions; otherwise
+    layers or blocks."""
     dropout_rate: float
     """Probability of dropout: between recurrent layers, after each convolution of a TCN, on the
     outputs of a transformer's attention and MLP."""
@@ -333,5 +332,8 @@ ENCODER_CONSTRUCTORS: dict[EncoderName, Callable[[EncoderOptions], nn.Module]] =
     "transformer": Transformer,
     "causal_transformer": partial(Transformer, causal=True),
     "hydra": lambda options: Hydra(options.num_channels, options.width, options.num_layers),
+    "multirocket_hydra": lambda options: MultiRocketHydra(
+        options.num_channels, options.width, options.num_layers
+    ),
 }
 """What builds each encoder."""

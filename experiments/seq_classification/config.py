@@ -21,7 +21,7 @@ from harness.config import (
     only_if,
 )
 from models.choices import (
-    TRANSFORMERS,
+    WIDTH_STEPS,
     EncoderName,
     Initialisation,
     PoolingName,
@@ -176,8 +176,9 @@ class SequenceConfig(
         if self.refit and self.lr_schedule == "plateau":
             raise ValueError(f"{no_validation} lr_schedule=plateau needs")
         if not self.match_parameters:
-            if self.encoder in (*TRANSFORMERS, "inception", "hydra") and self.width % 4:
-                raise ValueError(f"width={self.width}: a multiple of 4 for encoder={self.encoder}")
+            if self.width % (step := WIDTH_STEPS.get(self.encoder, 1)):
+                allowed = f"a multiple of {step} for encoder={self.encoder}"
+                raise ValueError(f"width={self.width}: {allowed}")
             if self.bidirectional and self.width % 2:
                 raise ValueError(f"width={self.width}: an even number with bidirectional=True")
         return self

@@ -34,12 +34,9 @@ from harness.plural import plural
 from harness.training.batches import Batches, MappedBatches, TensorBatches
 from harness.training.history import History
 from harness.training.metrics import StepOutput, confusion_matrix, fraction
-from models.choices import default_initialisation
+from models.choices import WIDTH_STEPS, default_initialisation
 from models.sequence_classifier import SequenceClassifier
 from models.size import matching_width, num_parameters
-
-WIDTH_STEP = 4
-"""What a width that matches a number of parameters is a multiple of: a transformer's heads."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,6 +61,11 @@ def sequences_to_solve(config: SequenceConfig, history: History) -> float:
         return math.inf
     solved = np.flatnonzero(history.column("val/accuracy") == 1)
     return float(solved[0] + 1) * count if len(solved) else math.inf
+
+
+def width_step(config: SequenceConfig) -> int:
+    """Return what a width that matches a number of parameters is a multiple of, at least 4."""
+    return WIDTH_STEPS.get(config.encoder, 4)
 
 
 class SequenceClassification(TaughtExperiment[SequenceConfig]):
@@ -98,7 +100,8 @@ class SequenceClassification(TaughtExperiment[SequenceConfig]):
         build = partial(self.build_network, config, data)
         width = config.width
         if config.match_parameters:
-            width = matching_width(build, config.match_parameters, multiple_of=WIDTH_STEP)
+            step = width_step(config)
+            width = matching_width(build, config.match_parameters, multiple_of=step)
         model = build(width)
         if isinstance(data.train, LabelledSequences):
             inputs, lengths, _ = data.train
@@ -138,7 +141,7 @@ class SequenceClassification(TaughtExperiment[SequenceConfig]):
         if not (given := config.match_parameters):
             return
         with torch.device("meta"):  # shapes without numbers
-            narrowest = num_parameters(self.build_network(config, data, WIDTH_STEP))
+            narrowest = num_parameters(self.build_network(config, data, width_step(config)))
         if given < narrowest:
             smallest = f"encoder={config.encoder} has {narrowest:,} parameters"
             raise UserError(f"match_parameters={given}: the narrowest network with {smallest}")

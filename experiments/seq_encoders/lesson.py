@@ -30,7 +30,7 @@ from harness.evaluation import sample_std
 from harness.execution.train_all import train_all
 from harness.experiment import NamedFigure, Trained
 from harness.figures import training
-from models.choices import ENCODERS, SCANNED, TRANSFORMERS, EncoderName, is_recurrent
+from models.choices import ENCODERS, SCANNED, TRANSFORMERS, UNTRAINED, EncoderName, is_recurrent
 from models.size import num_parameters
 
 LENGTHS = (32, 64, 128, 256, 512, 1024)
@@ -60,7 +60,7 @@ def recipe(config: EncodersConfig, encoder: EncoderName, data: SequenceData) -> 
         changes["num_layers"] = 3
     elif encoder in TRANSFORMERS:
         changes["num_layers"] = 2
-    elif encoder == "hydra":  # kernels up to the length of the longest sequence
+    elif encoder in UNTRAINED:  # kernels up to the length of the longest sequence
         changes["num_layers"] = max(1, math.floor(math.log2(max(1, data.horizon - 1))) - 2)
     if not is_recurrent(encoder):  # they diverge at learning rates that are best for recurrent ones
         changes["learning_rate"] = config.learning_rate / 3

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from harness.training.metrics import model_cost
 from models.choices import CELLS, ENCODERS, CellName, EncoderName, PoolingName
 from models.cnn import PlainCNN, ResidualCNN, SeparableCNN
-from models.random_convolutions import Hydra
+from models.random_convolutions import RandomConvolutions
 from models.recurrent import ExportableRNN
 from models.s6 import NUM_STATES, S6
 from models.sequence_classifier import ExportableSequenceClassifier
@@ -63,7 +63,7 @@ def operations(module: Any, inputs: Any, output: Any) -> int | None:
         return int(2 * output.numel() * x.shape[-2])
     if isinstance(module, nn.Conv1d | nn.Conv2d):
         return int(2 * output.numel() * module.weight[0].numel())
-    if isinstance(module, Hydra):
+    if isinstance(module, RandomConvolutions):
         return 2 * x.shape[0] * x.shape[1] * module.kernels.numel()
     if isinstance(module, nn.RNNBase):  # at each step: all gates, from the inputs and the state
         gates = {"LSTM": 4, "GRU": 3}.get(module.mode, 1)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.export import Dim
 
-from models.choices import ENCODERS, EncoderName, PoolingName
+from models.choices import ENCODERS, UNTRAINED, EncoderName, PoolingName
 from models.sequence_classifier import ExportableSequenceClassifier
 from tests.models.small import random_symbols as symbols
 from tests.models.small import sequence_classifier
@@ -86,7 +86,8 @@ def test_gradients_reach_every_parameter(encoder: EncoderName, pooling: PoolingN
 
 @pytest.mark.parametrize(("encoder", "pooling"), PAIRS)
 def test_eight_sequences_can_be_overfitted(encoder: EncoderName, pooling: PoolingName) -> None:
-    model = sequence_classifier(encoder, pooling, num_layers=1).train()
+    width = 32 if encoder in UNTRAINED else 16
+    model = sequence_classifier(encoder, pooling, num_layers=1, width=width).train()
     inputs, lengths = symbols(5, 6, 7, 8, 8, 7, 6, 5)
     labels = torch.tensor([0, 1, 2, 0, 1, 2, 0, 1])
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02)

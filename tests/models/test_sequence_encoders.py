@@ -20,7 +20,7 @@ from tests.models.small import random_symbols as symbols
 from tests.models.small import sequence_classifier
 
 # A new encoder that is not causal belongs here.
-NOT_CAUSAL = ("fcn", "inception", "transformer", "hydra")
+NOT_CAUSAL = ("fcn", "inception", "transformer", "hydra", "multirocket_hydra")
 CAUSAL = [encoder for encoder in ENCODERS if encoder not in NOT_CAUSAL]
 
 

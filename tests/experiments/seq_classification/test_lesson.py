@@ -235,6 +235,7 @@ def test_a_regression_has_figures_too(store: Path) -> None:
         ({"data": "a.ts", "task": "digits"}, "task=digits: has no effect here; it needs data="),
         ({"encoder": "transformer", "width": 6}, "width=6: a multiple of 4 for encoder=tr"),
         ({"encoder": "inception", "width": 6}, "width=6: a multiple of 4 for encoder=inception"),
+        ({"encoder": "multirocket_hydra", "width": 12}, "width=12: a multiple of 8 for encoder=mu"),
         ({"bidirectional": True, "width": 5}, "width=5: an even number with bidirectional=True"),
         ({"bidirectional": True, "encoder": "tcn"}, "bidirectional=True: .*needs a recurrent enc"),
         ({"width": 8, "match_parameters": 500}, "width=8: has no effect.*match_parameters=0"),

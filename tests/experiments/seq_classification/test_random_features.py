@@ -8,6 +8,7 @@ from sklearn.preprocessing import StandardScaler
 
 from datasets.sequence_tasks import LabelledSequences
 from experiments.seq_classification import random_features
+from models.random_convolutions import MultiRocketHydra
 from tests.models.small import sequence_classifier
 
 
@@ -36,6 +37,34 @@ def test_the_head_is_the_ridge_classifier_of_features_without_padding(classes: l
     assert (missing == -1).all()
     trained = {name.split(".")[0] for name, _ in model.named_parameters()}
     assert trained == {"head"}
+
+
+@torch.no_grad()
+def test_thresholds_and_head_of_multirocket_hydra_come_from_the_training_series() -> None:
+    """Classes that differ in how long a value lasts: one stretch of six steps, or six of one."""
+    torch.manual_seed(1)
+    series = 0.1 * torch.randn(40, 30, 1)
+    labels = torch.arange(40) % 2
+    for row, label in enumerate(labels.tolist()):
+        start = int(torch.randint(5, (1,)))
+        places = slice(start, start + 6) if label else slice(start, start + 24, 4)
+        series[row, places] += 3
+    splits = [
+        LabelledSequences(series[part], torch.full((20,), 30), labels[part])
+        for part in (slice(20), slice(20, 40))
+    ]
+    model = sequence_classifier(
+        "multirocket_hydra", "mean", num_symbols=0, num_channels=1, width=400
+    )
+    random_features.fit(model, splits[0])
+    encoder = model.encoder
+    assert isinstance(encoder, MultiRocketHydra)
+    channels = model.to_channels(splits[0].inputs)
+    shares = encoder.multirocket(channels, splits[0].lengths)[:, :13].mean(0)  # of the first branch
+    levels = (torch.arange(13) + 1) * (1 + 5**0.5) / 2 % 1
+    torch.testing.assert_close(shares, 1 - levels, atol=0.01, rtol=0)
+    predicted = model(*splits[1][:2]).argmax(1)
+    assert (predicted == splits[1].labels).float().mean() >= 0.9
 
 
 @torch.no_grad()
