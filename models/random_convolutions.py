@@ -160,7 +160,7 @@ class MultiRocket(RandomConvolutions):
             is_above = (excess > 0) & is_step
             count = is_above.sum(-1).to(channels.dtype)
             last_below = steps.masked_fill(is_above, -1).cummax(-1).values
-            longest = (steps - last_below).masked_fill(~is_step, 0).amax(-1)
+            longest = (steps - last_below).amax(-1)  # 0 steps where it is not above
             several = count.clamp(min=1)
             statistics += [
                 count / length,
