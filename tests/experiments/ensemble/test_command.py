@@ -204,6 +204,7 @@ def test_what_is_no_ensemble_is_said(module_store: Path, trained: Callable[..., 
             main(EnsembleConfig(runs=runs))
 
 
+@pytest.mark.slow
 def test_seeds_that_trained_on_training_and_validation_split_become_one_model(
     module_store: Path,
 ) -> None:
