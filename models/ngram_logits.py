@@ -44,18 +44,28 @@ class NGramLogits(nn.Module):
         Also returns what is `before` the next symbols, (B, N - 1) with N the longest length. None
         is before the first ones.
         """
-        span = self.lengths[-1] - 1
-        if before is None:
-            seen = F.pad(symbols, (span, 0), value=-1)
-        else:
-            seen = torch.cat([before, symbols], dim=1)
-        weights = self.bias.view(-1, self.num_symbols)
-        rows = F.embedding(self.rows(seen), weights)  # (B, T, O, S)
+        seen = self.seen(symbols, before)
+        logits = self.look_up(seen)
         if self.training:
             longest = torch.randint(len(self.lengths) + 1, symbols.shape, device=symbols.device)
             allowed = torch.arange(len(self.lengths), device=symbols.device) < longest.unsqueeze(-1)
-            rows = rows * allowed.unsqueeze(-1)
-        return rows.sum(2), seen[:, seen.shape[1] - span :]
+            logits = logits * allowed.unsqueeze(-1)
+        return logits.sum(2), seen[:, symbols.shape[1] :]
+
+    @property
+    def weights(self) -> Tensor:
+        """The rows of all lengths, (O R, S)."""
+        return self.bias.view(-1, self.num_symbols)
+
+    def seen(self, symbols: Tensor, before: Tensor | None) -> Tensor:
+        """Return symbols (B, T) after those before them, (B, N - 1 + T); -1 where there is none."""
+        if before is None:
+            return F.pad(symbols, (self.lengths[-1] - 1, 0), value=-1)
+        return torch.cat([before, symbols], dim=1)
+
+    def look_up(self, seen: Tensor) -> Tensor:
+        """Return what each length of n-grams adds after the last T symbols, (B, T, O, S)."""
+        return F.embedding(self.rows(seen), self.weights)
 
     def rows(self, seen: Tensor) -> Tensor:
         """Return the rows (B, T, O) of the n-grams that end at each of the last T symbols."""

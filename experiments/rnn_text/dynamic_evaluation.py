@@ -12,13 +12,16 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from experiments.rnn_text.streams import Streams
-from models.recurrent import RecurrentNetwork
+from experiments.rnn_text.streams import Chunk, one_stream
+from models.ngram_logits import NGramLogits
+from models.recurrent import RecurrentNetwork, State
 
-CHUNK_LENGTH, LEARNING_RATE, DAMPING, RETURN = 32, 1.4e-3, 1e-4, 5e-4
+CHUNK_LENGTH, LEARNING_RATE, DAMPING, RETURN = 32, 1e-3, 1e-4, 5e-4
 """Of dynamic evaluation: characters per step; the learning rate, and what is added to each
 gradient's size; the share of the way back to the trained weights after each step. They were chosen
 on the validation third of Python's documentation."""
+NGRAM_LEARNING_RATE = 0.4
+"""Of the first step of each row of n-grams; chosen in the same way."""
 
 
 class Reading(NamedTuple):
@@ -39,11 +42,6 @@ class Reading(NamedTuple):
     def join(cls, parts: "list[Reading]") -> Self:
         """Return the reading of a text from those of its parts, in order."""
         return cls(*(torch.cat(values) for values in zip(*parts, strict=True)))
-
-
-def one_stream(symbols: Tensor, length: int) -> Streams:
-    """Return a text as one stream in which every character is a target: symbol 0 is read first."""
-    return Streams(F.pad(symbols, (1, 0)), batch_size=1, length=length)
 
 
 @torch.inference_mode()
@@ -71,13 +69,12 @@ def dynamic_evaluation(
     then one step of gradient descent is taken on their loss, before the next are predicted. No
     character is trained on before it was predicted, so the result is a fair one, as that of a
     compressor. Steps are divided by the root mean square of each weight's gradients, as they are
-    met, and weights return a little towards the trained ones. Those of n-grams stay: few of so many
-    have a gradient. The network, in evaluation mode, stays as it is: a copy adapts. `also` is given
-    each chunk of symbols (T,) with the logits (T, S) that were predicted for it.
+    met, and weights return a little towards the trained ones. Those of n-grams have steps of their
+    own. The network, in evaluation mode, stays as it is: a copy adapts. `also` is given each chunk
+    of symbols (T,) with the logits (T, S) that were predicted for it.
     """
     network = copy.deepcopy(network)
-    if network.ngrams is not None:
-        network.ngrams.requires_grad_(False)
+    ngrams = NGramSteps(network.ngrams) if network.ngrams is not None else None
     weights: list[Tensor] = [each for each in network.parameters() if each.requires_grad]
     trained = [each.detach().clone() for each in weights]
     # Without momentum, Adam divides by the root mean square alone, and corrects it from the start.
@@ -87,7 +84,8 @@ def dynamic_evaluation(
     parts = []
     chunks = one_stream(symbols, CHUNK_LENGTH)
     for chunk in tqdm(chunks, desc="dynamic evaluation", disable=None):
-        logits, state = network(chunk.inputs, state=chunk.carry.state)
+        before = chunk.carry.state
+        logits, state = network(chunk.inputs, state=before)
         chunk.carry.keep(state)
         reading = Reading.of(logits, chunk.targets)
         also(chunk.targets.squeeze(0), logits.detach().squeeze(0))
@@ -96,5 +94,29 @@ def dynamic_evaluation(
         optimizer.step()
         with torch.no_grad():
             torch._foreach_lerp_(weights, trained, RETURN)
+        if ngrams:
+            ngrams.step(chunk, before, logits.detach())
         parts.append(Reading(reading.losses.detach(), reading.predictions))
     return Reading.join(parts)
+
+
+class NGramSteps:
+    """Gradient descent on the rows of n-grams that are met; the n-th step of a row by 1 / sqrt(n).
+
+    Most rows have no gradient in a chunk, and are not read. Each character's loss counts in full,
+    however long the chunk. Rows do not return to the trained weights.
+    """
+
+    def __init__(self, ngrams: NGramLogits):
+        self.ngrams = ngrams.requires_grad_(False)
+        self.counts = torch.zeros(len(ngrams.weights))
+
+    def step(self, chunk: Chunk, before: State | None, logits: Tensor) -> None:
+        """Learn from a chunk, given the state before it and the logits (1, T, S) predicted."""
+        rows = self.ngrams.rows(self.ngrams.seen(chunk.inputs, before[1] if before else None))
+        rows = rows.flatten()  # (T O,)
+        self.counts.index_add_(0, rows, torch.ones(len(rows)))
+        gradients = logits.softmax(-1) - F.one_hot(chunk.targets, logits.shape[-1])
+        gradients = gradients.flatten(0, 1).repeat_interleave(len(self.ngrams.lengths), dim=0)
+        steps = gradients / self.counts[rows].sqrt().unsqueeze(-1)
+        self.ngrams.weights.index_add_(0, rows, steps, alpha=-NGRAM_LEARNING_RATE)

@@ -39,10 +39,12 @@ from experiments.rnn_text.config import RNNTextConfig
 from experiments.rnn_text.dynamic_evaluation import dynamic_evaluation, online_evaluation
 from experiments.rnn_text.mixture import TextMixture
 from experiments.rnn_text.mixture import is_possible as mixture_is_possible
+from experiments.rnn_text.stacking import stack
 from experiments.rnn_text.streams import Chunk, Streams, TextSplits
 from harness.errors import UserError
 from harness.experiment import Evaluation, Experiment, NamedFigure, Trained
 from harness.figures import training
+from harness.training.history import History
 from harness.training.metrics import StepOutput, fraction
 from models.recurrent import RecurrentNetwork, generate
 
@@ -147,6 +149,12 @@ class NextCharacter(Experiment[RNNTextConfig]):
             f"bits_per_{unit_of(config)}": loss / math.log(2) + naming_bits,
         }
         return StepOutput(loss, metrics, targets.numel())
+
+    def select_model(
+        self, config: RNNTextConfig, data: TextSplits, model: Any, history: History
+    ) -> RecurrentNetwork:
+        """Return the network, its logits and those of n-grams weighted on the validation third."""
+        return stack(model, data.validation.symbols)
 
     # 4 Evaluation: the test third is read once, with fixed weights and with dynamic evaluation.
 

@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from datasets.characters import Vocabulary
@@ -65,3 +66,8 @@ class Streams:
         carry = Carry()
         for inputs, targets in self.chunks:
             yield Chunk(inputs, targets, carry, self.naming_bits)
+
+
+def one_stream(symbols: Tensor, length: int) -> Streams:
+    """Return a text as one stream in which every character is a target: symbol 0 is read first."""
+    return Streams(F.pad(symbols, (1, 0)), batch_size=1, length=length)

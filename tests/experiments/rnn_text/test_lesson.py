@@ -19,7 +19,7 @@ from datasets.corpus import load_corpus
 from experiments.rnn_text import baselines, dynamic_evaluation, mixture
 from experiments.rnn_text.config import RNNTextConfig
 from experiments.rnn_text.lesson import EXPERIMENT
-from experiments.rnn_text.streams import Carry, Chunk, Streams
+from experiments.rnn_text.streams import Carry, Chunk, Streams, one_stream
 from harness.errors import UserError
 from harness.run_experiment import run_experiment
 from harness.training.train import train
@@ -145,7 +145,10 @@ def test_dynamic_evaluation_predicts_before_it_adapts(network: Any) -> None:
 def test_a_step_of_dynamic_evaluation_is_that_of_its_equation(
     network: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first step is the learning rate in the direction of each gradient, and a bit back."""
+    """The first step is the learning rate in the direction of each gradient, and a bit back.
+
+    Rows of n-grams: the gradients of all characters that met one, over the square root of how many.
+    """
     monkeypatch.setattr(dynamic_evaluation, "RETURN", 0.25)
     length, rate = dynamic_evaluation.CHUNK_LENGTH, dynamic_evaluation.LEARNING_RATE
     symbols = torch.arange(2 * length) % 7
@@ -153,15 +156,45 @@ def test_a_step_of_dynamic_evaluation_is_that_of_its_equation(
     before = F.pad(symbols, (1, 0))[None]
     logits, state = network(before[:, :length])
     F.cross_entropy(logits[0], symbols[:length]).backward()
+    rows = network.ngrams.rows(F.pad(before[:, :length], (2, 0), value=-1))
+    met = torch.bincount(rows.flatten(), minlength=len(network.ngrams.weights))
     with torch.no_grad():
         for name, weight in network.named_parameters():
             if name.startswith("ngrams."):
-                continue  # these stay
+                gradient = length * weight.grad.view(-1, logits.shape[-1])
+                each = gradient / met.clamp(min=1).sqrt().unsqueeze(1)
+                weight -= dynamic_evaluation.NGRAM_LEARNING_RATE * each.flatten()
+                continue
             step = rate * weight.grad / (weight.grad.abs() + dynamic_evaluation.DAMPING)
             weight -= 0.75 * step
         logits, _ = network(before[:, length:-1], state=state)
     expected = F.cross_entropy(logits[0], symbols[length:], reduction="none")
     torch.testing.assert_close(losses[length:], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_rows_of_ngrams_that_were_met_before_take_smaller_steps(network: Any) -> None:
+    """The n-th step of a row, in a later chunk with its state, is divided by the root of n."""
+    ngrams = network.ngrams
+    steps = dynamic_evaluation.NGramSteps(ngrams)
+    symbols, state = torch.tensor([1, 2]).repeat(8), None
+    moved = []
+    for chunk in one_stream(symbols, 4):
+        logits, after = network(chunk.inputs, state=state)
+        old = ngrams.weights.clone()
+        steps.step(chunk, state, logits.detach())
+        moved.append((ngrams.weights - old, logits.detach(), chunk))
+        state = after
+    seen = torch.tensor([[2, 1]])  # before the last chunk, of 2, 1, 2, 1, which began with 0
+    rows = ngrams.rows(torch.cat([seen, moved[-1][2].inputs], 1))[0]
+    change, logits, chunk = moved[-1]
+    for row in rows.unique().tolist():
+        places = (rows == row).any(1)
+        gradients = (logits[0].softmax(-1) - torch.eye(logits.shape[-1])[chunk.targets[0]])[places]
+        count = steps.counts[row]
+        assert count >= 6, "two in each of three or four chunks"
+        expected = -dynamic_evaluation.NGRAM_LEARNING_RATE * gradients.sum(0) / count.sqrt()
+        torch.testing.assert_close(change[row], expected, rtol=1e-4, atol=1e-6)
+    assert change.any(1).sum() == len(rows.unique()), "no other row moves"
 
 
 def test_baselines_are_given_the_same_characters(config: RNNTextConfig) -> None:
