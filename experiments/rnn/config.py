@@ -167,6 +167,10 @@ class RNNConfig(MemoryTaskConfig, RecurrentConfig):
         "num_test": 40,
     }
 
+    hidden_size: Annotated[PositiveInt, only_if(match_parameters=0)] = 64
+    """Hidden units of each layer."""
+    match_parameters: NonNegativeInt = 0
+    """Number of parameters that the hidden units are chosen to come nearest to (0: hidden_size)."""
     num_epochs: PositiveInt = 6
     learning_rate: PositiveFloat = 1e-2
     weight_decay: NonNegativeFloat = 0.3

@@ -28,8 +28,10 @@ from experiments.rnn.config import RNNConfig
 from experiments.rnn.network import (
     NUM_LAGS,
     VISIBLE,
+    check_size,
     gradient_norms,
     hidden_units,
+    matching_units,
     network_arguments,
 )
 from experiments.rnn.predictions import Accuracies, Predictions, as_texts, predict
@@ -71,6 +73,8 @@ class MemoryTasks(Experiment[RNNConfig]):
 
     def load_data(self, config: RNNConfig) -> Splits[Sequences]:
         """Generate inputs and targets (B, T), a mask of what is scored (B, T), delays (B,)."""
+        if config.match_parameters:
+            check_size(self.network_arguments(config), config.match_parameters)
 
         def generate(epoch: int, number: int, device: torch.device) -> Sequences:
             task = tasks.for_training(config, epoch, number)
@@ -99,7 +103,10 @@ class MemoryTasks(Experiment[RNNConfig]):
 
     def build_model(self, config: RNNConfig, data: object) -> nn.Module:
         """Return a network, which is given the delay of a sequence where delays vary."""
-        return RecurrentNetwork(**self.network_arguments(config))
+        arguments = self.network_arguments(config)
+        if config.match_parameters:
+            arguments["hidden_size"] = matching_units(arguments, config.match_parameters)
+        return RecurrentNetwork(**arguments)
 
     def network_arguments(self, config: RNNConfig) -> dict[str, Any]:
         """Return the arguments of `RecurrentNetwork`."""
@@ -156,8 +163,9 @@ class MemoryTasks(Experiment[RNNConfig]):
             by_factor[factor] = Accuracies(*accuracies)
             if factor > 1:
                 metrics[f"test/accuracy_{factor}x_length"] = there.accuracy
+        units = trained.model.output[-1].in_features
         headline = (
-            f"{config.cell} with {plural(config.hidden_size, 'unit')}, {config.task}: test "
+            f"{config.cell} with {plural(units, 'unit')}, {config.task}: test "
             f"accuracy {predictions.accuracy:.5f} (without memory: "
             f"{metrics['test/chance_accuracy']:.4f}), "
             f"{predictions.sequence_accuracy:.4f} of whole sequences; "

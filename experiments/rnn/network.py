@@ -11,10 +11,12 @@ from datasets.characters import ALPHABET, Vocabulary
 from experiments.rnn.config import RecurrentConfig
 from experiments.rnn.figures import BLANK
 from experiments.rnn.texts import ServedTexts
+from harness.errors import UserError
 from harness.experiment import ModelExport, Trained
 from models.choices import default_initialisation, suits
 from models.inspection.sequential import gradient_by_lag
 from models.recurrent import ExportableRNN, RecurrentNetwork
+from models.size import matching_width, num_parameters
 
 NUM_LAGS = 100
 """Steps over which gradients are followed back."""
@@ -41,6 +43,24 @@ def network_arguments(
         "initialisation": initialisation,
         "horizon": max(3, horizon),  # the fewest steps that chrono is defined for
     }
+
+
+def matching_units(arguments: Mapping[str, Any], count: int) -> int:
+    """Return the hidden units with which `RecurrentNetwork` comes nearest to so many parameters."""
+    return matching_width(lambda units: _of_size(arguments, units), count)
+
+
+def check_size(arguments: Mapping[str, Any], count: int) -> None:
+    """Raise a UserError if the smallest of these networks has more parameters than that."""
+    with torch.device("meta"):  # shapes without numbers
+        smallest = num_parameters(_of_size(arguments, 1))
+    if count < smallest:
+        cell = f"cell={arguments['cell']} has {smallest:,} parameters"
+        raise UserError(f"match_parameters={count}: the smallest network with {cell}")
+
+
+def _of_size(arguments: Mapping[str, Any], hidden_size: int) -> RecurrentNetwork:
+    return RecurrentNetwork(**{**arguments, "hidden_size": hidden_size})
 
 
 def gradient_norms(

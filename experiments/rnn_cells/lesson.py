@@ -16,13 +16,14 @@ import numpy as np
 from datasets.memory_tasks import Sequences
 from experiments.rnn.config import RNNConfig
 from experiments.rnn.lesson import MemoryEvaluation, MemoryTasks
+from experiments.rnn.network import matching_units
 from experiments.rnn_cells.config import RNNCellsConfig
 from harness.evaluation import sample_std
 from harness.execution.train_all import train_all
 from harness.experiment import NamedFigure, Trained
 from harness.figures import training
 from models.choices import CELLS, SCANNED, CellName, suits
-from models.size import matching_width, num_parameters
+from models.size import num_parameters
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,10 +76,8 @@ class CellComparison(MemoryTasks):
             early_stopping_epochs=0,  # curves of one length
             seeds_of_each=1,
         )
-        units = matching_width(
-            lambda units: self.build_model(of_cell.replace(hidden_size=units), None), count
-        )
-        return of_cell.replace(hidden_size=units)
+        units = matching_units(self.network_arguments(of_cell), count)
+        return of_cell.replace(match_parameters=0, hidden_size=units)
 
     # 5 Figures
 

@@ -1,8 +1,10 @@
 """The memory tasks: what is scored, what is new in each epoch, what is resumed."""
 
+import itertools
 from pathlib import Path
 from typing import Any, get_args
 
+import mlflow
 import numpy as np
 import pytest
 import torch
@@ -15,12 +17,19 @@ from experiments.rnn import tasks
 from experiments.rnn.config import RNNConfig
 from experiments.rnn.lesson import EXPERIMENT, FACTORS
 from experiments.rnn.predictions import predict
+from harness.errors import UserError
+from harness.run_experiment import run_experiment
 from harness.training.train import train
+from models.choices import CELLS, CellName
+from models.size import num_parameters
 from tests.experiments.conftest import check_resuming
 
 
 def small(**changes: Any) -> RNNConfig:
-    return RNNConfig(**{**RNNConfig.tiny, "checkpoint_seconds": 0.0, **changes})
+    values = {**RNNConfig.tiny, "checkpoint_seconds": 0.0, **changes}
+    if "match_parameters" in changes and "hidden_size" not in changes:
+        del values["hidden_size"]
+    return RNNConfig(**values)
 
 
 def padded(sequences: list[tuple[list[int], int]]) -> Sequences:
@@ -121,6 +130,32 @@ def test_the_default_is_trained_to_echo() -> None:
     """A third of the default's training, half its units: most of a delay of two is echoed."""
     config = RNNConfig(num_epochs=3, hidden_size=32, delay=2, num_train=6_400)
     assert train(EXPERIMENT, config).history.best["val/accuracy"] > 0.9
+
+
+@pytest.mark.parametrize(("cell", "count"), itertools.product(CELLS, (2_000, 20_000)))
+def test_the_hidden_units_can_be_chosen_by_the_number_of_parameters(
+    cell: CellName, count: int
+) -> None:
+    """No other number of units comes nearer."""
+    config = small(cell=cell, match_parameters=count, num_layers=2)
+    network = EXPERIMENT.build_model(config, None)
+    units = network.output[-1].in_features
+
+    def distance(units: int) -> int:
+        of_size = small(cell=cell, hidden_size=units, num_layers=2)
+        return abs(num_parameters(EXPERIMENT.build_model(of_size, None)) - count)
+
+    assert distance(units) == abs(num_parameters(network) - count)
+    assert distance(units) <= min(distance(units - 1), distance(units + 1))
+
+
+def test_fewer_parameters_than_the_smallest_network_has_are_refused(store: Path) -> None:
+    smallest = num_parameters(EXPERIMENT.build_model(small(hidden_size=1), None))
+    with pytest.raises(UserError, match=f"match_parameters=1: .*cell=gru has {smallest} param"):
+        run_experiment(EXPERIMENT, small(match_parameters=1))
+    assert mlflow.search_runs(search_all_experiments=True, output_format="list") == []
+    with pytest.raises(UserError, match=r"hidden_size=9: has no effect.*match_parameters=0"):
+        small(hidden_size=9, match_parameters=2_000)
 
 
 def test_the_images_show_the_accuracy_by_position_on_validation(
