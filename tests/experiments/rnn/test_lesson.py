@@ -138,7 +138,7 @@ def test_the_hidden_units_can_be_chosen_by_the_number_of_parameters(
 ) -> None:
     """No other number of units comes nearer."""
     config = small(cell=cell, match_parameters=count, num_layers=2)
-    network = EXPERIMENT.build_model(config, None)
+    network: Any = EXPERIMENT.build_model(config, None)
     units = network.output[-1].in_features
 
     def distance(units: int) -> int:
