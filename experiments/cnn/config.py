@@ -7,7 +7,7 @@ from annotated_types import Ge, Gt, Le
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 from pydantic.dataclasses import dataclass
 
-from datasets.choices import ClassWeights, Resize
+from datasets.choices import ClassWeights
 from experiments.data.config import PhotographsConfig
 from harness.config import (
     STRICT,
@@ -85,23 +85,23 @@ class AugmentationConfig(FlipConfig):
     group: ClassVar[str] = "augmentation"
     condition: ClassVar[OnlyIf] = TRAINS_CONVOLUTIONS
 
-    initial_resolution: NonZeroFraction = 0.5
+    initial_resolution: NonZeroFraction = 0.43
     """Side of the views that training starts with, as a fraction of image_size."""
-    final_resolution: NonZeroFraction = 0.88
+    final_resolution: NonZeroFraction = 0.86
     """Side of the views that training ends with, as a fraction of image_size."""
-    crop_min_area: NonZeroFraction = 0.3
+    crop_min_area: NonZeroFraction = 0.25
     """Smallest fraction of a photograph's area that a random crop keeps (1: no cropping)."""
     crop_max_aspect_ratio: Annotated[float, Ge(1)] = 1.17
     """Largest ratio of a crop's width to its height, or of its height to its width (1: square)."""
-    rotation_degrees: Annotated[float, Ge(0), Le(180)] = 10.0
+    rotation_degrees: Annotated[float, Ge(0), Le(180)] = 15.0
     """Largest rotation in either direction."""
-    color_jitter: Fraction = 0.23
+    color_jitter: Fraction = 0.35
     """Largest relative change of brightness, contrast and saturation."""
     blur_sigma: NonNegativeFloat = 0.0
     """Largest standard deviation of a Gaussian blur, in pixels."""
-    erasing_probability: Fraction = 0.2
+    erasing_probability: Fraction = 0.1
     """Probability of erasing a random rectangle of a view."""
-    mixup_alpha: NonNegativeFloat = 0.2
+    mixup_alpha: NonNegativeFloat = 0.0
     """Mix pairs of views and labels, with weights from Beta(alpha, alpha) (0: no mixup)."""
     cutmix_alpha: NonNegativeFloat = 0.0
     """Replace a rectangle of a view by another view's, its area from the same (0: no CutMix)."""
@@ -136,13 +136,13 @@ class CNNConfig(
     }
     small: ClassVar[Mapping[str, Any]] = {"data": "synthetic", "image_size": 64, "num_epochs": 24}
 
-    num_epochs: PositiveInt = 50
+    num_epochs: PositiveInt = 75
     batch_size: Annotated[int, Ge(2)] = 32
     learning_rate: PositiveFloat = 5.5e-3
     weight_decay: NonNegativeFloat = 0.14
     lr_warmup_fraction: Fraction | Literal["auto"] = 0.1
     ema_decay: Rate = 0.995
-    dropout_rate: Rate = 0.19
+    dropout_rate: Rate = 0.1
     optimizer: OptimizerName = "muon"
     """Optimiser; SGD has a Nesterov momentum of 0.9; Muon got further with the settings here."""
     label_smoothing: Rate = 0.05
@@ -159,13 +159,6 @@ class CNNConfig(
         if self.architecture == "pretrained" and self.image_size == "auto":
             return IMAGE_SIZES[self.backbone]
         return super().pixels
-
-    @property
-    def resizing(self) -> Resize:
-        """How photographs become squares: a backbone has seen none that were squeezed."""
-        if self.architecture == "pretrained" and self.resize == "auto":
-            return "crop"
-        return super().resizing
 
     def gains_from_bf16(self) -> bool:
         """Return whether bf16 is faster on a CPU: not to fine-tune a backbone."""

@@ -34,7 +34,7 @@ def with_features(
     assert isinstance(network, PretrainedCNN), "no other is frozen"
     hardware = Hardware.choose(config)
     weights = fingerprints.of_split(tuple(network.stages.state_dict().values()))
-    how = f"{config.pixels}px-{config.resizing}-{weights}-{hardware.precision}"
+    how = f"{config.pixels}px-{config.resize}-{weights}-{hardware.precision}"
     added = {}
     for split in get_args(Split):
         of = getattr(photographs, split)

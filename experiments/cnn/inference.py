@@ -40,7 +40,7 @@ def export(config: CNNConfig, trained: Trained) -> ModelExport:
     metadata = {
         "classes": trained.data.classes,
         "image_size": config.pixels,
-        "resize": config.resizing,
+        "resize": config.resize,
     }
     return ModelExport(
         module=trained.model,

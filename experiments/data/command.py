@@ -13,7 +13,7 @@ from harness.errors import UserError
 def load_photographs(config: PhotographsConfig) -> PhotographDataset:
     """Load the photographs that a configuration asks for; a UserError if there are none."""
     try:
-        return photographs.load(config.data, config.data_dir, config.pixels, config.resizing)
+        return photographs.load(config.data, config.data_dir, config.pixels, config.resize)
     except DataError as error:
         remedy = "; data_dir names another folder for what is downloaded and decoded"
         hint = remedy if isinstance(error, DiskError) else ""

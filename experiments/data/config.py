@@ -21,19 +21,14 @@ class PhotographsConfig(Configuration):
     data_dir: str = ""
     """Folder for what is downloaded and decoded (empty: the user's cache folder)."""
     image_size: Annotated[int, Ge(16), Le(1024)] | Literal["auto"] = "auto"
-    """Width and height in pixels (auto: 128; pretrained: those that the backbone was made for)."""
-    resize: Resize | Literal["auto"] = "auto"
-    """squish: the whole; crop: the middle, in proportion (auto: squish; pretrained: crop)."""
+    """Width and height in pixels (auto: 112; pretrained: those that the backbone was made for)."""
+    resize: Resize = "crop"
+    """How photographs become squares (crop: the middle, in proportion; squish: the whole)."""
 
     @property
     def pixels(self) -> int:
         """Width and height, in pixels, that each photograph is resized to."""
-        return 128 if self.image_size == "auto" else self.image_size
-
-    @property
-    def resizing(self) -> Resize:
-        """How photographs become squares."""
-        return "squish" if self.resize == "auto" else self.resize
+        return 112 if self.image_size == "auto" else self.image_size
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -68,10 +68,10 @@ def test_half_of_the_features_are_those_of_mirror_images() -> None:
 
 def test_a_backbone_is_given_what_it_was_trained_on() -> None:
     config = CNNConfig(architecture="pretrained", backbone="efficientnet_lite2")
-    assert (config.pixels, config.resizing) == (260, "crop")
+    assert (config.pixels, config.resize) == (260, "crop")
     config = config.replace(image_size=96, resize="squish")
-    assert (config.pixels, config.resizing) == (96, "squish")
-    assert (CNNConfig().pixels, CNNConfig().resizing) == (128, "squish")
+    assert (config.pixels, config.resize) == (96, "squish")
+    assert (CNNConfig().pixels, CNNConfig().resize) == (112, "crop")
 
 
 def test_augmentation_has_no_effect_on_features() -> None:
