@@ -89,17 +89,17 @@ class AugmentationConfig(FlipConfig):
     """Side of the views that training starts with, as a fraction of image_size."""
     final_resolution: NonZeroFraction = 0.86
     """Side of the views that training ends with, as a fraction of image_size."""
-    crop_min_area: NonZeroFraction = 0.25
+    crop_min_area: NonZeroFraction = 0.15
     """Smallest fraction of a photograph's area that a random crop keeps (1: no cropping)."""
-    crop_max_aspect_ratio: Annotated[float, Ge(1)] = 1.17
+    crop_max_aspect_ratio: Annotated[float, Ge(1)] = 1.33
     """Largest ratio of a crop's width to its height, or of its height to its width (1: square)."""
-    rotation_degrees: Annotated[float, Ge(0), Le(180)] = 15.0
+    rotation_degrees: Annotated[float, Ge(0), Le(180)] = 20.0
     """Largest rotation in either direction."""
-    color_jitter: Fraction = 0.35
+    color_jitter: Fraction = 0.45
     """Largest relative change of brightness, contrast and saturation."""
     blur_sigma: NonNegativeFloat = 0.0
     """Largest standard deviation of a Gaussian blur, in pixels."""
-    erasing_probability: Fraction = 0.1
+    erasing_probability: Fraction = 0.0
     """Probability of erasing a random rectangle of a view."""
     mixup_alpha: NonNegativeFloat = 0.0
     """Mix pairs of views and labels, with weights from Beta(alpha, alpha) (0: no mixup)."""
@@ -142,7 +142,7 @@ class CNNConfig(
     weight_decay: NonNegativeFloat = 0.14
     lr_warmup_fraction: Fraction | Literal["auto"] = 0.1
     ema_decay: Rate = 0.995
-    dropout_rate: Rate = 0.1
+    dropout_rate: Rate = 0.0
     optimizer: OptimizerName = "muon"
     """Optimiser; SGD has a Nesterov momentum of 0.9; Muon got further with the settings here."""
     label_smoothing: Rate = 0.05
