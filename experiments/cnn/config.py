@@ -142,7 +142,6 @@ class CNNConfig(
     weight_decay: NonNegativeFloat = 0.14
     lr_warmup_fraction: Fraction | Literal["auto"] = 0.1
     ema_decay: Rate = 0.995
-    dropout_rate: Rate = 0.0
     optimizer: OptimizerName = "muon"
     """Optimiser; SGD has a Nesterov momentum of 0.9; Muon got further with the settings here."""
     label_smoothing: Rate = 0.05
