@@ -51,8 +51,6 @@ class CatsAndDogs(TaughtExperiment[CNNConfig]):
     """
 
     config_class = CNNConfig
-    monitor = "val/accuracy"
-    maximise = True
 
     # 1 Data: photographs are decoded once; as uint8, 2,000 of 112 pixels take 75 MB.
 
