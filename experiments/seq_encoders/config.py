@@ -1,13 +1,13 @@
 """What the comparison of encoders can be told."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
-from pydantic import NonNegativeInt
+from pydantic import NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from experiments.seq_classification.config import SequenceConfig
-from harness.config import STRICT, ComparisonConfig
+from harness.config import STRICT, ComparisonConfig, Fraction
 from models.choices import PoolingName
 
 
@@ -24,5 +24,7 @@ class EncodersConfig(SequenceConfig, ComparisonConfig):
         "seeds_of_each": 2,
     }
 
+    num_epochs: PositiveInt = 16
+    lr_warmup_fraction: Fraction | Literal["auto"] = "auto"
     match_parameters: NonNegativeInt = 5_000
     pooling: PoolingName = "max"
