@@ -87,10 +87,10 @@ class S6(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Return y (B, T, H), and the state after it (B, N, H, 2), from that before it."""
         a = torch.complex(-self.log_decay.exp(), self.frequency).unflatten(0, (NUM_STATES, -1))
-        b, c = (
-            torch.view_as_complex(values.unflatten(-1, (-1, 2))).unsqueeze(-1)  # (B, T, N, 1)
+        b, c = (  # contiguous: beside an odd number of units, they do not begin at an even place
+            torch.view_as_complex(values.unflatten(-1, (-1, 2)).contiguous()).unsqueeze(-1)
             for values in (write, read)
-        )
+        )  # (B, T, N, 1)
         step = steps.unsqueeze(2)  # (B, T, 1, H)
         size, angle = (step * a.real).exp(), step * a.imag  # (B, T, N, H)
         decay = torch.complex(size * angle.cos(), size * angle.sin())  # faster than torch.exp

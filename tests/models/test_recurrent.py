@@ -176,6 +176,17 @@ def test_s6_holds_its_state_to_the_bit_while_its_step_sizes_are_zero() -> None:
     assert after.equal(before)
 
 
+@pytest.mark.parametrize(("cell", "units"), itertools.product(CELLS, (1, 5)))
+def test_odd_numbers_of_units_read_in_pieces_as_at_once(cell: CellName, units: int) -> None:
+    model = network(cell, hidden_size=units, num_layers=2)
+    read = symbols(2, 9)
+    whole, _ = model(read)
+    whole.sum().backward()
+    first, state = model(read[:, :4])
+    second, _ = model(read[:, 4:], state=state)
+    torch.testing.assert_close(torch.cat([first, second], 1), whole, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("cell", CELLS)
 @torch.no_grad()
 def test_logits_depend_on_the_past_alone(cell: CellName) -> None:
