@@ -43,7 +43,7 @@ class Decoded(NamedTuple):
 
 
 def read_all(
-    root: Path, names: Sequence[str], size: int, resize: Resize = "squish"
+    root: Path, names: Sequence[str], size: int, resize: Resize
 ) -> Iterator[np.ndarray | UnreadableImage]:
     """Yield images, or the reason why one cannot be read; several are decoded ahead.
 
@@ -76,7 +76,7 @@ def read_all(
 
 
 def decode(
-    root: Path, hashes: Mapping[str, str], size: int, cache: Path, resize: Resize = "squish"
+    root: Path, hashes: Mapping[str, str], size: int, cache: Path, resize: Resize
 ) -> Decoded:
     """Decode images, as `read_all` does, into a folder `cache`, which later calls only open.
 

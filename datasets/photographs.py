@@ -74,7 +74,7 @@ def cache_folder(data_dir: str) -> Path:
     return Path(data_dir).expanduser() if data_dir else user_cache_path(CACHE_NAME)
 
 
-def load(data: str, data_dir: str, image_size: int, resize: Resize = "squish") -> PhotographDataset:
+def load(data: str, data_dir: str, image_size: int, resize: Resize) -> PhotographDataset:
     """Load photographs, resized to squares; downloaded and decoded files are cached.
 
     Args:

@@ -27,7 +27,7 @@ class UnreadableImage(ValueError):  # noqa: N818, the name is clear
     """The file is not an image, or an incomplete one; the message is the reason, in one line."""
 
 
-def read_pixels(content: bytes, size: int, resize: Resize = "squish") -> np.ndarray:
+def read_pixels(content: bytes, size: int, resize: Resize) -> np.ndarray:
     """Return an image as (size, size, 3) uint8, RGB, upright, transparent pixels on white.
 
     Args:

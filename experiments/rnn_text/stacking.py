@@ -11,8 +11,10 @@ Letters: N characters, S symbols, P terms.
 
 import copy
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.optimize import minimize
 from torch import Tensor
 
 from experiments.rnn_text.streams import one_stream
@@ -62,20 +64,19 @@ def fit_weights(terms: Tensor, targets: Tensor) -> Tensor:
     It is convex in them. A Gaussian prior, of mean and variance 1, keeps weights finite that no
     character speaks against; it counts as much as one character.
     """
-    weights = torch.ones(terms.shape[1], requires_grad=True)
-    terms, targets = terms.clone(), targets.clone()  # no longer of inference mode
-    search = torch.optim.LBFGS([weights], max_iter=50, line_search_fn="strong_wolfe")
+    count, num_terms, num_symbols = terms.shape
+    rows = terms.transpose(0, 1).reshape(num_terms, count * num_symbols)
 
-    def objective() -> Tensor:
-        search.zero_grad()
-        logits = torch.einsum("nps,p->ns", terms, weights)
-        prior = (weights - 1).square().sum() / (2 * len(targets))
-        loss: Tensor = F.cross_entropy(logits, targets) + prior
-        loss.backward()
-        return loss
+    def objective(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        """Return the cross-entropy and its gradient (P,), both with the prior's part."""
+        logits = (torch.from_numpy(weights).float() @ rows).view(count, num_symbols)
+        errors = logits.softmax(-1) - F.one_hot(targets, num_symbols)
+        gradient = (rows @ errors.flatten()).double().numpy()
+        loss = F.cross_entropy(logits, targets).item()
+        return loss + ((weights - 1) ** 2).sum() / (2 * count), (gradient + weights - 1) / count
 
-    search.step(objective)
-    return weights.detach()
+    found = minimize(objective, np.ones(num_terms), jac=True, method="L-BFGS-B")
+    return torch.from_numpy(found.x).float()
 
 
 @torch.no_grad()

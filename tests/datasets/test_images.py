@@ -23,7 +23,7 @@ ORIENTATION = 0x0112
 
 
 def read(path: Path, size: int) -> np.ndarray:
-    (image,) = read_all(path.parent, [path.name], size)
+    (image,) = read_all(path.parent, [path.name], size, "squish")
     if isinstance(image, UnreadableImage):
         raise image
     return image
@@ -32,7 +32,7 @@ def read(path: Path, size: int) -> np.ndarray:
 def decode(root: Path, names: Sequence[str], size: int, cache: Path) -> Decoded:
     with disk_errors(root):
         hashes = hash_files(root, names, cache)
-    return images.decode(root, hashes, size, cache)
+    return images.decode(root, hashes, size, cache, "squish")
 
 
 def slope(width: int, height: int) -> np.ndarray:
@@ -70,7 +70,7 @@ def test_a_crop_shows_the_middle_in_proportion(tmp_path: Path, width: int, heigh
 def test_each_way_of_resizing_has_its_own_cache(tmp_path: Path) -> None:
     Image.fromarray(slope(40, 20)).save(tmp_path / "slope.png")
     hashes = hash_files(tmp_path, ["slope.png"], tmp_path)
-    whole = images.decode(tmp_path, hashes, 16, tmp_path).images
+    whole = images.decode(tmp_path, hashes, 16, tmp_path, "squish").images
     middle = images.decode(tmp_path, hashes, 16, tmp_path, "crop").images
     assert np.ptp(middle[..., 0]) < 0.6 * np.ptp(whole[..., 0]), "half of the width, less a margin"
 
