@@ -71,8 +71,8 @@ from models.inspection.convolutional import activations, class_activation_maps, 
 # follow. `CNNConfig?` shows what else can be set. A GPU is used if there is one.
 #
 # The photographs here are synthetic, which need no network: drawings of cats and dogs in random
-# poses, colours and rooms. Take `data="download"` for the real ones (68 MB), with `image_size=128,
-# width=32, num_epochs=50` and the other settings left at their defaults.
+# poses, colours and rooms. Take `data="download"` for the real ones (68 MB), with `image_size=112,
+# width=32, num_epochs=75` and the other settings left at their defaults.
 
 # %%
 experiment = CatsAndDogs()
@@ -83,11 +83,9 @@ config = CNNConfig(
     num_stages=3,
     num_epochs=20,
     seed=0,
-    # So short a training needs less regularisation than the default of 50 epochs.
+    # So short a training needs less regularisation than the default of 75 epochs.
     ema_decay=0.95,  # a moving average of the weights is evaluated: how slowly it follows
     crop_min_area=0.6,  # a random crop keeps at least so much of a photograph
-    mixup_alpha=0.0,  # no pairs of photographs are mixed
-    erasing_probability=0.0,  # no rectangles are erased
 )
 
 # %% [markdown]
