@@ -129,7 +129,7 @@ def test_a_trial_of_another_machine_whose_heartbeat_stops_is_run_again(
 def test_two_processes_share_the_trials_of_one_study(tmp_path: Path, database: str) -> None:
     """As two machines would: the second joins, and the first ends the study."""
     options = "--study-name shared --trials 12 --finalists 0 --pruner none --storage"
-    small = "--set num_epochs=30 num_train=2000 num_validation=500 restarts=4"
+    small = "--set num_epochs=90 num_train=2000 num_validation=500 restarts=4"
     arguments = ["-m", "tuning", "moe", *small.split(), *options.split()]
     opened = storage.open_storage(database)
     first = Started(tmp_path, *arguments, database)
