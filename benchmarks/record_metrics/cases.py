@@ -13,7 +13,7 @@ class Step:
     """One command of a case.
 
     In values, {tmp} is the recording's temporary folder, {run} the id of the case's first run,
-    {name} the case's name, and {photo} the first of the drawn photographs.
+    {name} the case's name, and {photo} the first of the synthetic photographs.
     """
 
     module: str
@@ -41,7 +41,7 @@ CNN: Mapping[str, Value] = {
     "width": 4,
     "num_epochs": 2,
     "batch_size": 100,
-    "crop_max_aspect_ratio": 1.1735108709918103,
+    "crop_max_aspect_ratio": 1.17,
 }
 RNN: Mapping[str, Value] = {
     "num_epochs": 2,

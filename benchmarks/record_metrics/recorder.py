@@ -221,7 +221,3 @@ def record(path: Path, names: Sequence[str], jobs: int) -> int:
         f"{', '.join(failed) or 'none'}"
     )
     return int(bool(failed))
-
-
-Flat = dict[str, Any]
-"""What is recorded of a case: value by path, such as "run 1: test/accuracy"."""

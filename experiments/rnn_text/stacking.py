@@ -79,6 +79,7 @@ def fit_weights(terms: Tensor, targets: Tensor) -> Tensor:
         return float(loss + (weights - 1).square().sum() / 2)
 
     weights = torch.ones(num_terms, dtype=torch.float64)
+    loss = objective(weights)
     for _ in range(MAX_STEPS):
         probabilities = logits(weights).softmax(-1)
         errors = probabilities - F.one_hot(targets, num_symbols)
@@ -86,12 +87,11 @@ def fit_weights(terms: Tensor, targets: Tensor) -> Tensor:
         means = torch.einsum("nps,ns->np", terms, probabilities)
         curvature = (rows * probabilities.flatten()) @ rows.T - means.T @ means
         step = torch.linalg.solve(curvature.double() + torch.eye(num_terms), gradient)
-        before = objective(weights)
-        while step.abs().max() > TOLERANCE and objective(weights - step) > before:
+        while step.abs().max() > TOLERANCE and (after := objective(weights - step)) > loss:
             step /= 2
         if step.abs().max() <= TOLERANCE:
             break
-        weights = weights - step
+        weights, loss = weights - step, after
     return weights.float()
 
 
