@@ -9,9 +9,10 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.config import TrainingConfig, nearest
 from harness.errors import UserError
 from harness.project import ROOT, configurations
+from harness.training.config import TrainingConfig
+from harness.wording import nearest
 
 if TYPE_CHECKING:
     from harness.experiment import AnyExperiment

@@ -15,20 +15,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NoReturn, get_args, get_origin
 
 from harness import signals, torchrun
-from harness.config import (
-    Configuration,
-    ExecutionConfig,
-    K,
-    TrainingConfig,
-    as_text,
-    base_type,
-    describe,
-    group_of,
-    nearest,
-    option,
-)
+from harness.config import Configuration, K, base_type, describe, group_of
 from harness.errors import UserError
 from harness.execution import forkserver
+from harness.execution.config import ExecutionConfig
+from harness.training.config import TrainingConfig
+from harness.wording import as_text, nearest, option
 
 GROUPS = (
     "data",

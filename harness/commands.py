@@ -7,9 +7,11 @@ import sys
 from collections.abc import Sequence
 
 from harness.command_line import run_command
-from harness.config import Configuration, TrainingConfig, nearest
+from harness.config import Configuration
 from harness.errors import UserError
 from harness.project import ROOT, declared, distribution
+from harness.training.config import TrainingConfig
+from harness.wording import nearest
 
 SHOWN_VERSIONS = ("torch", "mlflow", "optuna")
 Commands = dict[str, type[Configuration]]

@@ -8,35 +8,23 @@ This module and every `config.py` import nothing heavy: `--help` takes a fractio
 
 import copy
 import dataclasses
-import difflib
 import inspect
-import re
 import shlex
-from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar, Self, TypeVar, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, Lt
-from pydantic import (
-    AfterValidator,
-    ConfigDict,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    ValidationError,
-    model_validator,
-)
+from annotated_types import Ge, Le, Lt
+from pydantic import AfterValidator, ConfigDict, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from harness.errors import UserError
+from harness.wording import as_words, nearest, option
 
 STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 MAX_INTEGER = 2**63 - 1
 """What fits into 64 bits, as sizes and numbers of tensors have to."""
 MAX_SEED = 2**32 - 1
-MAX_LETTERS = 80
-"""Of the name of a run, which stands in a narrow column."""
 Seed = Annotated[int, Ge(0), Le(MAX_SEED)]
 Fraction = Annotated[float, Ge(0), Le(1)]
 Rate = Annotated[float, Ge(0), Lt(1)]
@@ -45,14 +33,6 @@ Depth = Annotated[int, Ge(1), Le(32)]
 """A number of layers."""
 Words = Annotated[tuple[str, ...], AfterValidator(lambda words: tuple(" ".join(words).split()))]
 """Several words, separated by blanks or given one by one."""
-
-ScheduleName = Literal["constant", "step", "exponential", "cosine", "one_cycle", "plateau"]
-OptimizerName = Literal["adamw", "sgd", "muon"]
-Direction = Literal["auto", "maximize", "minimize"]
-
-MINIMISED = ("loss", "error", "bits", "perplexity", "seconds")
-MAXIMISED = ("accuracy", "area")
-"""Words in the name of a metric of which less is better, and of which more is."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,10 +55,6 @@ def only_if(**allowed: str | int | bool | tuple[Any, ...]) -> OnlyIf:
         " and ".join(words),
         lambda config: all(getattr(config, name) in values for name, values in conditions.items()),
     )
-
-
-SEVERAL = OnlyIf("seeds=2 or more", lambda config: config.has_several_trainings)
-"""The condition of parameters about trainings that run at the same time."""
 
 
 def _one_of(values: tuple[Any, ...]) -> str:
@@ -126,9 +102,8 @@ class Configuration(metaclass=_OneLineErrors):
 
     @classmethod
     def parameters(cls) -> list[dataclasses.Field[Any]]:
-        """Return its fields: its own, then those that all experiments share."""
-        shared = TrainingConfig.__dataclass_fields__
-        return sorted(dataclasses.fields(cls), key=lambda field: field.name in shared)
+        """Return its fields, in the order in which they are shown."""
+        return list(dataclasses.fields(cls))
 
     @model_validator(mode="after")
     def _refuse_huge_integers(self) -> Self:
@@ -200,289 +175,6 @@ class Configuration(metaclass=_OneLineErrors):
 
 
 K = TypeVar("K", bound=Configuration)
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class LearningRateDecay(Configuration):
-    """How the learning rate changes from the first optimiser step to the last."""
-
-    group: ClassVar[str] = "learning-rate decay"
-
-    lr_schedule: ScheduleName = "one_cycle"
-    """How the learning rate decays."""
-    lr_warmup_fraction: Fraction | Literal["auto"] = "auto"
-    """Fraction of all steps of linear warm-up (0: none; auto: 0.3 for one_cycle, else 0)."""
-    lr_decay_epochs: Annotated[PositiveInt, only_if(lr_schedule=("step", "plateau"))] = 10
-    """step: epochs between two decays; plateau: epochs without improvement before one."""
-    lr_decay_factor: Annotated[float, Gt(0), Le(1), only_if(lr_schedule=("step", "plateau"))] = 0.3
-    """step, plateau: what a decay multiplies the learning rate by."""
-    lr_final_fraction: Annotated[
-        float, Gt(0), Le(1), only_if(lr_schedule=("exponential", "cosine"))
-    ] = 0.01
-    """exponential, cosine: final learning rate as a fraction of the highest."""
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class HardwareConfig(Configuration):
-    """Where a run computes, and in which arithmetic."""
-
-    group: ClassVar[str] = "hardware"
-
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Where to compute; auto takes the GPU if there is one."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the forward pass (auto: bf16 where there are units for it that help)."""
-    compile: bool = False
-    """Compile the model (torch.compile); pays in long runs on a GPU."""
-    threads: Annotated[int, Ge(0), Le(1024)] = 0
-    """CPU threads to compute with (0: as many as there are cores and as help)."""
-
-    def useful_threads(self) -> int | None:
-        """Return how many CPU threads help a run of this size (None: as many as there are)."""
-        return None
-
-    def gains_from_bf16(self) -> bool:
-        """Return whether bf16 is faster on a CPU that has units for it: large convolutions are."""
-        return False
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class ExecutionConfig(Configuration):
-    """Where several trainings run at the same time, and how many."""
-
-    group: ClassVar[str] = "execution"
-
-    workers: Annotated[PositiveInt | Literal["auto"], SEVERAL] = "auto"
-    """Trainings at the same time (auto: as many as have cores, or a GPU, of their own)."""
-    backend: Annotated[Literal["local", "ray"], SEVERAL] = "local"
-    """Processes of this machine, or workers of an existing Ray cluster."""
-    address: Annotated[str, SEVERAL, only_if(backend="ray")] = "auto"
-    """ray: host:port of the cluster (auto: that of this machine, or of RAY_ADDRESS)."""
-    runs_per_gpu: Annotated[int, Ge(1), Le(64), SEVERAL] = 1
-    """Trainings that share a GPU."""
-
-    @property
-    def has_several_trainings(self) -> bool:
-        """Whether there is more than one training to be carried out."""
-        return True
-
-    @property
-    def needs_forkserver(self) -> bool:
-        """Whether workers may be forked on this machine."""
-        return self.has_several_trainings and self.backend == "local" and self.workers != 1
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class TrackingConfig(Configuration):
-    """Which runs there are, and how they are kept."""
-
-    group: ClassVar[str] = "tracking"
-
-    seed: Seed = 0
-    """Seed of data, initialisation and order of batches."""
-    seeds: PositiveInt = 1
-    """Repeat with this many seeds, from `seed` upwards, as child runs of one parent."""
-    checkpoint_seconds: NonNegativeFloat = 10.0
-    """Least time between two checkpoints, in seconds; one is written at the end of an epoch."""
-    resume: str = ""
-    """Id of an interrupted run to resume, in the same run and with its configuration."""
-
-    @model_validator(mode="after")
-    def _seeds_are_seeds(self) -> Self:
-        require_seeds(self.seed, "seeds", self.seeds)
-        return self
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class TrainingConfig(ExecutionConfig, TrackingConfig, HardwareConfig, LearningRateDecay):
-    """What every experiment can be told; its entry point is named like its folder."""
-
-    group: ClassVar[str] = "training"
-    family: ClassVar[str]
-    """The tag `architecture`, the name of the registered model and of the MLflow experiment."""
-    compares: ClassVar[bool] = False
-    """Whether an evaluation trains networks of its own, to compare them."""
-    small: ClassVar[Mapping[str, Any]] = {}
-    """Values with which `main` trains it within a minute, and without network."""
-
-    num_epochs: PositiveInt = 40
-    """Passes over the training split."""
-    batch_size: PositiveInt = 128
-    """Samples per optimiser step."""
-    learning_rate: PositiveFloat = 1e-3
-    """Highest learning rate of the schedule."""
-    weight_decay: NonNegativeFloat = 0.0
-    """Weight decay: decoupled from the gradient in AdamW and Muon, part of it in SGD."""
-    gradient_clip_norm: NonNegativeFloat = 0.0
-    """Largest Euclidean norm of the gradient over all parameters (0: no clipping)."""
-    ema_decay: Rate = 0.0
-    """Decay of an exponential moving average of the weights, which is evaluated (0: none)."""
-    early_stopping_epochs: NonNegativeInt = 0
-    """Stop after this many epochs without a better validation result (0: never)."""
-
-    @property
-    def has_several_trainings(self) -> bool:
-        """Whether there are several seeds, or networks to compare."""
-        return self.seeds > 1 or self.compares
-
-    @property
-    def needs_forkserver(self) -> bool:
-        """Whether workers may be forked: not where a single run, by default, takes every core."""
-        is_alone = self.workers == "auto" and self.useful_threads() is None
-        return super().needs_forkserver and not is_alone
-
-    def for_seed(self, seed: int) -> Self:
-        """Return the configuration of a single run with a seed."""
-        return type(self).effective(**{**self.changes(), "seed": seed, "seeds": 1, "resume": ""})
-
-    def as_run_name(self) -> str:
-        """Return what this run has other than the defaults; of one that has nothing, its seed.
-
-        The MLflow experiment is that of the architecture: other entry points of it are named. Of a
-        path, only the last part is.
-        """
-        settings = {
-            name: value.rpartition("/")[2] if isinstance(value, str) else value
-            for name, value in self._settings().items()
-        }
-        words = as_words(settings or {"seed": self.seed})
-        if not settings or self.entry_point != self.family:
-            words = [self.entry_point, *words]
-        name = " ".join(words)
-        return name if len(name) <= MAX_LETTERS else f"{name[: MAX_LETTERS - 4]} ..."
-
-
-C = TypeVar("C", bound=TrainingConfig)
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class ComparisonConfig(TrainingConfig):
-    """For experiments that train several networks of each kind, to compare the kinds."""
-
-    group: ClassVar[str] = "training"
-    compares: ClassVar[bool] = True
-
-    seeds_of_each: PositiveInt = 3
-    """Networks of each kind to compare, with seeds from `seed` upwards."""
-
-    @model_validator(mode="after")
-    def _seeds_of_each_are_seeds(self) -> Self:
-        require_seeds(self.seed + self.seeds - 1, "seeds_of_each", self.seeds_of_each)
-        return self
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class OptimizerConfig(Configuration):
-    """For experiments that leave the choice of the optimiser to the user."""
-
-    group: ClassVar[str] = "training"
-
-    optimizer: OptimizerName = "adamw"
-    """Optimiser; SGD has a Nesterov momentum of 0.9; Muon is for large matrices and kernels."""
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class DropoutConfig(Configuration):
-    """For experiments whose networks have dropout."""
-
-    group: ClassVar[str] = "model"
-
-    dropout_rate: Rate = 0.0
-    """Fraction of the features that dropout zeroes in training."""
-
-
-TAUGHT = OnlyIf("a teacher", lambda config: bool(config.teacher))
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class DistillationConfig(Configuration):
-    """For experiments whose networks can learn from the probabilities of another one."""
-
-    group: ClassVar[str] = "distillation"
-
-    teacher: str = ""
-    """Run id or URI of a trained model whose probabilities are learned, too (empty: none)."""
-    distillation_weight: Annotated[Fraction, TAUGHT] = 0.5
-    """Weight of the teacher's probabilities in the loss; that of the labels is the rest."""
-    distillation_temperature: Annotated[PositiveFloat, TAUGHT] = 2.0
-    """What the logits of both networks are divided by before they are compared."""
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class GeneratedDataConfig(Configuration):
-    """For experiments whose samples are generated, as many as are wanted."""
-
-    group: ClassVar[str] = "data"
-
-    num_train: PositiveInt = 500
-    """Samples of a training epoch."""
-    num_validation: PositiveInt = 500
-    """Samples that the epoch is chosen by."""
-    num_test: PositiveInt = 1000
-    """Samples that the chosen model is evaluated on, once."""
-
-
-def require_seeds(first: int, name: str, count: int) -> None:
-    """Raise a ValueError that names parameter `name` if seeds from `first` on become too large."""
-    if first + count - 1 > MAX_SEED:
-        raise ValueError(f"{name}={count}: seeds from {first} upwards exceed {MAX_SEED}")
-
-
-def as_words(values: Mapping[str, Any]) -> list[str]:
-    """Return values as people read them: name=value, several values with commas between."""
-    return [f"{name}={as_text(value, ',')}" for name, value in values.items()]
-
-
-def as_text(value: Any, between: str = " ") -> str:
-    """Return a value as text; several words as the command line takes them, with blanks between."""
-    return between.join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def maximises(metric: str, direction: str) -> bool:
-    """Return whether more of a metric is better: as `direction` says, or for auto as its name does.
-
-    Raises:
-        UserError: the name does not say it.
-
-    """
-    if direction != "auto":
-        return direction == "maximize"
-    found = [word for word in (*MINIMISED, *MAXIMISED) if word in metric]
-    if not found:
-        which = "direction=maximize or direction=minimize"
-        raise UserError(f"metric={metric}: does not say whether more of it is better; add {which}")
-    return found[0] in MAXIMISED
-
-
-def code_block(command: str, width: int = 80) -> str:
-    """Return a command as a code block in Markdown, broken over lines of some `width`.
-
-    A long line in a description would push what stands beside it out of the MLflow UI.
-    """
-    pieces: list[str] = []
-    for word in shlex.split(command):
-        if pieces and re.fullmatch(r"--[\w-]+", pieces[-1]) and not word.startswith("--"):
-            pieces[-1] += f" {shlex.quote(word)}"  # an option and its value stay together
-        else:
-            pieces.append(shlex.quote(word))
-    lines = pieces[:1]
-    for piece in pieces[1:]:
-        if len(lines[-1]) + len(piece) < width:
-            lines[-1] += f" {piece}"
-        else:
-            lines.append(f"    {piece}")
-    return "\n".join(["```", " \\\n".join(lines), "```"])
-
-
-def option(name: str) -> str:
-    """Return the spelling of a parameter on the command line, after the two hyphens."""
-    return name.replace("_", "-")
-
-
-def nearest(name: str, known: Iterable[str], otherwise: str = "") -> str:
-    """Return a hint at the known name nearest to `name`, or `otherwise`."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.75)
-    return f"; did you mean {near[0]}?" if near else otherwise
 
 
 def describe(config_class: type[Configuration], name: str) -> str:

@@ -20,10 +20,10 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from harness import fingerprints
-from harness.config import C
 from harness.fingerprints import DataSet
 from harness.serving.served_model import ServedModel
 from harness.training.batches import Batches, GeneratedSamples, TensorBatches
+from harness.training.config import C
 from harness.training.history import History
 from harness.training.metrics import StepOutput, scalars
 from harness.training.optimizers import build_optimizer

@@ -7,16 +7,11 @@ import dataclasses
 from typing import Any, Literal, get_args, get_origin
 
 from harness.command_line import grouped
-from harness.config import (
-    SEVERAL,
-    Configuration,
-    TrainingConfig,
-    as_text,
-    base_type,
-    conditions,
-    describe,
-)
+from harness.config import Configuration, base_type, conditions, describe
+from harness.execution.config import SEVERAL
 from harness.project import ROOT, configurations
+from harness.training.config import TrainingConfig
+from harness.wording import as_text
 
 PATH = ROOT / "docs" / "parameters.md"
 HEADING = """# Parameters

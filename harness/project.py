@@ -14,7 +14,8 @@ from typing import Any
 
 import yaml
 
-from harness.config import Configuration, as_text, option
+from harness.config import Configuration
+from harness.wording import as_text, option
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("experiments", "tuning")

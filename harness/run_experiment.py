@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import torch
 
 from harness import signals, uncertainty
-from harness.config import C
 from harness.evaluation import sample_std
 from harness.execution.messages import Report, Task, reporting, result_of
 from harness.execution.pools import open_pool_if_needed
@@ -22,6 +21,7 @@ from harness.tracking.lifecycle import reopen, require_unused_run, track
 from harness.tracking.resume import resumed
 from harness.tracking.run import Run, child_run, require_same_data
 from harness.tracking.view import save_view
+from harness.training.config import C
 from harness.training.data_parallel import ALONE, Processes, joined
 from harness.training.device import Hardware, seed_everything
 from harness.training.loop import Callback

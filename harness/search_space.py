@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, get_args
 
-from harness.config import ScheduleName
+from harness.training.config import ScheduleName
 
 Condition = Mapping[str, tuple[Any, ...]]
 

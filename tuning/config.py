@@ -16,17 +16,12 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 import experiments
-from harness.config import (
-    STRICT,
-    Direction,
-    ExecutionConfig,
-    OnlyIf,
-    Words,
-    nearest,
-    only_if,
-    require_seeds,
-)
+from harness.config import STRICT, OnlyIf, Words, only_if
 from harness.errors import UserError
+from harness.execution.config import ExecutionConfig
+from harness.metric_direction import Direction
+from harness.tracking.config import require_seeds
+from harness.wording import nearest
 
 ModelName = Annotated[str, StringConstraints(pattern=r"^(\w[\w .-]*)?$")]
 ONE_OBJECTIVE = OnlyIf("a single objective", lambda config: not config.objectives)

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from mlflow.tracking import MlflowClient
 from tqdm import tqdm
 
-from harness.config import TrainingConfig
 from harness.errors import UserError
 from harness.evaluation import sample_std
 from harness.execution.messages import Died, Done, Failed, Outcome, Report, Task, reporting
@@ -19,6 +18,7 @@ from harness.experiment import AnyExperiment
 from harness.fingerprints import DataSet
 from harness.run_experiment import train_and_evaluate
 from harness.tracking.run import data_set_of, model_of
+from harness.training.config import TrainingConfig
 from harness.training.history import best_name
 from tuning.runs import FINALIST, StudyRuns
 

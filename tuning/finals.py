@@ -10,12 +10,12 @@ from mlflow.tracking import MlflowClient
 from optuna.trial import TrialState
 
 from harness import signals
-from harness.config import TrainingConfig
 from harness.errors import UserError
 from harness.execution.run_all import Pool
 from harness.fingerprints import DataSet
 from harness.plural import plural
 from harness.tracking.models import ENSEMBLE
+from harness.training.config import TrainingConfig
 from tuning import figures
 from tuning.config import StudyConfig
 from tuning.finalists import Finalist, FinalistTraining, winner

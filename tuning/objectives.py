@@ -15,10 +15,10 @@ from matplotlib.figure import Figure
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from harness.config import maximises
 from harness.errors import UserError
 from harness.figures import style
 from harness.figures.comparison import label_ticks
+from harness.metric_direction import maximises
 from harness.plural import plural
 from harness.training.history import best_name
 from harness.training.metrics import decimal

@@ -14,7 +14,6 @@ from mlflow.tracking.context.registry import resolve_tags
 from optuna.trial import FrozenTrial, TrialState
 
 from harness import signals
-from harness.config import TrainingConfig
 from harness.fingerprints import DataSet
 from harness.tracking.abandoned import close
 from harness.tracking.git import git_tags
@@ -29,6 +28,7 @@ from harness.tracking.lifecycle import (
 from harness.tracking.processes import process_tags
 from harness.tracking.run import as_metrics, in_batches
 from harness.tracking.store import store_errors, store_lock
+from harness.training.config import TrainingConfig
 from tuning.retries import INTERRUPTED
 
 STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}

@@ -15,7 +15,6 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 from tqdm import tqdm
 
-from harness.config import TrainingConfig
 from harness.errors import UserError
 from harness.execution.messages import (
     Died,
@@ -31,6 +30,7 @@ from harness.execution.messages import (
 from harness.execution.run_all import Pool, run_all
 from harness.experiment import AnyExperiment, Metrics
 from harness.fingerprints import DataSet
+from harness.training.config import TrainingConfig
 from harness.training.metrics import decimal
 from harness.training.train import train
 from tuning import retries

@@ -17,10 +17,12 @@ from optuna.trial import Trial
 from pydantic import TypeAdapter, ValidationError
 
 import experiments
-from harness.config import STRICT, TrainingConfig, nearest
+from harness.config import STRICT
 from harness.errors import UserError
 from harness.experiment import AnyExperiment
 from harness.search_space import Parameter, Range, SearchSpace
+from harness.training.config import TrainingConfig
+from harness.wording import nearest
 from tuning import parameters
 from tuning.config import require_space
 from tuning.objectives import Objective

@@ -27,12 +27,12 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler,
 from optuna.storages import BaseStorage
 
 from harness import signals
-from harness.config import maximises, nearest
 from harness.errors import UserError
 from harness.execution.pools import open_pool
 from harness.execution.run_all import Pool
 from harness.experiment import Splits
 from harness.fingerprints import DataSet
+from harness.metric_direction import maximises
 from harness.summary import announce, summary
 from harness.tracking.lifecycle import require_unused_run
 from harness.tracking.locations import redact_password
@@ -40,6 +40,7 @@ from harness.tracking.run import SUMMARY
 from harness.tracking.view import save_view, shown_at
 from harness.training.device import Hardware
 from harness.training.memory import load_data
+from harness.wording import nearest
 from tuning import report, space_file, storage
 from tuning.config import StudyConfig
 from tuning.finals import run_finals

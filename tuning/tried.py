@@ -10,8 +10,8 @@ from collections.abc import Iterable
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from harness.config import TrainingConfig
 from harness.errors import UserError
+from harness.training.config import TrainingConfig
 from tuning.retries import requeued
 from tuning.space import Space, Values
 

@@ -22,7 +22,7 @@ from benchmarks.gpu_check import MISSING
 from benchmarks.gpu_check.agreement import check_agreement
 from benchmarks.gpu_check.result import Result, as_table, without_errors
 from benchmarks.gpu_check.speed import check_speed
-from harness.config import TrainingConfig
+from harness.training.config import TrainingConfig
 from harness.training.device import Hardware
 
 

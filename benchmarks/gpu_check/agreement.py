@@ -16,10 +16,10 @@ from torch.utils import _pytree as pytree
 
 import experiments
 from benchmarks.gpu_check.result import Part, Result, within
-from harness.config import TrainingConfig
 from harness.experiment import AnyExperiment, Trained
 from harness.tracking.export import CheckedModel
 from harness.training.checkpoint import Checkpoint, State
+from harness.training.config import TrainingConfig
 from harness.training.device import Hardware, seed_everything
 from harness.training.loop import Progress, evaluate
 from harness.training.train import train

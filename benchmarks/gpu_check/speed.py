@@ -16,9 +16,9 @@ from benchmarks.augmentation import repeat, usual
 from benchmarks.gpu_check.result import Part, Result
 from datasets.photographs import Photographs
 from experiments.data import load_photographs
-from harness.config import TrainingConfig
 from harness.experiment import AnyExperiment
 from harness.training.batches import to_device
+from harness.training.config import TrainingConfig
 from harness.training.device import Hardware, seed_everything
 from harness.training.train import train
 

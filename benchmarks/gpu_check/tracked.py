@@ -17,11 +17,11 @@ from mlflow.tracking import MlflowClient
 import experiments
 from benchmarks.gpu_check.agreement import RESUMED_BOUND, Interruption
 from benchmarks.gpu_check.result import Part, Result, within
-from harness.config import TrainingConfig
 from harness.execution import forkserver
 from harness.experiment import AnyExperiment
 from harness.project import ROOT
 from harness.run_experiment import TrackedRun, train_and_evaluate
+from harness.training.config import TrainingConfig
 from harness.training.device import Hardware
 from harness.training.loop import Callback, Progress
 from tuning.config import StudyConfig

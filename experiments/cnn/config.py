@@ -9,19 +9,13 @@ from pydantic.dataclasses import dataclass
 
 from datasets.choices import ClassWeights
 from experiments.data.config import PhotographsConfig
-from harness.config import (
-    STRICT,
-    Configuration,
-    Depth,
+from harness.config import STRICT, Configuration, Depth, Fraction, OnlyIf, Rate, only_if
+from harness.training.config import (
     DistillationConfig,
     DropoutConfig,
-    Fraction,
-    OnlyIf,
     OptimizerConfig,
     OptimizerName,
-    Rate,
     TrainingConfig,
-    only_if,
 )
 from models.choices import IMAGE_SIZES, Backbone
 

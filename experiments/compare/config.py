@@ -5,7 +5,8 @@ from typing import Any, ClassVar
 
 from pydantic.dataclasses import dataclass
 
-from harness.config import STRICT, Configuration, Direction, Words, maximises
+from harness.config import STRICT, Configuration, Words
+from harness.metric_direction import Direction, maximises
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -14,8 +14,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from experiments.compare.config import CompareConfig
-from harness.config import as_words, nearest
 from harness.errors import UserError
+from harness.wording import as_words, nearest
 
 
 def select(config: CompareConfig) -> list[Run]:

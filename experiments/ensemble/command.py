@@ -18,7 +18,6 @@ import experiments
 from experiments.ensemble.config import EnsembleConfig
 from experiments.ensemble.members import Member, find_members, require_same_split
 from harness import signals
-from harness.config import TrainingConfig, code_block
 from harness.errors import UserError
 from harness.evaluation import Predictions
 from harness.experiment import AnyExperiment, ModelExport, NamedFigure, Trained
@@ -28,8 +27,10 @@ from harness.tracking.lifecycle import reopen, track_command
 from harness.tracking.models import ENSEMBLE
 from harness.tracking.run import Run, require_same_data
 from harness.tracking.view import shown_at
+from harness.training.config import TrainingConfig
 from harness.training.history import History
 from harness.uncertainty import Calibration, Uncertainty, calibration_of, kept_with
+from harness.wording import code_block
 from models.ensemble import Ensemble
 from models.size import num_parameters
 

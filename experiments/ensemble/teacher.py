@@ -9,11 +9,11 @@ from torch import nn
 
 import experiments
 from experiments.ensemble.members import MAY_DIFFER, difference
-from harness.config import C
 from harness.errors import UserError
 from harness.experiment import Experiment, Trained
 from harness.tracking import models
 from harness.tracking.models import LoadedModel
+from harness.training.config import C
 from harness.training.history import History
 from models.ensemble import Ensemble
 

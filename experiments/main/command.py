@@ -7,7 +7,6 @@ from experiments.compare.command import log_comparison
 from experiments.compare.config import CompareConfig
 from experiments.compare.groups import grouped, select
 from experiments.main.config import MainConfig
-from harness.config import TrainingConfig, nearest
 from harness.errors import UserError
 from harness.execution.messages import Report, Task, reporting, result_of
 from harness.execution.pools import open_pool_if_needed
@@ -17,7 +16,9 @@ from harness.project import configurations
 from harness.run_experiment import train_and_evaluate
 from harness.tracking.abandoned import children_closed
 from harness.tracking.lifecycle import track_command
+from harness.training.config import TrainingConfig
 from harness.training.device import Hardware, num_threads
+from harness.wording import nearest
 
 
 def main(config: MainConfig) -> None:

@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 from pydantic import NonNegativeInt
 from pydantic.dataclasses import dataclass
 
-from harness.config import STRICT, ExecutionConfig, Seed, Words
+from harness.config import STRICT, Seed, Words
+from harness.execution.config import ExecutionConfig
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -15,17 +15,9 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from datasets.choices import DatasetName, SplitName, TableName
-from harness.config import (
-    STRICT,
-    Configuration,
-    Fraction,
-    GeneratedDataConfig,
-    OnlyIf,
-    Rate,
-    ScheduleName,
-    TrainingConfig,
-    nearest,
-)
+from harness.config import STRICT, Configuration, Fraction, OnlyIf, Rate
+from harness.training.config import GeneratedDataConfig, ScheduleName, TrainingConfig
+from harness.wording import nearest
 from models.choices import BalanceLoss, GateName, Mixing, Routing
 
 SPARSE = OnlyIf(

@@ -7,15 +7,12 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveIn
 from pydantic.dataclasses import dataclass
 
 from datasets.choices import MAX_PAIRS, SELECTIVE_TASKS, MemoryTaskName
-from harness.config import (
-    STRICT,
-    Depth,
+from harness.config import STRICT, Depth, Rate, only_if
+from harness.training.config import (
     DropoutConfig,
     GeneratedDataConfig,
     OptimizerConfig,
-    Rate,
     TrainingConfig,
-    only_if,
 )
 from models.choices import CELLS_FOR_INITIALISATION, CellName, Initialisation, suits
 

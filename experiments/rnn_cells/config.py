@@ -5,7 +5,8 @@ from typing import ClassVar
 from pydantic.dataclasses import dataclass
 
 from experiments.rnn.config import RNNConfig
-from harness.config import STRICT, ComparisonConfig
+from harness.config import STRICT
+from harness.training.config import ComparisonConfig
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

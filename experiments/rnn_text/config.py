@@ -9,7 +9,8 @@ from pydantic.dataclasses import dataclass
 
 from datasets.choices import AlphabetName
 from experiments.rnn.config import RecurrentConfig
-from harness.config import STRICT, Configuration, OnlyIf, OptimizerName, Rate
+from harness.config import STRICT, Configuration, OnlyIf, Rate
+from harness.training.config import OptimizerName
 from models.choices import NGRAM_LENGTHS, CellName
 
 HAS_EMBEDDING_DROPOUT = OnlyIf(

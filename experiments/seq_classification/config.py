@@ -8,18 +8,13 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveIn
 from pydantic.dataclasses import dataclass
 
 from datasets.choices import DigitsOrder, LevelName, SequenceFormat
-from harness.config import (
-    STRICT,
-    Configuration,
-    Depth,
+from harness.config import STRICT, Configuration, Depth, Fraction, OnlyIf, only_if
+from harness.training.config import (
     DistillationConfig,
     DropoutConfig,
-    Fraction,
     GeneratedDataConfig,
-    OnlyIf,
     OptimizerConfig,
     TrainingConfig,
-    only_if,
 )
 from models.choices import (
     WIDTH_STEPS,

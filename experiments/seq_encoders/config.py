@@ -7,7 +7,8 @@ from pydantic import NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from experiments.seq_classification.config import SequenceConfig
-from harness.config import STRICT, ComparisonConfig, Fraction
+from harness.config import STRICT, Fraction
+from harness.training.config import ComparisonConfig
 from models.choices import PoolingName
 
 

@@ -8,9 +8,9 @@ from functools import partial
 import mlflow
 import torch
 
-from harness.config import ExecutionConfig
 from harness.errors import UserError
 from harness.execution import cluster, messages
+from harness.execution.config import ExecutionConfig
 from harness.execution.local import LocalPool
 from harness.execution.run_all import Pool
 from harness.plural import plural

@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, TypeVar
 
-from harness.config import C, ExecutionConfig
+from harness.execution.config import ExecutionConfig
 from harness.execution.messages import Report, Task, reporting, result_of
 from harness.execution.pools import open_pool_if_needed
 from harness.execution.run_all import run_all
 from harness.experiment import Experiment, Trained
+from harness.training.config import C
 from harness.training.device import Hardware
 from harness.training.train import train
 

@@ -11,13 +11,13 @@ from typing import Any, Generic, TypeVar
 import pandas as pd
 from mlflow.exceptions import MlflowException
 
-from harness.config import TrainingConfig
 from harness.errors import UserError
 from harness.experiment import AnyExperiment
 from harness.inference.request import ClassifyRequest as ClassifyRequest
 from harness.inference.request import PredictRequest as PredictRequest
 from harness.serving.served_model import ServedModel
 from harness.tracking.models import LoadedModel
+from harness.training.config import TrainingConfig
 
 Row = dict[str, Any]
 """A prediction, by the names of its columns. The first is `input`; `error` stands for failure."""

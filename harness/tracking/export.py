@@ -22,11 +22,11 @@ from mlflow.models import Model, ModelSignature, infer_signature
 from mlflow.types.schema import ColSpec, Schema, TensorSpec
 from torch import Tensor, nn
 
-from harness.config import TrainingConfig
 from harness.errors import UserError
 from harness.experiment import ModelExport
 from harness.serving.served_model import REFUSAL, ServedModel, load
 from harness.serving.vendoring import copy_code
+from harness.training.config import TrainingConfig
 
 NEEDED = ("mlflow", "torch", "numpy")
 """Packages that every logged model needs."""

@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from harness import signals
-from harness.config import Configuration, TrainingConfig
+from harness.config import Configuration
 from harness.errors import UserError
 from harness.tracking.abandoned import runs_that_are
 from harness.tracking.failures import failure_of
@@ -29,6 +29,7 @@ from harness.tracking.store import (
     store_errors,
     store_lock,
 )
+from harness.training.config import TrainingConfig
 
 INTERRUPTIONS = (KeyboardInterrupt, signals.Terminated)
 

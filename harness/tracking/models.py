@@ -17,12 +17,12 @@ from mlflow.models import Model
 from mlflow.tracking import MlflowClient
 from torch import Tensor, nn
 
-from harness.config import nearest
 from harness.errors import UserError
 from harness.serving.served_model import REFUSAL, ServedModel
 from harness.tracking.failures import failure_of, first_line
 from harness.tracking.locations import redact_password
 from harness.tracking.store import local_database, require_artifacts, store_lock
+from harness.wording import nearest
 
 ENSEMBLE = "ensemble"
 """Tag of runs and versions whose model is one of several networks: the ids of their runs."""

@@ -12,13 +12,13 @@ from mlflow.entities import Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from harness.config import C
 from harness.errors import UserError
 from harness.tracking.failures import failure_of, first_line
 from harness.tracking.locations import redact_password
 from harness.tracking.processes import process_lives, process_of, process_tags
 from harness.tracking.run import CONFIGURATION
 from harness.tracking.store import require_artifacts, store_lock
+from harness.training.config import C
 
 SETTLE_SECONDS = 0.3
 """Time for another process's claim at the same moment to become visible: the last one counts."""

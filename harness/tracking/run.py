@@ -16,7 +16,6 @@ from mlflow.entities import LoggedModelStatus, Metric, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from harness.config import TrainingConfig, code_block
 from harness.errors import UserError
 from harness.experiment import Animation, ImagesByEpoch, ModelExport, Splits
 from harness.fingerprints import DataSet
@@ -26,7 +25,9 @@ from harness.tracking.locations import to_path
 from harness.tracking.races import again_after_race
 from harness.tracking.view import IMAGES, shown_at
 from harness.training.checkpoint import Checkpoint
+from harness.training.config import TrainingConfig
 from harness.training.history import History
+from harness.wording import code_block
 
 SECONDS_BETWEEN_CALLS = 1.0
 CHECKPOINT = "checkpoint/last.pt"

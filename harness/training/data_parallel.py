@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from harness import torchrun
-from harness.config import TrainingConfig
 from harness.errors import UserError
+from harness.training.config import TrainingConfig
 from harness.training.metrics import MetricAverager, StepOutput
 
 

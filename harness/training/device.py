@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from harness.config import HardwareConfig, TrainingConfig
 from harness.errors import UserError
+from harness.training.config import HardwareConfig, TrainingConfig
 from harness.training.precision import (
     allow_tf32,
     arithmetic,

@@ -15,11 +15,11 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
 from harness import signals
-from harness.config import C, TrainingConfig
 from harness.experiment import AnyExperiment, Experiment
 from harness.training import checkpoint
 from harness.training.averaging import MovingAverage
 from harness.training.batches import Batches
+from harness.training.config import C, TrainingConfig
 from harness.training.data_parallel import ALONE, Processes
 from harness.training.device import Hardware
 from harness.training.distillation import distilled

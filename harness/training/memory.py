@@ -11,9 +11,9 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from harness.config import C, TrainingConfig
 from harness.errors import UserError
 from harness.experiment import Experiment
+from harness.training.config import C, TrainingConfig
 from harness.training.device import Hardware
 
 CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from harness.config import OptimizerName, TrainingConfig
+from harness.training.config import OptimizerName, TrainingConfig
 from harness.training.muon import Muon
 
 

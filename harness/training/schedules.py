@@ -4,7 +4,7 @@ from typing import Any
 
 from torch.optim import Optimizer, lr_scheduler
 
-from harness.config import TrainingConfig
+from harness.training.config import TrainingConfig
 
 ONE_CYCLE_FINAL_FRACTION = 1 / 25 / 1e4
 """Of the highest learning rate: torch's default for the end of one cycle."""

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness import signals
-from harness.config import C
 from harness.experiment import Experiment, Trained
 from harness.training.batches import to_device
+from harness.training.config import C
 from harness.training.data_parallel import ALONE, Processes
 from harness.training.device import Hardware, seed_everything
 from harness.training.loop import Callback, Recorder, fit

@@ -9,8 +9,9 @@ from pydantic import PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from harness.config import STRICT, TrainingConfig
+from harness.config import STRICT
 from harness.experiment import Evaluation, Experiment, ModelExport, NamedFigure, Splits, Trained
+from harness.training.config import TrainingConfig
 from harness.training.device import Hardware
 from harness.training.history import History
 from harness.training.loop import Callback, fit

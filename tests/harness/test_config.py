@@ -16,16 +16,10 @@ from experiments.moe.config import MoEConfig
 from experiments.moe_extended.config import MoEExtendedConfig
 from harness import project
 from harness.command_line import _parser, as_typed, errors_as_typed, parse
-from harness.config import (
-    MAX_LETTERS,
-    Configuration,
-    TrainingConfig,
-    base_type,
-    code_block,
-    describe,
-    option,
-)
+from harness.config import Configuration, base_type, describe
 from harness.errors import UserError
+from harness.training.config import MAX_LETTERS, TrainingConfig
+from harness.wording import code_block, option
 from tests.conftest import ROOT
 
 CONFIGURATIONS = project.configurations()

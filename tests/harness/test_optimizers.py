@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from harness.config import OptimizerName
+from harness.training.config import OptimizerName
 from harness.training.muon import orthogonal
 from harness.training.optimizers import build_optimizer
 from tests.harness.small import SmallConfig

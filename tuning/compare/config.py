@@ -6,7 +6,9 @@ from typing import Annotated, Any, ClassVar
 from pydantic import PositiveInt, model_validator
 from pydantic.dataclasses import dataclass
 
-from harness.config import STRICT, Direction, OnlyIf, Words, require_seeds
+from harness.config import STRICT, OnlyIf, Words
+from harness.metric_direction import Direction
+from harness.tracking.config import require_seeds
 from tuning.config import SearchConfig
 
 NAMED = OnlyIf("study_name", lambda config: bool(config.study_name))

@@ -3,10 +3,10 @@
 import json
 from collections.abc import Mapping
 
-from harness.config import code_block
 from harness.fingerprints import DataSet
 from harness.tracking.models import ENSEMBLE
 from harness.training.metrics import decimal
+from harness.wording import code_block
 
 
 def card(tags: Mapping[str, str], name: str, data: DataSet) -> str:

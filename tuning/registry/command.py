@@ -4,10 +4,10 @@ import mlflow
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 
-from harness.config import nearest
 from harness.errors import UserError
 from harness.tracking.store import store_errors, store_lock
 from harness.training.metrics import decimal
+from harness.wording import nearest
 from tuning.registry import cards
 from tuning.registry.by_hand import register_run
 from tuning.registry.config import RegistryConfig

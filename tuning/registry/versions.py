@@ -11,10 +11,10 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from harness.config import TrainingConfig
 from harness.experiment import AnyExperiment
 from harness.fingerprints import DataSet
 from harness.tracking.run import data_set_of
+from harness.training.config import TrainingConfig
 from tuning.finalists import Finalist
 from tuning.registry import cards
 

@@ -14,10 +14,10 @@ import psutil
 import pytest
 from mlflow.tracking import MlflowClient
 
-from harness.config import ExecutionConfig
 from harness.errors import UserError
 from harness.execution import cluster
 from harness.execution.cluster import ClusterPool
+from harness.execution.config import ExecutionConfig
 from harness.execution.messages import Done, Pruned, Task
 from harness.execution.pools import open_pool
 from harness.execution.run_all import run_all

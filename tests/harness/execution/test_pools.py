@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 import torch
 
-from harness.config import ExecutionConfig, TrainingConfig
 from harness.errors import UserError
 from harness.execution import messages, pools
+from harness.execution.config import ExecutionConfig
 from harness.execution.local import LocalPool
 from harness.execution.pools import num_workers, open_pool_if_needed
+from harness.training.config import TrainingConfig
 from harness.training.device import num_cores, num_threads
 
 
