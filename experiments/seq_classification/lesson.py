@@ -227,7 +227,8 @@ class SequenceClassification(TaughtExperiment[SequenceConfig]):
 
         yield "curves", training.curves(**trained.history.as_curves(), loss_unit=task.loss_unit)
         lengths = test.lengths.numpy()
-        yield "accuracy_by_length", figures.accuracy_by_length(lengths, correct.numpy())
+        if lengths.min() < lengths.max():
+            yield "accuracy_by_length", figures.accuracy_by_length(lengths, correct.numpy())
         yield task.figure(outputs, test.labels, data)
         examples = task.examples(test)[:8]
         inspections = [inspect(trained.model, task, data, test, index) for index in examples]

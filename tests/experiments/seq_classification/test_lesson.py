@@ -208,19 +208,22 @@ def test_interrupted_and_resumed_it_ends_with_the_same_numbers(
     check_resuming(EXPERIMENT, config)
 
 
+def test_accuracy_by_length_is_drawn_where_lengths_differ() -> None:
+    config = small(num_epochs=1)
+    trained = train(EXPERIMENT, config)
+    evaluation = EXPERIMENT.evaluate(config, trained, trained.data.test)
+    names = [name for name, _ in EXPERIMENT.figures(config, trained, evaluation)]
+    assert "accuracy_by_length" in names
+
+
 def test_a_regression_has_figures_too(store: Path) -> None:
     config = small(task="adding", length=12, pooling="attention")
     run_id = run_experiment(EXPERIMENT, config).run_id
     files = {file.path for file in mlflow.MlflowClient().list_artifacts(run_id, "figures")}
-    names = (
-        "curves",
-        "accuracy_by_length",
-        "predictions",
-        "states",
-        "importance",
-        "importance_on_series",
-    )
+    names = ["curves", "predictions", "states", "importance", "importance_on_series"]
     assert files >= {f"figures/{name}.png" for name in (*names, "prediction_by_step")}
+    # All sequences are of one length, by which nothing can be told.
+    assert "figures/accuracy_by_length.png" not in files
 
 
 @pytest.mark.parametrize(
