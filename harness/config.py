@@ -94,6 +94,8 @@ class Configuration(metaclass=_OneLineErrors):
     """Arguments of two or so commands, for `--help`."""
     group: ClassVar[str] = "options"
     """Heading in `--help` of the parameters that a class declares."""
+    is_shared: ClassVar[bool] = False
+    """Whether those that a class itself declares are shown last, as they are of all experiments."""
 
     @classmethod
     def module(cls) -> str:
@@ -102,8 +104,11 @@ class Configuration(metaclass=_OneLineErrors):
 
     @classmethod
     def parameters(cls) -> list[dataclasses.Field[Any]]:
-        """Return its fields, in the order in which they are shown."""
-        return list(dataclasses.fields(cls))
+        """Return its fields: its own, then those that all experiments share."""
+        return sorted(
+            dataclasses.fields(cls),
+            key=lambda field: vars(_declaring(cls, field.name)[-1]).get("is_shared", False),
+        )
 
     @model_validator(mode="after")
     def _refuse_huge_integers(self) -> Self:
@@ -188,17 +193,21 @@ def describe(config_class: type[Configuration], name: str) -> str:
 
 def group_of(config_class: type[Configuration], name: str) -> str:
     """Return the heading under which `--help` shows a parameter: that of its first declaration."""
-    declaring: list[Any] = [c for c in config_class.__mro__ if name in inspect.get_annotations(c)]
-    return str(declaring[-1].group)
+    return str(_declaring(config_class, name)[-1].group)
 
 
 def conditions(config_class: type[Configuration], name: str) -> list[OnlyIf]:
     """Return the conditions under which a parameter has an effect; they are inherited."""
-    declaring = [c for c in config_class.__mro__ if name in inspect.get_annotations(c)]
+    declaring = _declaring(config_class, name)
     declared = [inspect.get_annotations(parent)[name] for parent in declaring]
     metadata = [each for kind in declared for each in getattr(kind, "__metadata__", ())]
     metadata += [vars(parent).get("condition") for parent in declaring]  # of all that it declares
     return [each for each in metadata if isinstance(each, OnlyIf)]
+
+
+def _declaring(config_class: type[Configuration], name: str) -> list[Any]:
+    """Return the classes that declare a parameter; last the one that was first to do so."""
+    return [each for each in config_class.__mro__ if name in inspect.get_annotations(each)]
 
 
 def base_type(annotation: Any) -> Any:

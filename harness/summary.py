@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 
 from harness.experiment import Splits
-from harness.plural import plural
 from harness.training.batches import GeneratedSamples
+from harness.wording import plural
 
 MAX_CLASSES, MAX_LETTERS, MAX_LISTED = 12, 40, 3
 """Classes in the table, letters of their names, and how much is listed of what was left out."""

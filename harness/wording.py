@@ -46,3 +46,8 @@ def nearest(name: str, known: Iterable[str], otherwise: str = "") -> str:
     """Return a hint at the known name nearest to `name`, or `otherwise`."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.75)
     return f"; did you mean {near[0]}?" if near else otherwise
+
+
+def plural(count: int, noun: str, of_several: str = "") -> str:
+    """Return a number with its noun: "1 row", "1,200 rows"; irregular ones are given, `classes`."""
+    return f"{count:,} {noun if count == 1 else of_several or f'{noun}s'}"

@@ -13,9 +13,9 @@ from harness import signals
 from harness.errors import UserError
 from harness.execution.run_all import Pool
 from harness.fingerprints import DataSet
-from harness.plural import plural
 from harness.tracking.models import ENSEMBLE
 from harness.training.config import TrainingConfig
+from harness.wording import plural
 from tuning import figures
 from tuning.config import StudyConfig
 from tuning.finalists import Finalist, FinalistTraining, winner

@@ -19,9 +19,9 @@ from harness.errors import UserError
 from harness.figures import style
 from harness.figures.comparison import label_ticks
 from harness.metric_direction import maximises
-from harness.plural import plural
 from harness.training.history import best_name
 from harness.training.metrics import decimal
+from harness.wording import plural
 
 OF_A_MODEL = ("num_parameters", "train_seconds")
 """Objectives that are no metric of validation."""

@@ -10,9 +10,8 @@ from mlflow.tracking import MlflowClient
 from optuna.trial import TrialState
 
 from harness import signals
-from harness.plural import plural
 from harness.training.history import best_name
-from harness.wording import as_words, code_block
+from harness.wording import as_words, code_block, plural
 from tuning import figures
 from tuning.importance import MIN_TRIALS, Importance, importance
 from tuning.objectives import front, front_figure, front_table

@@ -21,14 +21,13 @@ from experiments.compare.groups import Groups, Member, grouped, select
 from experiments.compare.pairs import paired_results, ranks_figure, table_of_tests
 from experiments.compare.table import P_VALUE, as_text, caveats, cells, headline, rows_of
 from harness.figures import comparison
-from harness.plural import plural
 from harness.report import Column, Picture, Report
 from harness.significance import paired_tests
 from harness.tracking.lifecycle import track_command
 from harness.tracking.store import store_errors, store_lock
 from harness.tracking.view import shown_at
 from harness.training.metrics import decimal
-from harness.wording import code_block
+from harness.wording import code_block, plural
 
 MAX_PICTURES = 12  # of each group's best run, in the report
 MAX_GROUPS = 8  # that are drawn, as many as there are colours; the table has all

@@ -7,7 +7,6 @@ from matplotlib.figure import Figure
 
 from experiments.compare.groups import Groups
 from harness.figures.critical_difference import critical_difference
-from harness.plural import plural
 from harness.significance import (
     LEVEL,
     PairedTest,
@@ -19,6 +18,7 @@ from harness.significance import (
     smallest_p,
 )
 from harness.tracking.run import data_set_of
+from harness.wording import plural
 
 Block = tuple[str, str, str]
 """Name and fingerprint of a data set, and a seed."""

@@ -13,9 +13,9 @@ from experiments.compare.groups import Groups, Member, differing, failures
 from experiments.compare.pairs import Tests, notes_on, verdict
 from harness.evaluation import pooled_standard_error
 from harness.fingerprints import DataSet
-from harness.plural import plural
 from harness.tracking.run import data_set_of
 from harness.training.metrics import decimal
+from harness.wording import plural
 
 EXPECTED_DIFFERENCES = {"seed", "seeds", "resume", "device", "checkpoint_seconds"}
 """Parameters in which runs of one recipe may differ."""

@@ -6,9 +6,9 @@ from platformdirs import user_cache_path
 
 from datasets.photographs import CACHE_NAME
 from experiments.doctor.config import DoctorConfig
-from harness.plural import plural
 from harness.tracking import abandoned
 from harness.tracking.store import store_errors, store_lock
+from harness.wording import plural
 
 
 def main(config: DoctorConfig) -> None:

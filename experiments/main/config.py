@@ -15,6 +15,7 @@ class MainConfig(ExecutionConfig):
     """Train every architecture with small settings, and compare them."""
 
     entry_point: ClassVar[str] = "main"
+    group: ClassVar[str] = "options"
     examples: ClassVar[tuple[str, ...]] = ("", "--only moe rnn --num-epochs 3")
     tiny: ClassVar[Mapping[str, Any]] = {"only": ("moe", "rnn"), "num_epochs": 1}
 

@@ -29,8 +29,8 @@ from harness.errors import UserError
 from harness.evaluation import Predictions
 from harness.figures.classification import note
 from harness.figures.letters import short
-from harness.plural import plural
 from harness.tracking.run import printable
+from harness.wording import plural
 
 SHOWN = 18
 """Rows of the table that are printed and drawn."""

@@ -10,9 +10,9 @@ from experiments.moe.config import MoEConfig
 from experiments.moe.data import PointSplits
 from experiments.moe.restarts import StackedExperiment, accuracy, objective
 from harness.experiment import Trained
-from harness.plural import plural
 from harness.training.metrics import StepOutput
 from harness.training.train import train
+from harness.wording import plural
 from models.moe_losses import cross_entropy
 from models.stacked import MLP
 from models.zero_one_loss import smoothed_zero_one_loss

@@ -41,10 +41,10 @@ from experiments.moe.restarts import StackedExperiment, accuracy, best_restart, 
 from harness.evaluation import ClassifierEvaluation, Predictions
 from harness.experiment import Animation, NamedFigure, Trained
 from harness.figures import classification
-from harness.plural import plural
 from harness.training.batches import Batches, TensorBatches
 from harness.training.history import History
 from harness.training.metrics import StepOutput, scalars
+from harness.wording import plural
 from models import moe_losses, stacked
 from models.expectation_maximisation import ExpectationMaximisation, expectation_maximisation
 from models.moe import Mixture, MixtureOfExperts

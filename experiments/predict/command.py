@@ -15,9 +15,9 @@ from harness.command_line import errors_as_typed, parse
 from harness.errors import UserError
 from harness.inference.inference import Inference, Row, predict_each
 from harness.inference.output import as_text
-from harness.plural import plural
 from harness.tracking import models
 from harness.tracking.models import LoadedModel
+from harness.wording import plural
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from harness.figures import style
 from harness.figures.letters import literal
 from harness.figures.training import share_legend
 from harness.figures.units import alike, draw_units
-from harness.plural import plural
+from harness.wording import plural
 
 BLANK = "\N{MIDDLE DOT}"
 """Stands for blanks, which would not be seen."""

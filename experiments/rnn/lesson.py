@@ -37,9 +37,9 @@ from experiments.rnn.network import (
 from experiments.rnn.predictions import Accuracies, Predictions, as_texts, predict
 from harness.experiment import Evaluation, Experiment, ImagesByEpoch, NamedFigure, Splits, Trained
 from harness.figures import style, training
-from harness.plural import plural
 from harness.training.batches import GeneratedSamples
 from harness.training.metrics import StepOutput, fraction, wide_dtype
+from harness.wording import plural
 from models.recurrent import RecurrentNetwork
 
 FACTORS = (1, 2, 4, 8, 16)

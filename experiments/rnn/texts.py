@@ -8,8 +8,8 @@ from torch import Tensor
 
 from datasets.characters import Vocabulary
 from datasets.errors import DataError
-from harness.plural import plural
 from harness.serving.served_model import InvalidInputError, Row, ServedModel
+from harness.wording import plural
 
 MAX_CHARACTERS = 100_000
 S = TypeVar("S")

@@ -6,7 +6,7 @@ from datasets.corpus import Text
 from experiments.rnn_text import baselines
 from experiments.rnn_text.config import RNNTextConfig
 from experiments.rnn_text.streams import TextSplits
-from harness.plural import plural
+from harness.wording import plural
 
 LABELS = {
     "ngram_": f"{baselines.NGRAM_ORDER}-gram",

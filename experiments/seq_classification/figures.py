@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from harness.figures import style
 from harness.figures.letters import literal, short
 from harness.figures.units import alike, draw_units
-from harness.plural import plural
+from harness.wording import plural
 
 WIDTH = 7.4  # inches
 MAX_LABELLED_STEPS = 40

@@ -24,8 +24,8 @@ from harness.errors import UserError
 from harness.experiment import ModelExport, Trained
 from harness.inference.files import attempt, lines_of, parse_lines
 from harness.inference.inference import ClassifyRequest, Inference, Row, predict_rows
-from harness.plural import plural
 from harness.tracking.models import LoadedModel
+from harness.wording import plural
 from models.choices import TRANSFORMERS
 from models.sequence_classifier import ExportableSequenceClassifier
 

@@ -30,10 +30,10 @@ from harness.errors import UserError
 from harness.evaluation import Predictions
 from harness.experiment import Evaluation, ImagesByEpoch, NamedFigure, Trained
 from harness.figures import classification, training
-from harness.plural import plural
 from harness.training.batches import Batches, MappedBatches, TensorBatches
 from harness.training.history import History
 from harness.training.metrics import StepOutput, confusion_matrix, fraction
+from harness.wording import plural
 from models.choices import WIDTH_STEPS, default_initialisation
 from models.sequence_classifier import SequenceClassifier
 from models.size import matching_width, num_parameters

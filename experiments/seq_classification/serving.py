@@ -10,7 +10,6 @@ from mlflow.types.schema import AnyType, Array
 from torch import Tensor
 
 from datasets.gaps import fill_gaps
-from harness.plural import plural
 from harness.serving.served_model import (
     CLASSIFIER_PARAMS,
     InvalidInputError,
@@ -18,6 +17,7 @@ from harness.serving.served_model import (
     ServedModel,
     classified,
 )
+from harness.wording import plural
 
 GREATEST = float(np.finfo(np.float32).max)
 MAX_STEPS = 100_000  # of all sequences of a request, padding included

@@ -17,6 +17,7 @@ class ExecutionConfig(Configuration):
     """Where several trainings run at the same time, and how many."""
 
     group: ClassVar[str] = "execution"
+    is_shared: ClassVar[bool] = True
 
     workers: Annotated[PositiveInt | Literal["auto"], SEVERAL] = "auto"
     """Trainings at the same time (auto: as many as have cores, or a GPU, of their own)."""

@@ -13,9 +13,9 @@ from harness.execution import cluster, messages
 from harness.execution.config import ExecutionConfig
 from harness.execution.local import LocalPool
 from harness.execution.run_all import Pool
-from harness.plural import plural
 from harness.tracking.store import connect_worker
 from harness.training.device import num_cores
+from harness.wording import plural
 
 
 @contextlib.contextmanager

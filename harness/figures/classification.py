@@ -11,8 +11,8 @@ from sklearn import metrics
 
 from harness.figures import style
 from harness.figures.letters import short, width
-from harness.plural import plural
 from harness.training.history import History
+from harness.wording import plural
 
 COLOURS = style.class_colours(7)
 """Vermilion and black are left for misclassified samples."""

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harness.figures import style
-from harness.plural import plural
+from harness.wording import plural
 
 
 def curves(

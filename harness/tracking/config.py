@@ -13,6 +13,7 @@ class TrackingConfig(Configuration):
     """Which runs there are, and how they are kept."""
 
     group: ClassVar[str] = "tracking"
+    is_shared: ClassVar[bool] = True
 
     seed: Seed = 0
     """Seed of data, initialisation and order of batches."""

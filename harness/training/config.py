@@ -3,7 +3,6 @@
 Of each parameter, the default stands here, unless an experiment declares one of its own.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
@@ -27,6 +26,7 @@ class LearningRateDecay(Configuration):
     """How the learning rate changes from the first optimiser step to the last."""
 
     group: ClassVar[str] = "learning-rate decay"
+    is_shared: ClassVar[bool] = True
 
     lr_schedule: ScheduleName = "one_cycle"
     """How the learning rate decays."""
@@ -47,6 +47,7 @@ class HardwareConfig(Configuration):
     """Where a run computes, and in which arithmetic."""
 
     group: ClassVar[str] = "hardware"
+    is_shared: ClassVar[bool] = True
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute; auto takes the GPU if there is one."""
@@ -71,6 +72,7 @@ class TrainingConfig(ExecutionConfig, TrackingConfig, HardwareConfig, LearningRa
     """What every experiment can be told; its entry point is named like its folder."""
 
     group: ClassVar[str] = "training"
+    is_shared: ClassVar[bool] = True
     family: ClassVar[str]
     """The tag `architecture`, the name of the registered model and of the MLflow experiment."""
     compares: ClassVar[bool] = False
@@ -92,12 +94,6 @@ class TrainingConfig(ExecutionConfig, TrackingConfig, HardwareConfig, LearningRa
     """Decay of an exponential moving average of the weights, which is evaluated (0: none)."""
     early_stopping_epochs: NonNegativeInt = 0
     """Stop after this many epochs without a better validation result (0: never)."""
-
-    @classmethod
-    def parameters(cls) -> list[dataclasses.Field[Any]]:
-        """Return its fields: its own, then those that all experiments share."""
-        shared = TrainingConfig.__dataclass_fields__
-        return sorted(dataclasses.fields(cls), key=lambda field: field.name in shared)
 
     @property
     def has_several_trainings(self) -> bool:

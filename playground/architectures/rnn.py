@@ -19,7 +19,7 @@ from experiments.rnn import figures
 from experiments.rnn.lesson import EXPERIMENT
 from experiments.rnn.network import VISIBLE, hidden_units
 from experiments.rnn.predictions import predict
-from harness.plural import plural
+from harness.wording import plural
 from models.recurrent import RecurrentNetwork
 from playground.choice import ChosenModel, choose
 from playground.drawing import show

@@ -17,7 +17,7 @@ from experiments.seq_classification.inference import raw_row
 from experiments.seq_classification.inspection import inspect
 from experiments.seq_classification.lesson import EXPERIMENT
 from experiments.seq_classification.tasks import TASKS, SequenceData
-from harness.plural import plural
+from harness.wording import plural
 from models.sequence_classifier import SequenceClassifier
 from playground.choice import ChosenModel, choose
 from playground.drawing import show

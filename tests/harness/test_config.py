@@ -2,7 +2,6 @@
 
 import dataclasses
 import re
-import shlex
 import subprocess
 import sys
 import tomllib
@@ -19,7 +18,7 @@ from harness.command_line import _parser, as_typed, errors_as_typed, parse
 from harness.config import Configuration, base_type, describe
 from harness.errors import UserError
 from harness.training.config import MAX_LETTERS, TrainingConfig
-from harness.wording import code_block, option
+from harness.wording import option
 from tests.conftest import ROOT
 
 CONFIGURATIONS = project.configurations()
@@ -140,24 +139,6 @@ def test_the_command_repeats_the_run() -> None:
     assert parse(MoEConfig, command.split()[3:]) == config.replace(resume="")
     assert config.as_name() == "moe num_experts=3 learning_rate=0.25"
     assert MainConfig(only=("moe", "rnn"), seed=1).as_name() == "main only=moe,rnn seed=1"
-
-
-@pytest.mark.parametrize("values", [(), ("a b", "it's"), tuple("x" * n for n in range(1, 60))])
-def test_a_code_block_holds_the_command_in_short_lines(values: tuple[str, ...]) -> None:
-    options = [word for n in range(9) for word in (f"--parameter-{n}", f"value {n}" * (n % 4))]
-    command = shlex.join(["python", "-m", "experiments.moe", *options, "--runs", *values])
-    begin, *lines, end = code_block(command).split("\n")
-    assert begin == end == "```"
-    assert max(map(len, lines)) <= 88
-    assert all(line.endswith(" \\") for line in lines[:-1])
-    joined = subprocess.run(
-        ["sh", "-c", "printf '%s\\n' " + "\n".join(lines)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert joined.stdout.split("\n")[:-1] == shlex.split(command)
-    assert code_block("python -m experiments.moe") == "```\npython -m experiments.moe\n```"
 
 
 def test_replacing_a_value_validates_it() -> None:

@@ -20,11 +20,10 @@ from harness.config import base_type
 from harness.errors import UserError
 from harness.execution.pools import open_pool
 from harness.metric_direction import maximises
-from harness.plural import plural
 from harness.search_space import Choice
 from harness.tracking.lifecycle import note_how_to_resume, track_command
 from harness.training.device import Hardware
-from harness.wording import nearest
+from harness.wording import nearest, plural
 from tuning import storage
 from tuning.compare.config import TunedComparisonConfig
 from tuning.config import SearchConfig, StudyConfig, require_space
