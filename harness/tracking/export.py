@@ -7,6 +7,7 @@ What a model refuses is part of the archive, so that it holds wherever the model
 
 import copy
 import json
+import logging
 import tempfile
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -32,6 +33,11 @@ NEEDED = ("mlflow", "torch", "numpy")
 """Packages that every logged model needs."""
 NETWORK = "data/network"
 """Where a logged model has its exported network, a model of its own, which takes arrays."""
+
+# It says so of each scan, which here has no further inputs, and serialises it as it should.
+logging.getLogger("torch._export.serde.serialize").addFilter(
+    lambda record: "empty list" not in record.getMessage()
+)
 
 
 class CheckedModel(nn.Module):
