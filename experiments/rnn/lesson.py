@@ -61,10 +61,10 @@ class MemoryTasks(Experiment[RNNConfig]):
     The default GRU echoes every letter after 4 steps, in sequences sixteen times as long as in
     training with an accuracy of 0.999997 (5 seeds). An LSTM of 128 units copies 10 symbols over 200
     blanks with 0.99996, and fails over 3,200 (0.134; chance is 1/8). Two layers of S6, whose step
-    size can be exactly 0, copy over 3,200 without an error (3 seeds of 200 sequences). Both are
+    size can be exactly 0, copy over 3,200 without an error (5 seeds of 200 sequences). Both are
     trained on few blanks first, and then on more and more (curriculum.py); without, the LSTM
     learned nothing in the same time. An LSTM of 64 units trained on parities of 40
-    bits makes no error in those of 640 (3 seeds).
+    bits makes no error in those of 640 (5 seeds).
     """
 
     config_class = RNNConfig
