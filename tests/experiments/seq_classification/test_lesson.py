@@ -280,7 +280,7 @@ def test_an_invalid_file_ends_before_any_run(tmp_path: Path, store: Path) -> Non
     assert mlflow.search_runs(search_all_experiments=True, output_format="list") == []
 
 
-GENERATED = {"num_train": 100, "num_validation": 40, "num_test": 60}
+GENERATED = {"batch_size": 20, "num_train": 100, "num_validation": 40, "num_test": 60}
 BUILT_IN: dict[str, tuple[dict[str, Any], tuple[str, str, str]]] = {
     "temporal_order": (
         {"level": "easy", **GENERATED},
