@@ -174,7 +174,7 @@ def test_a_study_on_a_cluster_loses_nothing(
     with ThreadPoolExecutor(1) as aside:
         disturbed = aside.submit(disturb, two_nodes, extra, ended)
         try:
-            result = tune(config, SPACE.fix({"num_epochs": 120}))
+            result = tune(config, SPACE.fix({"num_epochs": 240}))
         finally:
             ended.set()
         if extra in two_nodes.list_all_nodes():
