@@ -68,15 +68,19 @@ def notes_on(tests: Tests) -> list[str]:
         "p is that of Wilcoxon's signed-rank test of runs on the same data with the same seed"
         f"{corrected}; above {LEVEL} a difference may be chance."
     ]
-    most = max(test.num_pairs for test in tests.values())
-    smallest = min(1.0, len(tests) * smallest_p(most))
-    if smallest > LEVEL:
-        reached = f"p = {smallest:.3g} is the smallest that {plural(most, 'pair')} can reach"
-        notes.append(
-            f"No difference can be shown by so few runs: {reached}; "
-            f"it takes {pairs_needed(len(tests))} pairs."
-        )
+    if too_few := too_few_pairs(len(tests), max(test.num_pairs for test in tests.values())):
+        notes.append(f"{too_few}.")
     return notes
+
+
+def too_few_pairs(num_tests: int, num_pairs: int) -> str:
+    """Return why so many tests can show no difference in so few pairs; empty where they can."""
+    smallest = min(1.0, num_tests * smallest_p(num_pairs))
+    if smallest <= LEVEL:
+        return ""
+    reached = f"p = {smallest:.3g} is the smallest that {plural(num_pairs, 'pair')} can reach"
+    needed = plural(pairs_needed(num_tests), "pair")
+    return f"No difference can be shown by so few runs: {reached}; it takes {needed}"
 
 
 def ranks_figure(results: Results[Block], tests: Tests, *, maximise: bool) -> Figure | None:

@@ -4,8 +4,10 @@ from collections import Counter
 from typing import Any
 
 import mlflow
+import numpy as np
 import pytest
 from mlflow.entities import Run
+from scipy.stats import wilcoxon
 
 from harness.command_line import parse
 from harness.errors import UserError
@@ -135,6 +137,35 @@ def test_what_cannot_be_compared_leaves_no_run(
     with pytest.raises(UserError, match=message):
         compare(**changes)
     assert mlflow.search_runs(search_all_experiments=True).empty
+
+
+@pytest.mark.parametrize("num_values", [2, 7, 12, 14])
+def test_by_default_new_seeds_can_show_a_difference(
+    num_values: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = TunedComparisonConfig(**{**SMALL, "final_seeds": "auto"})
+    seeds = command.final_seeds(config, num_values)
+    assert seeds[0] == 6
+    assert len(seeds) >= 10
+    assert smallest_adjusted_p(len(seeds), num_values) <= 0.05
+    assert len(seeds) == 10 or smallest_adjusted_p(len(seeds) - 1, num_values) > 0.05
+    assert capsys.readouterr().out == ""
+
+
+def test_too_few_new_seeds_are_taken_with_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    config = TunedComparisonConfig(**{**SMALL, "final_seeds": 11})
+    assert command.final_seeds(config, 12) == range(6, 17)
+    p = smallest_adjusted_p(11, 12)
+    assert capsys.readouterr().out == (
+        "Warning: final_seeds=11: No difference can be shown by so few runs: "
+        f"p = {p:.3g} is the smallest that 11 pairs can reach; it takes 12 pairs.\n"
+    )
+
+
+def smallest_adjusted_p(num_seeds: int, num_values: int) -> float:
+    """Return that of a value that is ahead of another one with every seed."""
+    p: float = wilcoxon(np.arange(1, num_seeds + 1), method="exact").pvalue
+    return p * num_values * (num_values - 1) / 2
 
 
 def test_all_values_of_a_parameter_that_has_few() -> None:

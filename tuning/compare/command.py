@@ -6,6 +6,7 @@ by validation, is then trained with seeds that no trial has used. What is compar
 of these on the test split, by which nothing was chosen.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Literal, get_args, get_origin
@@ -16,11 +17,13 @@ from mlflow.tracking import MlflowClient
 from experiments.compare.command import log_comparison
 from experiments.compare.config import CompareConfig
 from experiments.compare.groups import grouped, select
+from experiments.compare.pairs import too_few_pairs
 from harness.config import base_type
 from harness.errors import UserError
 from harness.execution.pools import open_pool
 from harness.metric_direction import maximises
 from harness.search_space import Choice
+from harness.significance import pairs_needed
 from harness.tracking.lifecycle import note_how_to_resume, track_command
 from harness.training.device import Hardware
 from harness.wording import nearest, plural
@@ -32,6 +35,9 @@ from tuning.finals import best_configurations
 from tuning.runs import StudyRuns
 from tuning.space import Space, find
 from tuning.study import StudyResult, prepare, tune
+
+LEAST_FINAL_SEEDS = 10
+"""Of each value, however few values there are."""
 
 
 def main(config: TunedComparisonConfig) -> None:
@@ -51,15 +57,17 @@ def compare_tuned(config: TunedComparisonConfig, space: Space) -> None:
     maximises(config.metric, config.direction)  # or a UserError, which is better now than later
     started = f"{config.experiment}-{config.parameter}-{datetime.now():%Y-%m-%d-%H-%M-%S}"
     named = config.replace(study_name=config.study_name or started)
-    studies = studies_of(named, config.values or possible_values(space, config.parameter))
+    values = config.values or possible_values(space, config.parameter)
+    seeds = final_seeds(config, len(values))
+    studies = studies_of(named, values)
     spaces = {value: prepare(study, space) for value, study in studies.items()}
     with track_command(named, "comparison", delete_failed_starts=not config.resume) as run_id:
         try:
             results = {
                 value: tune(study, space, try_champion=False) for value, study in studies.items()
             }
-            finalists = train_best(config, results, spaces)
-            log_finalists(config, finalists, [*studies], run_id)
+            finalists = train_best(config, results, spaces, seeds)
+            log_finalists(config, finalists, [*studies], seeds, run_id)
         except BaseException as error:
             note_how_to_resume(error, run_id, f"{named.as_command()} --resume")
             raise
@@ -75,6 +83,19 @@ def possible_values(space: Space, name: str) -> tuple[str, ...]:
     if isinstance(searched, Choice):
         return tuple(map(str, searched.values))
     raise UserError(f"values: have to be given, as parameter={name} can have any number of them")
+
+
+def final_seeds(config: TunedComparisonConfig, num_values: int) -> range:
+    """Return the new seeds of each of so many values, which are compared in pairs.
+
+    It prints a warning where so few seeds cannot show a difference.
+    """
+    num_tests, number = math.comb(num_values, 2), config.final_seeds
+    if number == "auto":
+        number = max(LEAST_FINAL_SEEDS, pairs_needed(num_tests))
+    if too_few := too_few_pairs(num_tests, number):
+        print(f"Warning: final_seeds={number}: {too_few}.")
+    return range(config.seed + 1, config.seed + 1 + number)
 
 
 def studies_of(config: TunedComparisonConfig, values: Sequence[str]) -> dict[str, StudyConfig]:
@@ -100,12 +121,12 @@ def train_best(
     config: TunedComparisonConfig,
     results: Mapping[str, StudyResult],
     spaces: Mapping[str, Space],
+    seeds: range,
 ) -> list[Finalist]:
     """Train the best configuration of each value with the new seeds.
 
     A value of which no trial is complete, or a seed fails, is left out.
     """
-    seeds = range(config.seed + 1, config.seed + 1 + config.final_seeds)
     hardware = Hardware.choose(next(iter(spaces.values())).final_configuration({}))
     trained = []
     with open_pool(config, len(results) * len(seeds), **hardware.needs) as pool:
@@ -125,6 +146,7 @@ def log_finalists(
     config: TunedComparisonConfig,
     finalists: Sequence[Finalist],
     values: Sequence[str],
+    seeds: range,
     run_id: str,
 ) -> None:
     """Compare the finalists' runs, one for each of the values, and log the comparison to a run.
@@ -150,8 +172,8 @@ def log_finalists(
     runs = select(comparison)
     about = [
         f"Each value of {config.parameter} had {plural(config.trials, 'trial')} on validation with "
-        f"seed {config.seed}; the best one was trained with seeds {config.seed + 1} to "
-        f"{config.seed + config.final_seeds}, which no trial had, and is compared here."
+        f"seed {config.seed}; the best one was trained with seeds {seeds[0]} to {seeds[-1]}, "
+        "which no trial had, and is compared here."
     ]
     trained = [finalist.name for finalist in finalists]
     if left_out := [value for value in values if value not in trained]:

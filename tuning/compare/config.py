@@ -1,7 +1,7 @@
 """What a comparison of tuned values can be told."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import PositiveInt, model_validator
 from pydantic.dataclasses import dataclass
@@ -40,8 +40,9 @@ class TunedComparisonConfig(SearchConfig):
     """Two or more values of it (none: all that it can have)."""
     trials: PositiveInt = 20
     """Trials of each value."""
-    final_seeds: PositiveInt = 10
-    """New seeds for the best configuration of each, from seed + 1 upwards."""
+    final_seeds: PositiveInt | Literal["auto"] = "auto"
+    """New seeds for the best configuration of each, from seed + 1 upwards (auto: as many as the
+    paired tests of so many values need, and 10 or more)."""
     metric: str = "test/accuracy"
     """What the values are compared by over the new seeds: test/... or best/val_..."""
     direction: Direction = "auto"
@@ -62,7 +63,8 @@ class TunedComparisonConfig(SearchConfig):
 
     @model_validator(mode="after")
     def _final_seeds_are_seeds(self) -> "TunedComparisonConfig":
-        require_seeds(self.seed + 1, "final_seeds", self.final_seeds)
+        if self.final_seeds != "auto":
+            require_seeds(self.seed + 1, "final_seeds", self.final_seeds)
         return self
 
     @classmethod
