@@ -150,7 +150,7 @@ class SequenceConfig(
     """temporal_order, adding: sequences that the chosen model is evaluated on, once."""
     refit: Annotated[bool, COLLECTED] = False
     """Train on training and validation split together, once all is chosen; keep the last epoch."""
-    num_epochs: PositiveInt = 16
+    num_epochs: PositiveInt = 24
     lr_warmup_fraction: Fraction | Literal["auto"] = 0.1
     batch_size: PositiveInt = 10
     learning_rate: PositiveFloat = 1e-2

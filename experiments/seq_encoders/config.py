@@ -25,6 +25,7 @@ class EncodersConfig(SequenceConfig, ComparisonConfig):
         "seeds_of_each": 2,
     }
 
+    num_epochs: PositiveInt = 16
     batch_size: PositiveInt = 20
     lr_warmup_fraction: Fraction | Literal["auto"] = "auto"
     match_parameters: NonNegativeInt = 5_000
