@@ -20,16 +20,12 @@ from harness.run_experiment import run_experiment
 from harness.tracking.processes import process_lives, process_of, process_tags
 from harness.tracking.resume import resume_command
 from tests.conftest import ROOT, Started, process_tags_with, wait_until
+from tests.harness.runs import history, interrupted_run
 from tests.harness.small import EXPERIMENT, FitALine, SmallConfig
-from tests.harness.test_tracking import history, interrupted_run
 from tuning.config import StudyConfig
 from tuning.study import tune
 
-
-@pytest.fixture(autouse=True)
-def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Log no models here."""
-    monkeypatch.setattr("harness.tracking.export.log_model", lambda *_: None)
+pytestmark = pytest.mark.usefixtures("no_model")
 
 
 @pytest.fixture

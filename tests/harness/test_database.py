@@ -19,8 +19,8 @@ from harness.tracking.database import ensure_store, holds_nothing
 from harness.tracking.locations import to_database_uri, to_path
 from harness.tracking.store import store_lock
 from tests.conftest import ROOT
+from tests.harness.runs import Interrupted, only_run
 from tests.harness.small import EXPERIMENT, SmallConfig
-from tests.harness.test_tracking import Interrupted, only_run
 
 MAKE = """
 import os, signal, sys

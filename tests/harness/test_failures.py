@@ -20,8 +20,8 @@ from harness.run_experiment import run_experiment
 from harness.tracking import store as tracking_store
 from harness.tracking.store import store_lock
 from harness.training import checkpoint
+from tests.harness.runs import interrupted_run, only_run
 from tests.harness.small import EXPERIMENT, FitALine, Line, SmallConfig
-from tests.harness.test_tracking import interrupted_run, only_run
 
 
 def raised(*errors: BaseException) -> Callable[[], None]:
@@ -96,11 +96,6 @@ def test_a_failure_outside_of_the_program_is_one_line(
 def test_a_bug_keeps_its_traceback(error: Exception) -> None:
     with pytest.raises(type(error)):
         run_command(raised(error))
-
-
-@pytest.fixture
-def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.tracking.export.log_model", lambda *_: None)
 
 
 def test_a_full_disk_leaves_the_last_checkpoint_and_says_how_to_resume(

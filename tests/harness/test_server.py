@@ -15,8 +15,8 @@ from harness.command_line import run_command
 from harness.run_experiment import run_experiment
 from harness.training.metrics import StepOutput
 from tests.conftest import serve
+from tests.harness.runs import history, interrupted_run, only_run
 from tests.harness.small import EXPERIMENT, FitALine, SmallConfig
-from tests.harness.test_tracking import history, interrupted_run, only_run
 
 pytestmark = pytest.mark.slow
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import mlflow
 import pytest
-from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from harness import signals
 from harness.run_experiment import run_experiment
 from harness.signals import Terminated
 from tests.conftest import Started, wait_until
+from tests.harness.runs import only_run
 from tests.harness.small import EXPERIMENT, SmallConfig
 
 RAISED = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: Terminated}
@@ -111,12 +111,6 @@ def test_a_further_ctrl_c_ends_what_reaches_no_safe_point(
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=60) == status
     assert (tmp_path / "closed").exists()
-
-
-def only_run() -> Run:
-    found = MlflowClient().get_experiment_by_name("small")
-    (run,) = MlflowClient().search_runs([found.experiment_id])
-    return run
 
 
 @pytest.mark.parametrize(

@@ -90,9 +90,9 @@ def final_seeds(config: TunedComparisonConfig, num_values: int) -> range:
 
     It prints a warning where so few seeds cannot show a difference.
     """
-    num_tests, number = math.comb(num_values, 2), config.final_seeds
-    if number == "auto":
-        number = max(LEAST_FINAL_SEEDS, pairs_needed(num_tests))
+    num_tests = math.comb(num_values, 2)
+    needed = max(LEAST_FINAL_SEEDS, pairs_needed(num_tests))
+    number = needed if config.final_seeds == "auto" else config.final_seeds
     if too_few := too_few_pairs(num_tests, number):
         print(f"Warning: final_seeds={number}: {too_few}.")
     return range(config.seed + 1, config.seed + 1 + number)

@@ -24,8 +24,8 @@ from harness.tracking.abandoned import abandoned_runs, delete
 from harness.tracking.processes import process_tags, this_process
 from harness.tracking.run import CHECKPOINT, LOCAL_COPY
 from tests.conftest import Started, process_tags_with, wait_until
+from tests.harness.runs import interrupted_run
 from tests.harness.small import EXPERIMENT, SmallConfig
-from tests.harness.test_tracking import interrupted_run
 
 SCRIPT = """
 import mlflow, time
