@@ -9,6 +9,23 @@ MAX_LISTED = 5
 """Names that a message lists; it only counts the others."""
 
 
+def user_path(text: str) -> Path:
+    """Return a path as a user writes it, where ~ stands for a home folder.
+
+    Raises:
+        DataError: there is no such user, or the name is too long for a file.
+
+    """
+    try:
+        path = Path(text).expanduser()
+        path.exists()
+    except RuntimeError:
+        raise DataError(f"there is no home folder {Path(text).parts[0]}") from None
+    except OSError as error:
+        raise DataError(error.strerror or str(error)) from None
+    return path
+
+
 def check_inside(folder: Path, path: Path) -> None:
     """Raise DataError if a path in a folder is a link out of it."""
     if not path.resolve().is_relative_to(folder.resolve()):

@@ -16,7 +16,7 @@ from datasets.choices import Resize, Split
 from datasets.classes import class_counts
 from datasets.content_hashes import fingerprint, hash_files
 from datasets.errors import DataError, disk_errors
-from datasets.folders import listed
+from datasets.folders import listed, user_path
 from datasets.image_folders import ImageFolder, in_halves, read_folder, split_of_content
 
 CACHE_NAME = "tracked-deep-learning-experiments"
@@ -71,7 +71,7 @@ class PhotographDataset(NamedTuple):
 
 def cache_folder(data_dir: str) -> Path:
     """Return the folder of what is downloaded and computed; the user's cache by default."""
-    return Path(data_dir).expanduser() if data_dir else user_cache_path(CACHE_NAME)
+    return user_path(data_dir) if data_dir else user_cache_path(CACHE_NAME)
 
 
 def load(data: str, data_dir: str, image_size: int, resize: Resize) -> PhotographDataset:
@@ -134,7 +134,7 @@ def _fetch(data: str, cache: Path) -> Path:
     """Return the folder that `data` denotes; it is created in the cache if necessary."""
     if data == "synthetic":
         return cats_and_dogs.synthetic(cache)
-    path = cats_and_dogs.download(cache) if data == "download" else Path(data).expanduser()
+    path = cats_and_dogs.download(cache) if data == "download" else user_path(data)
     if path.is_dir():
         return path
     if not path.is_file():

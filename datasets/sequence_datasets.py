@@ -45,6 +45,8 @@ class SequenceDataset(NamedTuple):
     """What the integers of the inputs index; empty where inputs are channels."""
     skipped: tuple[tuple[str, str], ...] = ()
     """Sequences that were left out, each with the reason."""
+    channels: tuple[str, ...] = ()
+    """Names of the channels, where a file has them."""
     name: str = ""
     """Of the file, or of the set of an archive."""
     fingerprints: Mapping[str, str] = MappingProxyType({})
@@ -165,7 +167,7 @@ def archive(name: str, seed: int) -> SequenceDataset:
     """Load a set of the UCR archive (one channel) or the UEA archive (several) from aeon's package.
 
     The published test split is the test split. Of the published training split, a fifth of each
-    class, drawn at random and at least one series, is for validation.
+    class, drawn at random, is for validation, and at least as many series as there are classes.
 
     Args:
         name: as the archives spell it, such as GunPoint; with _eq, where aeon contains it, all of
@@ -262,6 +264,7 @@ def from_file(path: str, file_format: SequenceFormat, seed: int) -> SequenceData
         classes=classes,
         symbols=symbols,
         skipped=tuple(file.skipped),
+        channels=file.channels,
         name=file.name,
         fingerprints={
             split: _fingerprint(file.series[i] for i in chosen) for split, chosen in splits.items()

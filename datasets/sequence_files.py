@@ -21,6 +21,7 @@ import pandas as pd
 from datasets.choices import SequenceFormat, Split
 from datasets.csv_files import as_number, csv_rows, is_missing
 from datasets.errors import DataError
+from datasets.folders import user_path
 from datasets.gaps import fill_gaps
 from datasets.text_files import read_text
 
@@ -64,7 +65,7 @@ def read_sequences(path: str, file_format: SequenceFormat) -> SequenceFile:
         DataError: a file cannot be read, or a line of it is invalid.
 
     """
-    files = _files_of(Path(path).expanduser())
+    files = _files_of(user_path(path))
     parts = []
     for file, split in files:
         try:
@@ -72,12 +73,12 @@ def read_sequences(path: str, file_format: SequenceFormat) -> SequenceFile:
         except DataError as error:
             where = f"{file.name}: " if len(files) > 1 else ""
             raise DataError(f"{where}{error}") from None
-        given = [each._replace(split=split) for each in part.series] if split else part.series
+        given = [each._replace(split=each.split or split) for each in part.series]
         parts.append(part._replace(series=given))
     channels = parts[0].channels
-    if any(len(part.channels) != len(channels) for part in parts):
-        counts = " and ".join(str(len(part.channels)) for part in parts)
-        raise DataError(f"the two files have {counts} channels")
+    if any(part.channels != channels for part in parts):
+        found = " and ".join(f"({', '.join(part.channels)})" for part in parts)
+        raise DataError(f"the two files have other channels: {found}")
     name = parts[0].name.removesuffix("_TRAIN") if len(parts) > 1 else parts[0].name
     series = [each for part in parts for each in part.series]
     return SequenceFile(name, series, channels, [each for part in parts for each in part.skipped])
@@ -193,8 +194,8 @@ def _ts_header(lines: Iterator[tuple[int, str]]) -> dict[str, list[str]]:
             return header
         if words and words[0].startswith("@"):
             header[words[0].lower()] = words[1:]
-        elif words and not words[0].startswith("#"):
-            raise DataError(f"a line before @data begins neither with @ nor with #: {line[:40]!r}")
+        elif words and not words[0].startswith(("#", "%")):
+            raise DataError(f"a line before @data begins with none of @, # and %: {line[:40]!r}")
     raise DataError("there is no line @data")
 
 
@@ -237,9 +238,17 @@ def _read_tsv(text: str) -> SequenceFile:
     return table.finish()
 
 
+def _filled_rows(text: str) -> list[tuple[int, list[str]]]:
+    """Return the lines that are not empty, each with its number and its fields."""
+    stripped = ((number, [f.strip() for f in fields]) for number, fields in csv_rows(text))
+    rows = [(number, fields) for number, fields in stripped if any(fields)]
+    if not rows:
+        raise DataError("the file is empty")
+    return rows
+
+
 def _read_long(text: str, *, is_labelled: bool) -> SequenceFile:
-    rows = [(number, [f.strip() for f in fields]) for number, fields in csv_rows(text)]
-    rows = [(number, fields) for number, fields in rows if any(fields)]
+    rows = _filled_rows(text)
     (_, names), body = rows[0], rows[1:]
     names = [name.lower() if name.lower() in (*LONG, "series") else name for name in names]
     if not is_labelled and "label" not in names:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from datasets.errors import DataError, disk_errors
-from datasets.folders import files_below, listed, problem_of
+from datasets.folders import files_below, listed, problem_of, user_path
 
 
 class TextFiles(NamedTuple):
@@ -34,9 +34,9 @@ def read_files(paths: str, *, is_text: bool) -> TextFiles:
             no text.
 
     """
-    parts = [Path(paths).expanduser()]
-    if not parts[0].exists() and "," in paths:
-        parts = [Path(part.strip()).expanduser() for part in paths.split(",")]
+    several = [part.strip() for part in paths.split(",")]
+    is_one = len(several) == 1 or _exists(paths)
+    parts = [user_path(part) for part in ([paths] if is_one else several)]
     contents: list[bytes] = []
     skipped: list[tuple[str, str]] = []
     for part in parts:
@@ -82,7 +82,7 @@ def read_text(path: str) -> str:
         DataError: there is no such file, or it is not encoded in UTF-8.
 
     """
-    file = Path(path).expanduser()
+    file = user_path(path)
     with disk_errors(file):
         content = file.read_bytes()
     return decode(content)
@@ -100,6 +100,13 @@ def decode(content: bytes) -> str:
     except UnicodeDecodeError as error:
         reason = f"{error.reason} at byte {error.start:,}"
         raise DataError(f"not a text file in UTF-8 ({reason})") from None
+
+
+def _exists(path: str) -> bool:
+    try:
+        return user_path(path).exists()
+    except DataError:
+        return False
 
 
 def _files_of(part: Path) -> Iterator[tuple[Path, str]]:

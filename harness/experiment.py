@@ -121,7 +121,7 @@ class ModelExport:
 
     module: nn.Module
     example_input: np.ndarray
-    """Two samples, which give the model its signature."""
+    """One or two samples, which give the model its signature."""
     dynamic_dims: tuple[int, ...] = (0,)
     """Dimensions of the input that may have any size: batch, and number of steps."""
     input_range: tuple[float, float] | None = None

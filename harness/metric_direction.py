@@ -6,8 +6,8 @@ from harness.errors import UserError
 
 Direction = Literal["auto", "maximize", "minimize"]
 
-MINIMISED = ("loss", "error", "bits", "perplexity", "seconds")
-MAXIMISED = ("accuracy", "area")
+MINIMISED = ("loss", "error", "brier", "risk", "bits_per", "perplexity", "seconds")
+MAXIMISED = ("accuracy", "mutual_information")
 """Words in the name of a metric of which less is better, and of which more is."""
 
 

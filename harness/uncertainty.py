@@ -127,11 +127,12 @@ class Uncertainty(NamedTuple):
         The area under the risk-coverage curve is the mean error rate over all numbers of samples
         that are answered, the most confident first (Geifman & El-Yaniv 2017).
         """
-        calibrated = self.calibration.applied_to(self.predictions).metrics()
+        predictions = self.calibration.applied_to(self.predictions)
+        calibrated = predictions.metrics()
         names = ("loss", "brier_score", "calibration_error")
         found = {f"test/calibrated_{name}": calibrated[f"test/{name}"] for name in names}
         found["best/temperature"] = self.calibration.temperature
-        area = (1 - selective_accuracy(self.predictions)).mean()
+        area = (1 - selective_accuracy(predictions)).mean()
         found["test/risk_coverage_area"] = float(area)
         for coverage in COVERAGES:
             percent = f"{100 * coverage:.0f}"

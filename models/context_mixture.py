@@ -92,6 +92,10 @@ class Tables(NamedTuple):
     """(2,) int64, those of the present bit."""
 
 
+NUM_WINDOWS = 300
+"""Of a long text."""
+
+
 class ContextMixture:
     """Predicts each symbol of a text from those before it, and learns from each.
 
@@ -102,7 +106,7 @@ class ContextMixture:
 
     """
 
-    def __init__(self, in_words: Sequence[bool], max_length: int, num_windows: int = 300):
+    def __init__(self, in_words: Sequence[bool], max_length: int, num_windows: int = NUM_WINDOWS):
         self.num_bits = max(1, math.ceil(math.log2(len(in_words))))
         self.trust = np.zeros((num_windows, len(PREDICTORS)))
         """(W, P): how much each predictor has moved the logit, by `read` with `record`."""

@@ -105,8 +105,8 @@ def figures_of(metric: str, groups: Groups) -> dict[str, Figure]:
     if any(curves.values()):
         drawn["curves"] = comparison.curves(curves, y)
     for title, field, x in (
-        ("accuracy_by_time", "training_seconds", "training time (s)"),
-        ("accuracy_by_parameters", "num_parameters", "number of parameters"),
+        ("by_training_time", "training_seconds", "training time (s)"),
+        ("by_num_parameters", "num_parameters", "number of parameters"),
     ):
         xs, ys = {}, {}
         for name, members in groups.items():

@@ -185,8 +185,9 @@ def member_of(config: CompareConfig, run: Run) -> Member:
 
 
 def by_epoch(run: Run, metric: str) -> np.ndarray:
-    """Return a metric by epoch, (epochs,)."""
+    """Return a metric by epoch, (epochs,): nothing of one that is logged once, without epoch."""
     if metric not in run.data.metrics:
         return np.empty(0)
     points = MlflowClient().get_metric_history(run.info.run_id, metric)
-    return np.array([point.value for point in sorted(points, key=lambda point: point.step)])
+    points = sorted((point for point in points if point.step), key=lambda point: point.step)
+    return np.array([point.value for point in points])

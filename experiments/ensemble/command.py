@@ -16,7 +16,12 @@ from mlflow.tracking import MlflowClient
 
 import experiments
 from experiments.ensemble.config import EnsembleConfig
-from experiments.ensemble.members import Member, find_members, require_same_split
+from experiments.ensemble.members import (
+    Member,
+    find_members,
+    require_same_samples,
+    require_same_split,
+)
 from harness import signals
 from harness.errors import UserError
 from harness.evaluation import Predictions
@@ -51,15 +56,16 @@ def main(config: EnsembleConfig) -> None:
     require_same_split(members, are_generated=not data.counts)
     with signals.interruptible():
         validation = predictions(experiment, singles, "validation")
+        test = predictions(experiment, singles, "test")
     if not validation:
         raise UserError(f"runs={members[0].run_id}: predicts numbers; ensembles are of classifiers")
+    require_same_samples(members, validation)
+    require_same_samples(members, test)
     is_validated = all(experiment.has_validation(single.config) for single in singles)
     calibration = calibration_of(mean(validation)) if is_validated else None
     exported = kept_with(export(experiment, singles, members), calibration)
     with opened(config, members, singles[0].config) as run:
         run.log_model(exported)
-        with signals.interruptible():
-            test = predictions(experiment, singles, "test")
         log_evaluation(run, mean(validation), mean(test), calibration)
         alone = [each.accuracy for each in test]
         run_ids = [member.run_id for member in members]

@@ -4,10 +4,12 @@ import json
 from collections.abc import Container, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from harness.errors import UserError
+from harness.evaluation import Predictions
 from harness.tracking import models
 from harness.tracking.models import LoadedModel
 from harness.tracking.run import data_set_of, find_finished, model_of
@@ -105,4 +107,14 @@ def require_same_split(members: Sequence[Member], *, are_generated: bool) -> Non
             raise UserError(
                 f"runs={member.run_id}: was trained on {data}, and run {members[0].run_id} on "
                 f"{first}; members need one split, or what tests one may have trained another"
+            )
+
+
+def require_same_samples(members: Sequence[Member], found: Sequence[Predictions]) -> None:
+    """Raise a UserError where a member with the first one's seed has predicted other samples."""
+    for member, each in zip(members, found, strict=True):
+        if not np.array_equal(each.labels, found[0].labels):
+            raise UserError(
+                f"runs={member.run_id}: with one seed, it has other samples than run "
+                f"{members[0].run_id}; members need one task, and splits of one size"
             )

@@ -3,7 +3,7 @@
 import contextlib
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import get_args
 
 import numpy as np
@@ -16,6 +16,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from datasets.choices import Split
+from datasets.errors import DataError
+from datasets.folders import user_path
 from datasets.photographs import PhotographDataset, Photographs
 from experiments.cnn import figures
 from experiments.cnn.config import CNNConfig
@@ -38,8 +40,8 @@ SHOWN = 18
 
 def main(config: MislabelledConfig) -> None:
     """Write and print what is found; a UserError without such photographs, backbone or folder."""
-    folder = Path(config.output).expanduser()
     with errors_of(config):
+        folder = user_path(config.output)
         folder.mkdir(parents=True, exist_ok=True)
     with signals.interruptible():
         dataset = with_backbone(config)
@@ -78,6 +80,8 @@ def errors_of(config: MislabelledConfig) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(f"output={config.output}: {error.strerror}") from None
+    except DataError as error:
+        raise UserError(f"output={config.output}: {error}") from None
 
 
 def with_backbone(config: MislabelledConfig) -> PhotographDataset:

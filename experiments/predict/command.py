@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> None:
     inference = inference_of(model)
     with errors_as_typed(inference.request_class):
         # A blank in front keeps argparse from taking a point, such as -1,2, for an option.
-        words = [f" {word}" if re.match(r"-[^-].*,", word) else word for word in arguments]
+        words = [f" {word}" if re.match(r"-[^-]\S*,\S*$", word) else word for word in arguments]
         request = parse(inference.request_class, words)
         generate = inference.generate
         if generate is None or request.json or request.csv:

@@ -175,9 +175,10 @@ def writing(hidden: np.ndarray, to_remember: np.ndarray, scored: np.ndarray) -> 
 def predictions(rows: Sequence[tuple[str, str, str]]) -> Figure:
     """Draw sequences one below the other, each as input, target and prediction of equal length.
 
-    Errors are marked. Of a long sequence, only the steps that are not all blank are shown.
+    Errors are marked. Of a long sequence, the last of the steps that are not all blank are shown.
     """
-    shown = [_eventful_steps(row) for row in rows]
+    eventful = [_eventful_steps(row) for row in rows]
+    shown = [steps[-MAX_STEPS:] for steps in eventful]
     longest = max(len(steps) for steps in shown)
     figure, ((axes,),) = style.canvas(width=WIDTH, height=0.6 + 0.62 * len(rows))
     look: dict[str, Any] = {"ha": "center", "va": "center", "family": "monospace"}
@@ -193,10 +194,14 @@ def predictions(rows: Sequence[tuple[str, str, str]]) -> Figure:
                 axes.text(x, y, literal(row[line][step]), **look, **(marked if is_error else {}))
     axes.set(xlim=(-1, longest), ylim=(4 * len(rows) - 1, -1))
     axes.set_axis_off()
-    errors = sum(a != b for _, *pair in rows for a, b in zip(*pair, strict=True))
-    note = ", blanks left out" if any(len(row[0]) > MAX_STEPS for row in rows) else ""
-    count = f"{plural(errors, 'error')}, marked in red" if errors else "no errors"
-    figure.suptitle(f"Predictions: {count}{note}", fontsize=12)
+    pairs = zip(rows, shown, strict=True)
+    errors = sum(row[1][step] != row[2][step] for row, steps in pairs for step in steps)
+    notes = [f"{plural(errors, 'error')}, marked in red" if errors else "no errors"]
+    if any(len(steps) < len(row[0]) for row, steps in zip(rows, eventful, strict=True)):
+        notes.append("blanks left out")
+    if any(len(steps) > MAX_STEPS for steps in eventful):
+        notes.append(f"the last {MAX_STEPS} steps")
+    figure.suptitle(f"Predictions: {', '.join(notes)}", fontsize=12)
     return figure
 
 
@@ -205,4 +210,4 @@ def _eventful_steps(row: tuple[str, str, str]) -> Sequence[int]:
     steps = range(len(row[0]))
     if len(steps) <= MAX_STEPS:
         return steps
-    return [step for step in steps if any(text[step] != BLANK for text in row)][:MAX_STEPS]
+    return [step for step in steps if any(text[step] != BLANK for text in row)]

@@ -22,9 +22,12 @@ class ServedTexts(ServedModel[S]):
 
     def predict(self, data: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
         """Return the prediction of every row; see `ServedModel`."""
-        count = sum(len(text) for text in data["text"] if isinstance(text, str))
+        lengths = [len(text) if isinstance(text, str) else 0 for text in data["text"]]
+        starts = range(0, len(lengths), self.batch_size)
+        batches = [lengths[start : start + self.batch_size] for start in starts]
+        count = sum(len(batch) * max(batch) for batch in batches)
         if count > MAX_CHARACTERS:
-            found = f"{count:,} characters in {plural(len(data), 'row')}"
+            found = f"{count:,} characters in {plural(len(data), 'row')}, padded to the longest"
             raise InvalidInputError(f"text: {found}; a request has at most {MAX_CHARACTERS:,}")
         return super().predict(data, params)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from datasets.characters import Vocabulary
 from datasets.corpus import Text
 from models.compiled import HAS_NUMBA
-from models.context_mixture import ContextMixture
+from models.context_mixture import NUM_WINDOWS, ContextMixture
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,8 @@ class TextMixture:
 
     def __init__(self, train: Text, vocabulary: Vocabulary, test_length: int):
         in_words = [symbol.isalnum() for symbol in vocabulary.symbols]
-        self.mixture = ContextMixture(in_words, len(train.symbols) + test_length)
+        num_windows = min(NUM_WINDOWS, test_length)  # none is empty
+        self.mixture = ContextMixture(in_words, len(train.symbols) + test_length, num_windows)
         self.mixture.read(train.symbols)
         self.test_length, self.parts, self.position = test_length, list[Tensor](), 0
 

@@ -44,7 +44,7 @@ class ServedContinuation(ServedTexts[Tensor]):
         """Return the continuation of every row; InvalidInputError if an option is out of range."""
         options = {**self.params, **(params or {})}
         count, temperature, seed = (options[name] for name in self.params)
-        if not 1 <= count * len(data) <= MAX_GENERATED:
+        if not 1 <= count <= MAX_GENERATED / max(1, len(data)):
             allowed = f"1 to {MAX_GENERATED:,} divided by the number of rows"
             raise InvalidInputError(f"num_characters={count}: {allowed}")
         if not 0 <= temperature < math.inf:

@@ -15,6 +15,7 @@ import numpy as np
 from torch import Tensor
 
 from datasets.errors import DataError
+from datasets.folders import user_path
 from datasets.sequence_files import read_one
 from datasets.sequence_tasks import LabelledSequences
 from experiments.seq_classification.config import SequenceConfig
@@ -36,6 +37,7 @@ SUFFIXES = (".csv", ".ts", ".tsv", ".txt")
 def export(config: SequenceConfig, trained: Trained) -> ModelExport:
     """Return the classifier: padded symbols (B, T) or channels (B, T, C) to outputs (B, K)."""
     data = trained.data
+    inputs, lengths = data.validation.inputs, data.validation.lengths
     return ModelExport(
         module=ExportableSequenceClassifier(trained.model),
         example_input=mark_padding(data.validation)[:2].numpy(),
@@ -46,11 +48,13 @@ def export(config: SequenceConfig, trained: Trained) -> ModelExport:
             "classes": data.classes,
             "symbols": data.symbols,
             "channels": data.num_channels,
+            "channel_names": data.channel_names,
             "max_length": data.num_positions if config.encoder in TRANSFORMERS else 0,
         },
         served_class=ServedSequenceClassifier,
         raw_example=[
-            raw_row(data, data.validation.inputs[i, : data.validation.lengths[i]]) for i in (0, 1)
+            raw_row(data, steps[:length])
+            for steps, length in zip(inputs[:2], lengths[:2], strict=True)
         ],
     )
 
@@ -89,7 +93,7 @@ def sequences_of(text: str, metadata: Mapping[str, Any]) -> Iterator[tuple[Row, 
         elif is_one_series(text):
             yield attempt(text, partial(one_series, channels=metadata["channels"]), text)
         else:
-            yield from labelled_series(text)
+            yield from labelled_series(text, tuple(metadata.get("channel_names", ())))
     elif is_file:
         yield from parse_lines(text, symbols_of)
     else:
@@ -105,10 +109,16 @@ def symbols_of(fields: Sequence[str]) -> tuple[Row, Row]:
     return dict(zip(names, (symbols, *actual), strict=True)), {"sequence": symbols}
 
 
-def labelled_series(text: str) -> Iterator[tuple[Row, Row | UserError]]:
-    """Yield the series of a file as one trains on them."""
+def labelled_series(text: str, channels: tuple[str, ...]) -> Iterator[tuple[Row, Row | UserError]]:
+    """Yield the series of a file as one trains on them; the model's channels have these names."""
     try:
-        file = read_one(Path(text).expanduser(), "auto", is_labelled=False)
+        file = read_one(user_path(text), "auto", is_labelled=False)
+        if not file.channels:
+            needed = "a file of one series has numbers only, without a header"
+            raise DataError(f"it has symbols, and this model reads series; {needed}")
+        if file.channels != channels and sorted(file.channels) == sorted(channels):
+            order = f"{', '.join(file.channels)}; this model's are {', '.join(channels)}"
+            raise DataError(f"the channels are {order}")
     except DataError as error:
         yield {"input": text}, UserError(str(error))
         return
@@ -122,7 +132,7 @@ def labelled_series(text: str) -> Iterator[tuple[Row, Row | UserError]]:
 def is_one_series(text: str) -> bool:
     """Return whether a CSV file begins with a number: one series, a step in each line."""
     try:
-        return Path(text).suffix == ".csv" and is_number(lines_of(text)[0].split(",")[0])
+        return Path(text).suffix.lower() == ".csv" and is_number(lines_of(text)[0].split(",")[0])
     except UserError:
         return True  # which says why it cannot be read
 

@@ -27,8 +27,8 @@ class ServedSequenceClassifier(ServedModel[Tensor]):
     """A column `sequence` of symbols, or `series` of numbers, in; classes out, or a number.
 
     Its metadata has `classes` (none: regression), `symbols` (none: channels), `channels`, their
-    number, and `max_length`, which is 0 where a sequence may have any length. A sample is (T,)
-    int64, or (T, C) float32.
+    number, `channel_names`, where the data had some, and `max_length`, which is 0 where a sequence
+    may have any length. A sample is (T,) int64, or (T, C) float32.
     """
 
     # With a type for numbers, MLflow would refuse integers, and a list in which a step is a number.

@@ -44,6 +44,8 @@ class SequenceData(Splits[LabelledSequences]):
 
     Initialisation and depth depend on it, and so the test split has no part in it.
     """
+    channel_names: tuple[str, ...] = ()
+    """Of real inputs from a file; else empty."""
 
     @property
     def num_channels(self) -> int:
@@ -87,6 +89,7 @@ class Task:
                 horizon=int(dataset.validation.lengths.max()),
                 counts=counts,
                 skipped=dataset.skipped,
+                channel_names=dataset.channels,
                 fingerprints=dataset.fingerprints,
                 **meaning,
             )

@@ -136,7 +136,8 @@ def roc_curves(labels: np.ndarray, probabilities: np.ndarray, names: Sequence[st
         look = {"color": COLOURS[k if of_class else place], "clip_on": False}
         axes.plot(*curves[k], label=f"{short(names[k])}: {areas[k]:.3f}", **look)
     _draw_diagonal(axes, "chance: 0.5")
-    which = "each class" if len(drawn) == len(names) else f"the {len(drawn)} smallest AUC"
+    every = "each class" if len(present) == len(names) else "each class that has samples"
+    which = every if len(drawn) == len(present) else f"the {len(drawn)} smallest AUC"
     title = f"ROC curves, {which} against the others\nmean AUC {np.mean(list(areas.values())):.3f}"
     style.titled(axes, title, "false positive rate", "true positive rate")
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")

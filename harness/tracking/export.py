@@ -166,6 +166,8 @@ class _Flavors:
 def _save_network(path: str, mlflow_model: Model, exported: ModelExport) -> None:
     """Save the exported network, as a model of its own that takes arrays."""
     model, example = CheckedModel(exported), exported.example_input.astype(np.float64)
+    for dim in exported.dynamic_dims:  # torch.export takes a size of one for a fixed one
+        example = example.repeat(2, axis=dim) if example.shape[dim] == 1 else example
     mlflow.pytorch.save_model(
         path=path,
         mlflow_model=mlflow_model,

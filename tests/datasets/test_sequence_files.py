@@ -1,5 +1,6 @@
 """Files of sequences in every format, and what is wrong with them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,34 @@ def test_a_pair_of_files_keeps_its_split(tmp_path: Path, given: str) -> None:
     assert dataset.name == "waves"
     alone = read_one(tmp_path / "waves_TEST.ts", "auto")
     assert (alone.name, len(alone.series)) == ("waves_TEST", 12)
+
+
+def test_a_pair_of_tables_has_one_order_of_channels_and_keeps_its_column_of_splits(
+    tmp_path: Path,
+) -> None:
+    def write(name: str, channels: str, splits: Sequence[str]) -> None:
+        rows = [f"{i},{'ab'[i % 2]},{i},{-i},{split}" for i, split in enumerate(splits)]
+        header = f"series,label,{channels},split"
+        (tmp_path / f"p_{name}.csv").write_text("\n".join([header, *rows]))
+
+    write("TRAIN", "x,y", 8 * ["train"] + 2 * ["validation"])
+    write("TEST", "y,x", 6 * ["test"])
+    path = str(tmp_path / "p_TRAIN.csv")
+    with pytest.raises(DataError, match=r"^the two files have other channels: \(x, y\) and \(y, x"):
+        from_file(path, "auto", seed=0)
+    write("TEST", "x,y", 6 * ["test"])
+    dataset = from_file(path, "auto", seed=0)
+    assert dataset.channels == ("x", "y")
+    assert dataset.validation.inputs[:, 0].tolist() == [[8, -8], [9, -9]]
+    assert total(dataset) == {"train": 8, "validation": 2, "test": 6}
+
+
+def test_comments_of_the_archives_begin_with_either_sign(tmp_path: Path) -> None:
+    path = tmp_path / "a.ts"
+    write_ts(path)
+    before = from_file(str(path), "auto", seed=0).fingerprints
+    path.write_text(f"%# a comment\n%\n# another\n{path.read_text()}")
+    assert from_file(str(path), "auto", seed=0).fingerprints == before
 
 
 def test_of_a_folder_only_a_pair_counts(tmp_path: Path) -> None:
@@ -218,7 +247,7 @@ BAD: dict[str, tuple[str, list[str] | bytes, str]] = {
     "no classes": ("a.ts", ["@classLabel false", "@data", "1,2", "3,4"], "^line 3: no class$"),
     "text": ("a.ts", [*TS, "1,x:2,3:a"], "^line 6: channel 1 has 'x', no number$"),
     "infinite": ("a.ts", [*TS, "1,inf:2,3:a"], "^line 6: channel 1 has inf, no finite number$"),
-    "no header": ("a.ts", ["1,2:a"], "^a line before @data begins neither with @ nor with #"),
+    "no header": ("a.ts", ["1,2:a"], "^a line before @data begins with none of @, # and %"),
     "one class": ("a.tsv", ["1\t2\t3"] * 9, r"^no class but '1' \(sequences: 9\); "),
     "a rare class": ("a.tsv", ["1\t2"] * 9 + ["2\t2"], "^class '2' has too few sequences: 1; "),
     "no UTF-8": ("a.tsv", b"\xff\t1\n", "^not a text file in UTF-8 .* at byte 0"),
@@ -274,6 +303,13 @@ def test_a_format_that_is_named_is_taken(tmp_path: Path, given: SequenceFormat) 
     else:
         with pytest.raises(DataError, match="a header, and no rows"):
             from_file(str(path), given, seed=0)
+
+
+def test_a_long_table_of_commas_alone_is_empty(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(",,\n,,\n")
+    with pytest.raises(DataError, match=r"^the file is empty$"):
+        from_file(str(path), "long", seed=0)
 
 
 def test_a_long_table_to_be_predicted_needs_no_labels(tmp_path: Path) -> None:

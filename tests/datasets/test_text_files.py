@@ -58,6 +58,9 @@ def test_of_a_folder_all_texts_are_read_and_the_rest_is_listed(tmp_path: Path) -
         ("empty.txt", "^is empty$"),
         ("folder", r"no text that can be read; found: a.bin \(not a text file"),
         ("nothing", "no text that can be read; found: nothing"),
+        ("~nobody-of-this-name/a.txt", "^there is no home folder ~nobody-of-this-name$"),
+        (300 * "a", "^File name too long$"),
+        (f"good.txt,{300 * 'a'}", "^File name too long$"),
     ],
 )
 def test_what_cannot_be_read_is_named(

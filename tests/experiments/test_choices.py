@@ -3,8 +3,10 @@
 import dataclasses
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
+import mlflow
 import pytest
 
 import experiments
@@ -16,6 +18,7 @@ from experiments.rnn_text.inference import ContinuationRequest
 from harness import project
 from harness.config import Configuration, base_type
 from harness.errors import UserError
+from harness.tracking.export import log_model
 from harness.training.train import train
 from tuning.config import StudyConfig
 from tuning.registry.config import RegistryConfig
@@ -132,8 +135,13 @@ def test_what_has_no_meaning_beside_other_values_is_refused(
         config_class(**{**required(config_class), **values})
 
 
-@pytest.mark.parametrize("name", ["moe", "rnn", "seq_classification"])
-def test_splits_of_one_sample_end_with_metrics_and_figures(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("moe", {}), ("rnn", {}), ("rnn", {"task": "variable_echo"}), ("seq_classification", {})],
+)
+def test_splits_of_one_sample_end_with_metrics_figures_and_a_model(
+    name: str, values: dict[str, Any], store: Path
+) -> None:
     """What only the test split shows, such as its lengths and classes, ends no run."""
     experiment = EXPERIMENTS[name]
     sizes = dict.fromkeys(
@@ -141,11 +149,13 @@ def test_splits_of_one_sample_end_with_metrics_and_figures(name: str) -> None:
     )
     if name == "moe":  # a gate learns nothing of a class that training lacks, which is refused
         sizes |= {"num_train": 20, "num_validation": 20}
-    config = experiment.config_class(**{**experiment.config_class.tiny, **sizes})
+    config = experiment.config_class(**{**experiment.config_class.tiny, **sizes, **values})
     trained = train(experiment, config)
     evaluation = experiment.evaluate(config, trained, trained.data.test)
     assert all(math.isfinite(value) for value in evaluation.metrics.values())
     assert len(list(experiment.figures(config, trained, evaluation))) >= 5
+    with mlflow.start_run():
+        log_model(experiment.export(config, trained), config)
 
 
 @pytest.mark.slow

@@ -141,6 +141,18 @@ def test_the_most_confident_are_answered_first() -> None:
     assert area == pytest.approx((0 + 0 + 1 / 3 + 1 / 4) / 4)
 
 
+def test_the_area_is_that_of_the_calibrated_probabilities_which_are_drawn() -> None:
+    """Of three classes or more, a temperature changes who is the most confident."""
+    found = simulated(400, 1)
+    calibration = calibration_of(found)._replace(temperature=4.0)
+    answered = calibration.applied_to(found)
+    order = np.argsort(-answered.probabilities.max(1), kind="stable")
+    risks = 1 - answered.correct[order].cumsum() / np.arange(1, 401)
+    area = Uncertainty(found, calibration).metrics["test/risk_coverage_area"]
+    assert area == pytest.approx(risks.mean())
+    assert area != pytest.approx((1 - selective_accuracy(found)).mean())
+
+
 def test_the_figure_is_drawn_of_few_samples_and_of_many() -> None:
     calibration = calibration_of(simulated(60, 5))
     for count in (1, 3_000):

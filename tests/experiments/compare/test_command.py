@@ -132,7 +132,7 @@ def test_the_table_has_mean_std_best_and_costs(runs: dict[str, list[str]], store
     assert "6 runs by cell: lstm comes first, best/val_accuracy 0.9700 ± 0.0283 (n=2)." in note
     assert "python -m experiments.compare --experiment rnn --group-by cell" in note
     pictures = {file.path for file in MlflowClient().list_artifacts(run.info.run_id, "figures")}
-    names = ("curves", "accuracy_by_time", "accuracy_by_parameters")
+    names = ("curves", "by_training_time", "by_num_parameters")
     assert pictures == {f"figures/{name}.png" for name in names}
 
 
@@ -403,9 +403,19 @@ def test_a_group_has_one_colour_in_all_pictures(runs: dict[str, list[str]], stor
         lines, labels = pictures[name].axes[0].get_legend_handles_labels()
         return {label: line.get_color() for label, line in zip(labels, lines, strict=True)}
 
-    everywhere, fewer = colours("curves"), colours("accuracy_by_parameters")
+    everywhere, fewer = colours("curves"), colours("by_num_parameters")
     assert set(everywhere) - set(fewer) == {"lstm"}
     assert fewer.items() <= everywhere.items()
+
+
+def test_what_is_logged_once_has_no_curve(runs: dict[str, list[str]], store: Path) -> None:
+    for ids in runs.values():
+        for run_id in ids:
+            MlflowClient().log_metric(run_id, "test/loss", 0.1)
+    config = CompareConfig(group_by="cell", metric="test/loss")
+    members = [member for group in grouped(config, select(config)).values() for member in group]
+    assert members
+    assert not any(len(member.curve) for member in members)
 
 
 def test_curves_are_the_metric_by_epoch(runs: dict[str, list[str]], store: Path) -> None:

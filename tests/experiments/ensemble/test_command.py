@@ -226,3 +226,21 @@ def test_members_with_other_splits_and_of_numbers_are_refused(module_store: Path
     parent, _ = train_seeds("rnn")
     with pytest.raises(UserError, match="ensembles are of classifiers"):
         main(EnsembleConfig(runs=(parent,)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("other", [{"level": "normal"}, {"num_test": 20}, {"num_validation": 20}])
+def test_members_with_other_generated_sequences_are_refused(
+    module_store: Path, other: dict[str, Any]
+) -> None:
+    values: dict[str, Any] = {
+        **experiments.find("seq_classification").config_class.tiny,
+        "num_epochs": 1,
+        "level": "easy",
+    }
+    _, (one, _) = train_seeds("seq_classification", **values)
+    _, (_, two) = train_seeds("seq_classification", **(values | other))
+    before = len(mlflow.search_runs(search_all_experiments=True))
+    with pytest.raises(UserError, match=f"runs={two}: with one seed, it has other samples than"):
+        main(EnsembleConfig(runs=(one, two)))
+    assert len(mlflow.search_runs(search_all_experiments=True)) == before

@@ -109,4 +109,14 @@ def test_long_blanks_are_left_out() -> None:
     figure = drawn(figures.predictions([row]))
     letters = [text.get_text() for text in figure.axes[0].texts]
     assert letters[:6] == ["input", "a", "b", "z", DOT, DOT]
-    assert "blanks left out" in figure.get_suptitle()
+    assert figure.get_suptitle() == "Predictions: 1 error, marked in red, blanks left out"
+
+
+def test_of_a_long_sequence_the_last_steps_are_shown_and_only_their_errors_are_counted() -> None:
+    inputs, target = "a" * 70, DOT * 9 + "b" * 60 + "c"
+    figure = drawn(figures.predictions([(inputs, target, DOT * 9 + "x" * 2 + "b" * 58 + "d")]))
+    letters = [text.get_text() for text in figure.axes[0].texts]
+    assert letters[-1] == "d"
+    assert letters.count("a") == 60
+    expected = "Predictions: 2 errors, marked in red, the last 60 steps"
+    assert figure.get_suptitle() == expected

@@ -92,6 +92,7 @@ MALFORMED: dict[str, tuple[str, str, str]] = {
     "no delay for one": (JSON, as_records(("abc", 1), ("abc", None)), "row 2: delay=nan"),
     "a huge delay": (JSON, as_records(("abc", 2**63)), "delay"),
     "too much text": (JSON, as_records(*2 * [(50_001 * "a", 1)]), "100,002 characters in 2 rows"),
+    "much padding": (JSON, as_records((50_001 * "a", 1), ("a", 1)), "100,002 characters in 2 rows"),
     "arrays": (JSON, '{"inputs": [[1, 2, 3]]}', ""),
     "another content type": ("text/plain", "hello", "content type|Unsupported|text/plain"),
     "CSV without the columns": ("text/csv", "a,b\n1,2\n", "missing inputs"),

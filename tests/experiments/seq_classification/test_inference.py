@@ -29,13 +29,13 @@ def predict(model: LoadedModel, path: Path) -> list[dict[str, Any]]:
     return list(INFERENCE.predict(ClassifyRequest(model="m", inputs=(str(path),)), model))
 
 
-def long_table(path: Path) -> Path:
+def long_table(path: Path, name: str = "long.csv") -> Path:
     """Write the series of a .ts file as a table with a row for each step."""
     lines = ["series,time,u,v,label"]
     for number, each in enumerate(read_one(path, "ts").series):
         rows = enumerate(np.asarray(each.steps).tolist())
         lines += [f"{number},{time},{u!r},{v!r},{each.label}" for time, (u, v) in rows]
-    target = path.with_name("long.csv")
+    target = path.with_name(name)
     target.write_text("\n".join(lines))
     return target
 
@@ -67,3 +67,26 @@ def test_a_series_that_cannot_be_answered_has_its_reason(
     path.write_text("@classLabel false\n@data\n1,2,3\n")
     (row,) = predict(model, path)
     assert "step 1 has 1 number; needed: one for each channel, 2" in str(row)
+
+
+def test_a_table_with_the_channels_in_another_order_is_refused(
+    model: LoadedModel, module_store: Path
+) -> None:
+    names = "channel 2", "channel 1"
+    path = module_store / "swapped.csv"
+    path.write_text(f"series,{','.join(names)}\n1,0,0\n1,1,1\n")
+    (row,) = predict(model, path)
+    assert "are channel 2, channel 1; this model's are channel 1, channel 2" in str(row)
+    path.write_text("series,channel 1,channel 2\n1,0,0\n1,1,1\n")
+    assert predict(model, path)[0]["class"] in {"fast", "slow"}
+
+
+def test_numbers_below_a_header_are_told_from_a_series(
+    model: LoadedModel, module_store: Path
+) -> None:
+    path = module_store / "TWO.CSV"
+    path.write_text("0.5,1\n0.25,2\n")
+    assert predict(model, path)[0]["class"] in {"fast", "slow"}
+    path.write_text("x,y\n0.5,1\n0.25,2\n")
+    (row,) = predict(model, path)
+    assert "it has symbols, and this model reads series; a file of one series" in str(row)

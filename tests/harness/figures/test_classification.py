@@ -92,6 +92,13 @@ def test_the_roc_curve_turns_where_a_threshold_parts_the_classes() -> None:
     assert axes.get_aspect() == 1
 
 
+def test_the_roc_curves_say_that_a_class_has_no_samples() -> None:
+    probabilities = np.full((6, 4), 0.25)
+    figure = figures.roc_curves(np.array([0, 1, 2, 0, 1, 2]), probabilities, list("abcd"))
+    (axes,) = drawn(figure).axes
+    assert axes.get_title().startswith("ROC curves, each class that has samples")
+
+
 def test_the_roc_curve_of_one_class_says_that_there_is_none() -> None:
     (axes,) = drawn(figures.roc(np.ones(3), np.arange(3), "dogs")).axes
     assert "No ROC curve" in axes.texts[0].get_text()
