@@ -30,7 +30,10 @@ from harness.training.metrics import decimal
 from harness.wording import code_block, plural
 
 MAX_PICTURES = 12  # of each group's best run, in the report
-MAX_GROUPS = 8  # that are drawn, as many as there are colours; the table has all
+MAX_GROUPS = 8
+"""Groups that are drawn, as many as there are colours; the table has all."""
+MAX_RANKED = 16
+"""Groups whose average ranks are drawn, which takes no colours."""
 
 
 def main(config: CompareConfig) -> None:
@@ -74,7 +77,7 @@ def log_comparison(
 
     drawn_groups = dict(list(groups.items())[:MAX_GROUPS])
     figures = figures_of(config.metric, drawn_groups)
-    drawn = {name: paired[name] for name in drawn_groups}
+    drawn = {name: paired[name] for name in list(groups)[:MAX_RANKED]}
     if (ranks := ranks_figure(drawn, tests, maximise=config.sign > 0)) is not None:
         figures["critical_difference"] = ranks
     for name, figure in figures.items():

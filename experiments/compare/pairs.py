@@ -90,7 +90,7 @@ def ranks_figure(results: Results[Block], tests: Tests, *, maximise: bool) -> Fi
     ranks = average_ranks(results, maximise=maximise)
     ordered = sorted(ranks, key=lambda name: ranks[name])
     seeds = plural(len(blocks), "seed")
-    one = len({(name, fingerprint) for name, fingerprint, _ in blocks}) == 1
+    one = len({name for name, *_ in blocks}) == 1 and len({s for *_, s in blocks}) == len(blocks)
     over = seeds if one else f"{len(blocks)} pairs of a data set and a seed"
-    title = f"Average ranks over {over}; dots on a bar: differences that may be chance"
+    title = f"Average ranks over {over}\ndots on a bar: differences that may be chance"
     return critical_difference(ranks, cliques(ordered, tests), title)

@@ -175,7 +175,8 @@ def caveats(
     if len(groups) == 1:
         lines.append("All runs are of one group: there is nothing to compare it with.")
     if len(groups) > drawn:
-        lines.append(f"Figures show the first {drawn} of {len(groups)} groups.")
+        shown = f"the first {drawn} of {len(groups)} groups"
+        lines.append(f"Figures in which each group has a colour show {shown}.")
     if left_out := len(runs) - len(members):
         lines.append(f"{left_out} more have no {config.group_by}, and are left out.")
     return lines

@@ -22,7 +22,8 @@ class TrackingConfig(Configuration):
     checkpoint_seconds: NonNegativeFloat = 10.0
     """Least time between two checkpoints, in seconds; one is written at the end of an epoch."""
     resume: str = ""
-    """Id of an interrupted run to resume, in the same run and with its configuration."""
+    """Id of an interrupted run to resume, in the same run and with its configuration; of another
+    parameter, a value that is not the default has to be that of the run."""
 
     @model_validator(mode="after")
     def _seeds_are_seeds(self) -> Self:

@@ -9,6 +9,7 @@ import mlflow
 import pandas as pd
 import pytest
 import torch
+from mlflow.exceptions import MlflowException
 
 from datasets.characters import UNKNOWN
 from tests.conftest import network_of, serve
@@ -60,6 +61,8 @@ def test_texts_are_continued_from_their_state(uri: str) -> None:
     assert all(len(text) == 300 for text in drawn)
     assert model.predict(table[1:2], params={"seed": 3})["continuation"].tolist() == drawn[1:2]
     assert model.predict(table, params={"seed": 4})["continuation"].tolist() != drawn
+    with pytest.raises(MlflowException, match="0 rows; a request has 1 to"):
+        model.predict(table[:0])
 
 
 def test_bytes_are_continued_by_whole_characters(
