@@ -23,12 +23,11 @@ from datasets.errors import DataError
 from datasets.folders import check_inside, files_below, listed, problem_of, visible
 
 SPLIT_FOLDERS: dict[str, Split] = {
-    "train": "train",
-    "validation": "validation",
-    "val": "validation",
-    "valid": "validation",
-    "test": "test",
+    **dict.fromkeys(("train", "training", "train_set", "training_set"), "train"),
+    **dict.fromkeys(("validation", "val", "valid", "validation_set", "val_set"), "validation"),
+    **dict.fromkeys(("test", "testing", "test_set"), "test"),
 }
+"""The split of a folder, by its name in small letters."""
 TRAIN_SHARE, TEST_SHARE = 0.7, 0.15
 """Of the files that are split by their content; the others are for validation."""
 SPLIT_SEED = 0
@@ -106,17 +105,17 @@ def _read_splits(folder: Path) -> ImageFolder | None:
         raise DataError(f"several of its folders contain train/ and validation/: {found}")
     root = roots[0]
     check_inside(folder, root)
-    parts = [path for path in visible(root) if path.is_dir() and path.name in SPLIT_FOLDERS]
     by_split: dict[Split, Path] = {}
-    for part in sorted(parts, key=lambda path: path.name != "train"):
-        split = SPLIT_FOLDERS[part.name]
+    for part in split_folders(root):
+        split = SPLIT_FOLDERS[part.name.lower()]
         if split in by_split:
             raise DataError(f"both {by_split[split].name}/ and {part.name}/ are for {split}")
         by_split[split] = part
     classes = class_folders(by_split["train"])
     for part in by_split.values():
         if (others := class_folders(part)) != classes:
-            expected = f"the same class folders as train/: {listed(classes) or 'none'}"
+            train = by_split["train"].name
+            expected = f"the same class folders as {train}/: {listed(classes) or 'none'}"
             found = listed(others) or "none"
             raise DataError(f"{part.name}/ must have {expected}; found: {found}")
     files: dict[Split | None, dict[str, list[Path]]] = {
@@ -127,9 +126,15 @@ def _read_splits(folder: Path) -> ImageFolder | None:
 
 
 def _has_splits(folder: Path) -> bool:
-    return (folder / "train").is_dir() and any(
-        (folder / name).is_dir() for name in SPLIT_FOLDERS if name != "train"
-    )
+    found = {SPLIT_FOLDERS[path.name.lower()] for path in split_folders(folder)}
+    return "train" in found and len(found) > 1
+
+
+def split_folders(folder: Path) -> list[Path]:
+    """Return the folders in a folder whose names say a split, those for training first."""
+    inner = (path for path in visible(folder) if path.is_dir())
+    named = [path for path in inner if path.name.lower() in SPLIT_FOLDERS]
+    return sorted(named, key=lambda path: SPLIT_FOLDERS[path.name.lower()] != "train")
 
 
 def _read_classes(folder: Path) -> ImageFolder | None:

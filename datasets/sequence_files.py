@@ -125,9 +125,10 @@ def read_one(path: Path, file_format: SequenceFormat, *, is_labelled: bool = Tru
 
 def _recognised(path: Path, text: str) -> SequenceFormat:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if path.suffix == ".ts" or any(line.lower() == "@data" for line in lines):
+    suffix = path.suffix.lower()
+    if suffix == ".ts" or any(line.lower() == "@data" for line in lines):
         return "ts"
-    if path.suffix == ".tsv":
+    if suffix == ".tsv":
         return "tsv"
     header = [field.strip().lower() for field in lines[0].split(",")]
     if "series" in header:

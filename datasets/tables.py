@@ -149,7 +149,9 @@ def _read_csv(path: str, label_column: str) -> Raw:
         if len(fields) != width:
             found = f"the number of fields is {len(fields)}"
             raise DataError(f"line {number}: {found}; in the first line it is {width}")
-        missing = [name for name, f in zip(header, fields, strict=True) if is_missing(f)]
+        is_class = fields[label].lower() == "none"  # no value among features only
+        given = zip(header, fields, strict=True)
+        missing = [n for n, f in given if is_missing(f) and not (is_class and n == header[label])]
         if missing:
             skipped.append((f"line {number}", f"no value in column {missing[0]!r}"))
             continue

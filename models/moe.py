@@ -112,7 +112,7 @@ class GatingNetwork(nn.Module):
         if self.training and self.routing_noise > 0:
             logits = logits + self.routing_noise * torch.randn_like(logits)
         chosen = self._experts_of_points(logits + self.selection_bias.unsqueeze(-1))
-        if self.training and self.bias_update_rate > 0:
+        if self.training and self.routing == "top_k" and self.bias_update_rate > 0:
             load = chosen.to(self.selection_bias.dtype).mean(-1)  # (*S, K)
             too_low = (load.mean(-1, keepdim=True) - load).sign()
             self.selection_bias += self.bias_update_rate * too_low

@@ -142,7 +142,8 @@ def contour(study: optuna.Study, metric: str, parameters: Sequence[str]) -> Figu
     surface.set_cmap(_colours(study))
     best = np.array([trial.number == study.best_trial.number for trial in used])
     axes.plot(*np.asarray(dots.get_offsets())[best].T, zorder=6, **STAR)
-    axes.set_title(_title("Star", study, metric))
+    mark = "Star" if best.any() else "Not shown, as it lacks one of them"
+    axes.set_title(_title(mark, study, metric))
     return figure
 
 

@@ -58,7 +58,7 @@ def predict(request: ClassifyRequest, model: LoadedModel) -> Iterator[Row]:
 
 def points_of(text: str, features: Sequence[str]) -> Iterator[tuple[Row, Row | UserError]]:
     """Yield the points of an input, each with its name, or why there are none."""
-    if Path(text).suffix != ".csv":
+    if Path(text).suffix.lower() != ".csv":
         yield attempt(text, partial(parse_point, features, range(len(features))), text.split(","))
         return
     try:
@@ -83,7 +83,7 @@ def columns_of(text: str, features: Sequence[str]) -> tuple[Sequence[int], bool]
         names = [field.strip() for field in next(csv.reader(lines_of(text)))]
     except csv.Error as error:  # a very long field
         raise UserError(f"line 1: {error}") from None
-    if any(map(is_number, names)):
+    if any(map(is_number, names)) and not set(features) <= set(names):  # they may be numbers, too
         return range(len(features)), False
     for feature in features:
         if (count := names.count(feature)) != 1:

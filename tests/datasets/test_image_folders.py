@@ -124,6 +124,19 @@ def test_folders_of_splits(tmp_path: Path, name: str, has_test: bool) -> None:
         )
 
 
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [("Train", "Test"), ("training", "testing"), ("training_set", "test_set"), ("TRAIN", "Val")],
+)
+def test_other_names_of_splits_are_no_classes(tmp_path: Path, train: str, test: str) -> None:
+    for number, name in enumerate((train, test)):
+        write_classes(tmp_path / "a" / name, dict.fromkeys(CLASSES, 20), seed=1000 * number)
+    dataset = load(str(tmp_path / "a"), str(tmp_path / "cache"), 8)
+    assert dataset.classes == tuple(sorted(CLASSES))
+    assert all(name.startswith(f"{train}/") for name in dataset.train.names)
+    assert all(name.startswith(f"{test}/") for name in dataset.test.names)
+
+
 def test_without_validation_it_is_taken_from_training(tmp_path: Path) -> None:
     for number, split in enumerate(("train", "test")):
         write_classes(tmp_path / "a" / split, dict.fromkeys(CLASSES, 40), seed=1000 * number)

@@ -137,7 +137,7 @@ def test_another_content_has_another_fingerprint(tmp_path: Path) -> None:
 
 def test_a_tsv_file_with_padding_and_gaps(tmp_path: Path) -> None:
     rows = [f"{1 + n % 2}\t{n}\t{n + 2}\tNaN\t{n + 6}" + n % 3 * "\tNaN" for n in range(20)]
-    path = tmp_path / "a.tsv"
+    path = tmp_path / "a.TSV"
     path.write_text("\n".join([*rows, "1\tNaN\tNaN"]))
     file = read_sequences(str(path), "auto")
     assert file.channels == ("channel 1",)

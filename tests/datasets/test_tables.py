@@ -65,6 +65,13 @@ def test_a_label_column_in_front_and_rows_without_a_value(tmp_path: Path) -> Non
     assert sum(sum(by.values()) for by in table.counts.values()) == 20
 
 
+def test_none_is_a_class_and_no_feature(tmp_path: Path) -> None:
+    lines = ["u,kind", *(f"{n},{'None' if n % 2 else 'some'}" for n in range(20)), "none,some"]
+    table = load_table(write(str(tmp_path / "a.csv"), "\n".join(lines)), "", seed=0)
+    assert table.classes == ("None", "some")
+    assert table.skipped == (("line 22", "no value in column 'u'"),)
+
+
 @pytest.mark.parametrize("name", ["iris", "wine", "breast_cancer", "digits"])
 def test_the_sets_of_scikit_learn(name: str) -> None:
     bunch = getattr(sklearn.datasets, f"load_{name}")()

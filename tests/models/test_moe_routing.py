@@ -88,6 +88,14 @@ def test_the_bias_rises_by_the_step_where_the_load_is_low_and_only_chooses(point
         np.testing.assert_allclose(model.gate.selection_bias, bias)
 
 
+@pytest.mark.parametrize("routing", ["noisy_top_k", "expert_choice"])
+def test_other_routings_have_no_bias(routing: Routing, points: Tensor) -> None:
+    """Their own losses, or the choice itself, balance the load."""
+    model = mixture(routing, 2, bias_update_rate=0.25).train()
+    model.mix(points)
+    assert not model.gate.selection_bias.any()
+
+
 @pytest.mark.parametrize("mixing", ["logits", "probabilities"])
 @pytest.mark.parametrize(("routing", "top_k"), [("noisy_top_k", 2), ("expert_choice", 1)])
 @pytest.mark.parametrize("num_classes", [2, 3])

@@ -1,6 +1,7 @@
 """Values that were tuned alike: budgets, seeds, what is compared, what is resumed."""
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -137,6 +138,26 @@ def test_what_cannot_be_compared_leaves_no_run(
     with pytest.raises(UserError, match=message):
         compare(**changes)
     assert mlflow.search_runs(search_all_experiments=True).empty
+
+
+def test_the_password_of_the_storage_is_logged_nowhere(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "studies_of", lambda *_: {})
+    monkeypatch.setattr(command, "train_best", interrupted)
+    password = "-".join(["pass", "word"])  # not as it stands here, for changes are logged, too
+    with pytest.raises(KeyboardInterrupt) as caught:
+        compare(storage=f"postgresql://me:{password}@host/studies")
+    (run,) = runs_of("tags.entry_point = 'compare_tuned'")
+    assert run.data.params["storage"] == "postgresql://me:***@host/studies"
+    assert password not in "".join(caught.value.__notes__)
+    files = [path for path in store.rglob("*") if path.is_file()]
+    assert len(files) > 1
+    assert not [path for path in files if password.encode() in path.read_bytes()]
+
+
+def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("num_values", [2, 7, 12, 14])

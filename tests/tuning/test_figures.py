@@ -266,6 +266,9 @@ def test_contour_marks_the_best(study: optuna.Study) -> None:
     used = figures.contour(study, METRIC, ("momentum", "learning_rate"))
     complete = trials_of(study, TrialState.COMPLETE)
     assert len(dots(used.axes[0])) == sum("momentum" in t.params for t in complete)
+    is_shown = "momentum" in best.params
+    assert bool(stars(used.axes[0])) == is_shown
+    assert used.axes[0].get_title().startswith("Star: " if is_shown else "Not shown, as it lacks")
 
 
 def test_contour_of_points_on_a_line_and_of_none() -> None:

@@ -25,6 +25,7 @@ from harness.metric_direction import maximises
 from harness.search_space import Choice
 from harness.significance import pairs_needed
 from harness.tracking.lifecycle import note_how_to_resume, track_command
+from harness.tracking.locations import redact_password
 from harness.training.device import Hardware
 from harness.wording import nearest, plural
 from tuning import storage
@@ -61,15 +62,16 @@ def compare_tuned(config: TunedComparisonConfig, space: Space) -> None:
     seeds = final_seeds(config, len(values))
     studies = studies_of(named, values)
     spaces = {value: prepare(study, space) for value, study in studies.items()}
-    with track_command(named, "comparison", delete_failed_starts=not config.resume) as run_id:
+    shown = named.replace(storage=redact_password(named.storage))
+    with track_command(shown, "comparison", delete_failed_starts=not config.resume) as run_id:
         try:
             results = {
                 value: tune(study, space, try_champion=False) for value, study in studies.items()
             }
             finalists = train_best(config, results, spaces, seeds)
-            log_finalists(config, finalists, [*studies], seeds, run_id)
+            log_finalists(shown, finalists, [*studies], seeds, run_id)
         except BaseException as error:
-            note_how_to_resume(error, run_id, f"{named.as_command()} --resume")
+            note_how_to_resume(error, run_id, f"{shown.as_command()} --resume")
             raise
 
 

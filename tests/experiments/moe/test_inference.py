@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from experiments.moe.config import MoEConfig
-from experiments.moe.inference import INFERENCE
+from experiments.moe.inference import INFERENCE, columns_of
 from experiments.moe.lesson import EXPERIMENT
 from harness.inference.request import ClassifyRequest
 from harness.run_experiment import train_and_evaluate
@@ -85,3 +85,11 @@ def test_a_model_of_a_table_loads_with_names_of_columns_and_classes(model: Loade
     signature = mlflow.models.get_model_info(model.uri).signature
     assert signature.inputs.input_names() == list(FEATURES)
     assert {str(kind) for kind in signature.inputs.input_types()} == {"DataType.double"}
+
+
+def test_names_of_columns_may_be_numbers(tmp_path: Path) -> None:
+    """As pandas calls them where they have no names."""
+    (tmp_path / "rows.csv").write_text("1,label,0\n5,a,6\n")
+    assert columns_of(str(tmp_path / "rows.csv"), ("0", "1")) == ([2, 0], True)
+    (tmp_path / "rows.csv").write_text("5,6\n")
+    assert columns_of(str(tmp_path / "rows.csv"), ("0", "1")) == (range(2), False)

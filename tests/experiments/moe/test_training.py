@@ -178,7 +178,7 @@ def test_importance_and_load_need_noise(changes: dict[str, Any]) -> None:
 
 
 def test_importance_and_load_even_out_the_experts() -> None:
-    config = SMALL.replace(num_experts=4, top_k=2, routing="noisy_top_k", restarts=1, num_epochs=4)
+    config = SMALL.replace(num_experts=8, top_k=2, routing="noisy_top_k", restarts=1, num_epochs=12)
     balanced = config.replace(balance_loss_weight=1.0, balance_loss="importance_and_load")
     variation = [
         train(EXPERIMENT, each).history.best["val/load_variation"] for each in (config, balanced)

@@ -66,7 +66,7 @@ def test_points_get_class_probability_and_shares(
     trained: Callable[..., str], predict: Predict, tmp_path: Path
 ) -> None:
     uri = trained("moe", num_experts=3)
-    file = tmp_path / "points.csv"
+    file = tmp_path / "points.CSV"
     file.write_text("-3,1\n0.25,2\n")
     rows = predict(uri, "0.5,-1.2", "-0.5,.25", str(file))
     points = [[0.5, -1.2], [-0.5, 0.25], [-3, 1], [0.25, 2]]
