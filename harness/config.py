@@ -9,6 +9,7 @@ This module and every `config.py` import nothing heavy: `--help` takes a fractio
 import copy
 import dataclasses
 import inspect
+import re
 import shlex
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Self, TypeVar, get_args, get_origin
@@ -33,6 +34,15 @@ Depth = Annotated[int, Ge(1), Le(32)]
 """A number of layers."""
 Words = Annotated[tuple[str, ...], AfterValidator(lambda words: tuple(" ".join(words).split()))]
 """Several words, separated by blanks or given one by one."""
+
+
+def _divide(words: tuple[str, ...]) -> tuple[str, ...]:
+    """Divide words where a name follows a blank, and an equals sign the name."""
+    return tuple(filter(None, re.split(r"\s+(?=[\w.-]+=)", " ".join(words).strip())))
+
+
+Settings = Annotated[tuple[str, ...], AfterValidator(_divide)]
+"""Several `name=value`, separated as words are; there may be blanks in a value."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,7 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 import experiments
-from harness.config import STRICT, OnlyIf, Words, only_if
+from harness.config import STRICT, OnlyIf, Settings, only_if
 from harness.errors import UserError
 from harness.execution.config import ExecutionConfig
 from harness.metric_direction import Direction
@@ -42,7 +42,7 @@ class SearchConfig(ExecutionConfig):
 
     experiment: str
     """The experiment to tune, such as moe."""
-    set: Words = ()
+    set: Settings = ()
     """Parameters to fix, as name=value."""
     space: str = ""
     """YAML file that narrows or replaces the search space."""

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from pydantic.dataclasses import dataclass
 
-from harness.config import STRICT, Configuration, Words
+from harness.config import STRICT, Configuration, Settings, Words
 from harness.metric_direction import Direction, maximises
 
 
@@ -25,7 +25,7 @@ class CompareConfig(Configuration):
     """MLflow experiment of the runs (empty: any)."""
     study: str = ""
     """Name of their study (empty: any, or none)."""
-    tags: Words = ()
+    tags: Settings = ()
     """Tags that they have, as name=value."""
     runs: Words = ()
     """Their ids (none: all that the other parameters select)."""

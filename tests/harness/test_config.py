@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -20,6 +21,7 @@ from harness.errors import UserError
 from harness.training.config import MAX_LETTERS, TrainingConfig
 from harness.wording import option
 from tests.conftest import ROOT
+from tuning.config import StudyConfig
 
 CONFIGURATIONS = project.configurations()
 
@@ -70,6 +72,21 @@ def test_a_mistake_is_one_line_that_names_parameter_value_and_what_is_allowed(
     assert "\n" not in message
     for word in words:
         assert word in message
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["data=my photos.zip num-epochs=3"],
+        ["data=my photos.zip", "num-epochs=3"],
+        ["data=my", "photos.zip", "num-epochs=3"],
+    ],
+)
+def test_a_value_that_is_set_may_have_blanks(given: list[str]) -> None:
+    config = parse(StudyConfig, ["cnn", "--set", *given])
+    assert config.set == ("data=my photos.zip", "num-epochs=3")
+    assert parse(StudyConfig, shlex.split(config.as_command())[3:]) == config
+    assert parse(StudyConfig, ["cnn", "--set", ""]).set == ()
 
 
 def test_a_mistake_on_the_command_line_exits_with_2_and_no_traceback() -> None:
