@@ -28,6 +28,20 @@ def csv_rows(text: str) -> Iterator[tuple[int, list[str]]]:
         raise DataError(f"line {reader.line_num}: {error}") from None
 
 
+def filled_rows(text: str) -> list[tuple[int, list[str]]]:
+    """Return the lines that have anything in their fields, stripped, each after its number.
+
+    Raises:
+        DataError: a line is not valid CSV, or there is none.
+
+    """
+    stripped = ((number, [field.strip() for field in fields]) for number, fields in csv_rows(text))
+    rows = [(number, fields) for number, fields in stripped if any(fields)]
+    if not rows:
+        raise DataError("the file is empty")
+    return rows
+
+
 def as_number(field: str) -> float | None:
     """Return the number that a field has, or None; 1_000 is a number in Python only."""
     try:

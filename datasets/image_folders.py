@@ -22,10 +22,16 @@ from datasets.choices import Split
 from datasets.errors import DataError
 from datasets.folders import check_inside, files_below, listed, problem_of, visible
 
-SPLIT_FOLDERS: dict[str, Split] = {
-    **dict.fromkeys(("train", "training", "train_set", "training_set"), "train"),
-    **dict.fromkeys(("validation", "val", "valid", "validation_set", "val_set"), "validation"),
-    **dict.fromkeys(("test", "testing", "test_set"), "test"),
+NAMES_OF_SPLITS: dict[Split, tuple[str, ...]] = {
+    "train": ("train", "training"),
+    "validation": ("validation", "val", "valid"),
+    "test": ("test", "testing"),
+}
+SPLIT_FOLDERS = {
+    f"{name}{ending}": split
+    for split, names in NAMES_OF_SPLITS.items()
+    for name in names
+    for ending in ("", "_set")
 }
 """The split of a folder, by its name in small letters."""
 TRAIN_SHARE, TEST_SHARE = 0.7, 0.15

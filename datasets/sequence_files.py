@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from datasets.choices import SequenceFormat, Split
-from datasets.csv_files import as_number, csv_rows, is_missing
+from datasets.csv_files import as_number, csv_rows, filled_rows, is_missing
 from datasets.errors import DataError
 from datasets.folders import user_path
 from datasets.gaps import fill_gaps
@@ -78,7 +78,7 @@ def read_sequences(path: str, file_format: SequenceFormat) -> SequenceFile:
     channels = parts[0].channels
     if any(part.channels != channels for part in parts):
         found = " and ".join(f"({', '.join(part.channels)})" for part in parts)
-        raise DataError(f"the two files have other channels: {found}")
+        raise DataError(f"the two files have different channels: {found}")
     name = parts[0].name.removesuffix("_TRAIN") if len(parts) > 1 else parts[0].name
     series = [each for part in parts for each in part.series]
     return SequenceFile(name, series, channels, [each for part in parts for each in part.skipped])
@@ -239,17 +239,8 @@ def _read_tsv(text: str) -> SequenceFile:
     return table.finish()
 
 
-def _filled_rows(text: str) -> list[tuple[int, list[str]]]:
-    """Return the lines that are not empty, each with its number and its fields."""
-    stripped = ((number, [f.strip() for f in fields]) for number, fields in csv_rows(text))
-    rows = [(number, fields) for number, fields in stripped if any(fields)]
-    if not rows:
-        raise DataError("the file is empty")
-    return rows
-
-
 def _read_long(text: str, *, is_labelled: bool) -> SequenceFile:
-    rows = _filled_rows(text)
+    rows = filled_rows(text)
     (_, names), body = rows[0], rows[1:]
     names = [name.lower() if name.lower() in (*LONG, "series") else name for name in names]
     if not is_labelled and "label" not in names:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from datasets.choices import TableName
 from datasets.classes import class_counts, class_names, ordered_splits, stratified_splits
-from datasets.csv_files import as_number, csv_rows, is_missing
+from datasets.csv_files import as_number, filled_rows, is_missing
 from datasets.errors import DataError
 from datasets.points import Points
 from datasets.text_files import read_text
@@ -119,10 +119,7 @@ OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs"}
 
 def _read_csv(path: str, label_column: str) -> Raw:
     """Read a file of numbers, with or without a header; rows without a value are left out."""
-    rows = [(number, [f.strip() for f in fields]) for number, fields in csv_rows(read_text(path))]
-    rows = [(number, fields) for number, fields in rows if any(fields)]
-    if not rows:
-        raise DataError("the file is empty")
+    rows = filled_rows(read_text(path))
     first, width = rows[0][1], len(rows[0][1])
     if width < 2:
         other = next((each for each in OTHER_SEPARATORS if each in first[0]), "")
@@ -149,9 +146,9 @@ def _read_csv(path: str, label_column: str) -> Raw:
         if len(fields) != width:
             found = f"the number of fields is {len(fields)}"
             raise DataError(f"line {number}: {found}; in the first line it is {width}")
-        is_class = fields[label].lower() == "none"  # no value among features only
-        given = zip(header, fields, strict=True)
-        missing = [n for n, f in given if is_missing(f) and not (is_class and n == header[label])]
+        missing = [name for name, f in zip(header, fields, strict=True) if is_missing(f)]
+        if fields[label].lower() == "none":  # it may be the name of a class
+            missing.remove(header[label])
         if missing:
             skipped.append((f"line {number}", f"no value in column {missing[0]!r}"))
             continue

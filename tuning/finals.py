@@ -122,8 +122,8 @@ def compare_with_champion(
     for seed in itertools.count(first_new_seed(best, champion)):
         trained = training.train(pool, entries, [seed])
         if len(trained) < len(entries):
-            of = "the champion's " if trained and trained[0].name == "challenger" else ""
-            lost = f"{of}training"
+            only_ours = [each.name for each in trained] == ["challenger"]
+            lost = "the champion's training" if only_ours else "training"
             return Decision(False, f"not comparable: {lost} failed with seed {seed}")
         challenger, again = trained
         if again.fingerprints != challenger.fingerprints:

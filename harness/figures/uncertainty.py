@@ -11,6 +11,9 @@ from matplotlib.ticker import PercentFormatter
 from harness.evaluation import Reliability
 from harness.figures import style
 
+HIGHEST_START = 0.9
+"""Where axes of accuracy and confidence begin at the latest: nothing is told by a smaller range."""
+
 
 def uncertainty(
     before: Reliability,
@@ -44,7 +47,7 @@ def _draw_calibration(
     axes: Axes, before: Reliability, after: Reliability, temperature: float
 ) -> None:
     """Draw accuracy against confidence, before and after; the area of a point is its samples."""
-    lowest = 1.0
+    lowest = HIGHEST_START
     for each, name, colour, marker in (
         (before, "network", style.ORANGE, "s"),
         (after, f"temperature {temperature:.2f}", style.BLUE, "o"),
@@ -75,7 +78,7 @@ def _draw_abstention(axes: Axes, selective_accuracy: np.ndarray) -> None:
     style.titled(axes, "Abstention", "most confident samples", "accuracy")
     axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.set_xticks([0, 0.5, 1])
-    axes.set(xlim=(0, 1), ylim=(max(0, 2 * overall - 1.02), 1.005))
+    axes.set(xlim=(0, 1), ylim=(max(0, min(HIGHEST_START, 2 * overall - 1.02)), 1.005))
     _legend_below(axes)
 
 

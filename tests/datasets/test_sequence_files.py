@@ -90,7 +90,9 @@ def test_a_pair_of_tables_has_one_order_of_channels_and_keeps_its_column_of_spli
     write("TRAIN", "x,y", 8 * ["train"] + 2 * ["validation"])
     write("TEST", "y,x", 6 * ["test"])
     path = str(tmp_path / "p_TRAIN.csv")
-    with pytest.raises(DataError, match=r"^the two files have other channels: \(x, y\) and \(y, x"):
+    with pytest.raises(
+        DataError, match=r"^the two files have different channels: \(x, y\) and \(y, x"
+    ):
         from_file(path, "auto", seed=0)
     write("TEST", "x,y", 6 * ["test"])
     dataset = from_file(path, "auto", seed=0)

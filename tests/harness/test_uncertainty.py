@@ -160,3 +160,14 @@ def test_the_figure_is_drawn_of_few_samples_and_of_many() -> None:
         assert name == "uncertainty"
         assert isinstance(figure, Figure)
         assert 800 < drawn(figure).width <= 900
+
+
+def test_of_hardly_any_mistakes_the_axes_do_not_zoom_in_on_nothing() -> None:
+    labels = np.arange(400) % 3
+    probabilities = np.where(np.eye(3)[labels] == 1, 0.998, 0.001)
+    predictions = Predictions(labels, probabilities, CLASSES)
+    ((_, figure),) = Uncertainty(predictions, calibration_of(predictions)).figures()
+    assert isinstance(figure, Figure)
+    calibration, abstention, *_ = figure.axes
+    assert calibration.get_xlim()[0] == pytest.approx(0.9)
+    assert abstention.get_ylim()[0] == pytest.approx(0.9)
